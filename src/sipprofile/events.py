@@ -1,0 +1,134 @@
+"""The words on the wire: what the service tells applications, and what registrations tell the service.
+
+Times are UTC seconds since the epoch where they leave the service. ``docs/session-protocol.md`` describes the frames.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+PROTOCOL_VERSION = 1
+
+Status = Literal["unregistered", "registering", "registered", "unregistering"]
+"""Public registration status (the four values of ``CSIPConcreteProfile::TStatus``)."""
+
+REASONS: dict[str, str] = {
+    "none": "",
+    "response": "The registrar answered {status} {text}.",
+    "disabled": "Nobody uses it.",
+    "paused": "An operator paused it.",
+    "forcibly_disabled": "It was forcibly disabled.",
+    "removed": "It was removed.",
+    "stopped": "The service stopped.",
+    "no_credentials": "The server asks for a password and the profile has none.",
+    "rejected_credentials": "The server refused the user name or password.",
+    "credentials_needed": "The server refused the credentials twice; correct them.",
+    "challenge_unsupported": "The server asks for an authentication that is not supported.",
+    "too_many_challenges": "The server keeps asking for authentication.",
+    "timeout": "The server did not answer.",
+    "resolve_not_found": "The server's name does not exist.",
+    "resolve_timeout": "The name server did not answer.",
+    "resolve_failed": "The server's name could not be resolved.",
+    "transport_refused": "The server refused the connection.",
+    "transport_unreachable": "The network is unreachable.",
+    "transport_timeout": "The connection was not opened in time.",
+    "transport_closed": "The connection was closed.",
+    "transport_failed": "The connection failed.",
+    "target_down": "The server is down; it is tried again as soon as it answers another profile.",
+    "zero_grant": "The registrar granted no time.",
+    "contact_missing": "The registrar's answer does not list our contact.",
+    "lease_expired": "The lease ended before it could be renewed.",
+    "lease_unknown": "The clock was changed; the stored lease cannot be trusted.",
+    "redirected": "The registrar points elsewhere, outside of its domain or security.",
+    "interval_too_brief": "The registrar's minimum expiry makes no sense.",
+    "binding_may_remain": "The registrar did not confirm; a binding may remain until its lease ends.",
+    "refused_by_agent": "The profile type's agent refused the answer.",
+}
+"""Every reason code of a status, with its sentence."""
+
+
+class Reason(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Why a status is what it is: a stable code of :data:`REASONS`, the SIP status code if there was one, a sentence."""
+
+    code: str = "none"
+    status_code: int | None = None
+    text: str = ""
+
+    @classmethod
+    def of(cls, code: str, status_code: int | None = None, phrase: str = "") -> Reason:
+        """The reason ``code`` with its sentence; ``phrase`` is the answer's reason phrase."""
+        if code == "response":
+            return cls(code, status_code, f"The registrar answered {status_code} {phrase}".rstrip() + ".")
+        return cls(code, status_code, REASONS[code])
+
+
+NO_REASON = Reason()
+
+
+class RegistrationState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The read-only part of a profile: what is true now, why, and what happens next.
+
+    ``revision`` rises with every change of this state. ``lease_ends`` and ``next_try`` are UTC; ``users`` counts the
+    sessions that have enabled the profile.
+    """
+
+    status: Status = "unregistered"
+    since: float = 0.0
+    reason: Reason = NO_REASON
+    attempt: int = 0
+    next_try: float | None = None
+    target: str | None = None
+    flow: str | None = None
+    lease_ends: float | None = None
+    expires_granted: int | None = None
+    refresh_at: float | None = None
+    last_error: Reason | None = None
+    """The failure since the last success, while the lease still holds."""
+    registered_aors: list[str] = []
+    registered_contact: str | None = None
+    service_route: list[str] = []
+    negotiated_security: str | None = None
+    held: Literal["", "paused", "forcibly_disabled"] = ""
+    users: int = 0
+    revision: int = 0
+
+    @property
+    def registered(self) -> bool:
+        """The registrar has granted us a lease that has not ended (original parameter 8)."""
+        return self.status == "registered"
+
+
+EventName = Literal[
+    "created", "updated", "registered", "deregistered", "destroyed", "forcibly_disabled", "error", "status"
+]
+"""The events of ``MSIPProfileRegistryObserver``; ``status`` is any other change of the state, a refresh for example."""
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One event as a session or an event stream gets it.
+
+    ``skipped`` counts state events of the profile that were replaced by this one because the reader was slow.
+    ``profile`` is the id. ``document`` is the profile's public form on ``created`` and ``updated``.
+    """
+
+    event: EventName
+    profile: int
+    name: str = ""
+    state: RegistrationState | None = None
+    document: dict[str, Any] | None = None
+    skipped: int = 0
+    at: float = 0.0
+
+
+class StateChanged(msgspec.Struct, frozen=True, gc=False):
+    """From a registration to the service: the state of ``profile`` is now ``state``.
+
+    ``event`` is what applications are told. ``transition`` is true when it belongs into the history (a refresh does not).
+    """
+
+    profile: int
+    event: EventName
+    state: RegistrationState
+    transition: bool = True
