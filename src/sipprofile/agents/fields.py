@@ -1,0 +1,232 @@
+"""The ranges of a profile's fields and the checks that every profile type shares."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from ..profile import NOT_BUILT, Extension, Profile, ServerParameters
+from ..sip.headers import is_token
+from ..sip.syntax import SipSyntaxError
+from ..sip.uri import Uri
+from .base import Problem
+
+NOT_SUPPORTED = (*NOT_BUILT, "registrar.tls", "proxies.tls")
+
+RANGES: dict[str, tuple[float, float]] = {
+    "linger": (0, 86_400),
+    "linger_lost": (0, 3_600),
+    "expires": (10, 4_294_967_295),  # RFC 3261 §20.19: up to 2**32 - 1
+    "dscp": (0, 63),  # RFC 2474 §3
+}
+LENGTHS = {
+    "provider_name": 100,
+    "aor": 1024,
+    "private_identity": 256,
+    "contact_user": 128,
+    "contact_uri": 1024,
+}
+MAXIMUM_STRING = 4_096
+MAXIMUM_ITEMS = 256
+
+OWN_CONTACT_PARAMS = frozenset({"expires", "+sip.instance", "reg-id"})
+OWN_HEADERS = frozenset(
+    ("via", "v", "from", "f", "to", "t", "call-id", "i", "cseq", "contact", "m", "max-forwards", "content-length", "l")
+    + ("content-type", "c", "authorization", "proxy-authorization", "expires", "route", "record-route")
+)
+_FORBIDDEN = re.compile("[\r\n\0]")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_EXTENSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_USER = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/]|%[0-9A-Fa-f]{2})+")  # RFC 3261 §25.1 user
+_PATTERN = re.compile(r"(?:sips?|tel):[^\s<>\"]+")
+
+
+def common_problems(profile: Profile, transports: tuple[str, ...]) -> Iterator[Problem]:
+    """Everything that is wrong with a profile of any type that registers by SIP."""
+    yield from _forbidden_characters(profile)
+    yield from _ranges(profile)
+    yield from _unsupported(profile)
+    if not profile.aor:
+        yield Problem("missing_field", "aor", "A profile needs an address-of-record, such as sip:alice@example.com.")
+    else:
+        yield from uri_problems("aor", profile.aor, transports)
+    if profile.registrar is not None:
+        yield from server_problems("registrar", profile.registrar, transports)
+    for index, proxy in enumerate(profile.proxies):
+        yield from server_problems(f"proxies[{index}]", proxy, transports)
+    yield from _contact(profile, transports)
+    yield from _headers(profile)
+    for key, value in profile.labels.items():
+        if _LABEL.fullmatch(key) is None:
+            yield _invalid("labels", key, "A label's name is letters, digits and '_', at most 64.")
+        if len(value) > 200:
+            yield _invalid(f"labels.{key}", value, "A label's value is at most 200 characters.")
+    for index, pattern in enumerate(profile.allowed_identities):
+        if _PATTERN.fullmatch(pattern) is None:
+            yield _invalid(
+                f"allowed_identities[{index}]", pattern, "Give a sip:, sips: or tel: URI; * matches any run."
+            )
+    if profile.instance_id and _UUID.fullmatch(profile.instance_id) is None:
+        yield _invalid("instance_id", profile.instance_id, "The instance id is a UUID in lower case.")
+    yield from _extensions("extensions", profile.extensions)
+
+
+def uri_problems(field: str, text: str, transports: tuple[str, ...]) -> Iterator[Problem]:
+    """``text`` must be a SIP URI that this type can reach."""
+    try:
+        uri = Uri.parse(text)
+    except SipSyntaxError as error:
+        yield _invalid(field, text, f"{field} is not a SIP URI: {error}.")
+        return
+    if uri.password is not None:
+        yield Problem("invalid_value", field, f"{field} must not contain a password; use the password field.")
+    if uri.headers:
+        yield _invalid(field, text, f"{field} must not contain headers.")
+    if uri.port is not None and not 1 <= uri.port <= 65_535:
+        yield _invalid(field, text, f"{field}: the port is from 1 to 65535.")
+    if uri.scheme == "sips" and "tls" not in transports:
+        yield Problem("not_supported", field, f"{field}: sips is not supported yet.", text)
+    elif uri.transport is not None and uri.transport not in transports:
+        yield Problem("not_supported", field, f"{field}: the transport {uri.transport} is not supported.", text)
+
+
+def server_problems(field: str, server: ServerParameters, transports: tuple[str, ...]) -> Iterator[Problem]:
+    """A registrar or proxy must have a usable URI and supported parameters."""
+    if not server.uri:
+        yield Problem("missing_field", f"{field}.uri", f"{field} needs a uri.")
+    else:
+        yield from uri_problems(f"{field}.uri", server.uri, transports)
+    if server.tls is not None:
+        yield Problem("not_supported", f"{field}.tls", f"{field}.tls is not supported yet.")
+    for name in ("username", "realm"):
+        text = getattr(server, name)
+        if text is not None and not 0 < len(text) <= 256:
+            yield _invalid(f"{field}.{name}", text, f"{field}.{name} has 1 to 256 characters.")
+    yield from _extensions(f"{field}.extensions", server.extensions)
+
+
+def _unsupported(profile: Profile) -> Iterator[Problem]:
+    for name in NOT_BUILT:
+        value = getattr(profile, name)
+        if value not in (None, False):
+            yield Problem("not_supported", name, f"{name} is not supported yet.", value)
+
+
+def _ranges(profile: Profile) -> Iterator[Problem]:
+    for name, (low, high) in RANGES.items():
+        value = getattr(profile, name)
+        if value is not None and not low <= value <= high:
+            yield _invalid(name, value, f"{name} is from {low:g} to {high:.0f}.")
+    for name, longest in LENGTHS.items():
+        text = getattr(profile, name)
+        if text is not None and len(text) > longest:
+            yield _invalid(name, text, f"{name} has at most {longest} characters.")
+
+
+def _forbidden_characters(profile: Profile) -> Iterator[Problem]:
+    for field, text in _strings("", msgspec.structs.asdict(profile)):
+        if _FORBIDDEN.search(text) is not None:
+            secret = field.endswith("password")
+            shown = None if secret else text
+            yield Problem("invalid_value", field, f"{field} contains a line break or a NUL.", shown)
+        elif len(text) > MAXIMUM_STRING:
+            yield Problem("invalid_value", field, f"{field} is longer than {MAXIMUM_STRING} characters.")
+
+
+def _strings(field: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield field, value
+    elif isinstance(value, msgspec.Struct):
+        if type(value).__name__ != "TlsSettings":  # PEM has lines; refused as a whole where unsupported
+            yield from _strings(field, msgspec.structs.asdict(value))
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            inner_field = f"{field}.{key}" if field else key
+            yield inner_field, key
+            yield from _strings(inner_field, inner)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _strings(f"{field}[{index}]", inner)
+
+
+def _contact(profile: Profile, transports: tuple[str, ...]) -> Iterator[Problem]:
+    if len(profile.contact_params) > MAXIMUM_ITEMS:
+        yield Problem("invalid_value", "contact_params", f"At most {MAXIMUM_ITEMS} contact parameters.")
+    for index, param in enumerate(profile.contact_params):
+        field = f"contact_params[{index}]"
+        name, separator, value = param.partition("=")
+        if not is_token(name) and not (name[:1] == "+" and is_token(name[1:])):
+            yield _invalid(field, param, "A contact parameter is 'name' or 'name=value'.")
+        elif name.lower() in OWN_CONTACT_PARAMS:
+            yield _invalid(field, param, f"{name} is set by the service.")
+        elif separator and not (is_token(value) or _is_quoted(value)):
+            yield _invalid(field, param, "The value is a token or a quoted string.")
+        elif name.lower() == "q" and not re.fullmatch(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", value):
+            yield _invalid(field, param, "q is from 0 to 1 with at most three decimals.")
+    if profile.contact_user is not None:
+        if _USER.fullmatch(profile.contact_user) is None:
+            yield _invalid(
+                "contact_user", profile.contact_user, "contact_user is a SIP user part; escape others as %XX."
+            )
+        if profile.contact_uri is not None:
+            yield _invalid("contact_user", profile.contact_user, "contact_user and contact_uri exclude each other.")
+    if profile.contact_uri is not None:
+        yield from uri_problems("contact_uri", profile.contact_uri, (*transports, "tls", "ws", "wss"))
+
+
+def _headers(profile: Profile) -> Iterator[Problem]:
+    if len(profile.headers) > MAXIMUM_ITEMS:
+        yield Problem("invalid_value", "headers", f"At most {MAXIMUM_ITEMS} headers.")
+    for index, line in enumerate(profile.headers):
+        name, separator, _ = line.partition(":")
+        if not separator or not is_token(name.strip()):
+            yield _invalid(f"headers[{index}]", line, "A header is 'Name: value'.")
+        elif name.strip().lower() in OWN_HEADERS:
+            yield _invalid(f"headers[{index}]", line, f"{name.strip()} is set by the service.")
+
+
+def _extensions(field: str, extensions: dict[str, Extension]) -> Iterator[Problem]:
+    for key, value in extensions.items():
+        if _EXTENSION.fullmatch(key) is None:
+            yield _invalid(field, key, "A parameter's name is letters, digits, '_', '.', '-', at most 100.")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            yield _invalid(f"{field}.{key}", value, "An integer has at most 64 bits.")
+
+
+def _is_quoted(value: str) -> bool:
+    return len(value) >= 2 and value[0] == value[-1] == '"' and '"' not in value[1:-1].replace('\\"', "")
+
+
+def _invalid(field: str, value: Any, detail: str) -> Problem:
+    return Problem("invalid_value", field, detail, value)
+
+
+def describe_fields() -> dict[str, dict[str, Any]]:
+    """Name → type, default and range of every field, as ``GET /v1/types`` shows them."""
+    described: dict[str, dict[str, Any]] = {}
+    defaults = msgspec.structs.asdict(Profile())
+    for info in msgspec.structs.fields(Profile):
+        entry: dict[str, Any] = {"type": _type_name(info.type)}
+        default = defaults[info.name]
+        if default not in (None, "", [], {}):
+            entry["default"] = default
+        if info.name in RANGES:
+            entry["range"] = list(RANGES[info.name])
+        if info.name in LENGTHS:
+            entry["maximum_length"] = LENGTHS[info.name]
+        described[info.name] = entry
+    described["register"]["values"] = ["always", "on-demand"]
+    return described
+
+
+def _type_name(annotation: Any) -> str:
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    for long, short in (("typing.", ""), ("sipprofile.profile.", ""), ("NoneType", "null"), ("None", "null")):
+        text = text.replace(long, short)
+    if text.startswith("Literal"):
+        return "str"
+    return text

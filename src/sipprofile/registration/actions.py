@@ -1,0 +1,51 @@
+"""What the registration machine asks of the world around it (RFC 3261 has no figure for this boundary).
+
+Every action is plain data. The shell performs it and reports back through the inputs of
+:class:`sipprofile.registration.registrations.Registrations`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class TransportKey(msgspec.Struct, frozen=True, gc=False):
+    """One way to a next hop: a UDP destination, or one TCP connection (RFC 3261 §18).
+
+    ``host`` is a numeric address, IPv6 without brackets. ``dscp`` is the DiffServ code point (0-63) of
+    everything sent this way, or ``None`` for the system's default; it is part of the key because a
+    connection has only one.
+    """
+
+    protocol: str
+    host: str
+    port: int
+    dscp: int | None = None
+
+
+class Resolve(msgspec.Struct, frozen=True, gc=False):
+    """Look up the addresses of ``host``; answer with ``resolved`` or ``resolve_failed``."""
+
+    host: str
+
+
+class OpenTransport(msgspec.Struct, frozen=True, gc=False):
+    """Make ``key`` usable; answer with ``transport_opened`` or ``transport_failed``."""
+
+    key: TransportKey
+
+
+class CloseTransport(msgspec.Struct, frozen=True, gc=False):
+    """Nothing uses ``key`` any more; no answer is expected."""
+
+    key: TransportKey
+
+
+class Send(msgspec.Struct, frozen=True, gc=False):
+    """Send one complete SIP message (or a CRLF keepalive, RFC 5626 §3.5.1)."""
+
+    key: TransportKey
+    data: bytes
+
+
+Action = Resolve | OpenTransport | CloseTransport | Send

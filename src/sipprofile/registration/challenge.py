@@ -1,0 +1,97 @@
+"""Answering challenges: which credentials for which realm, nonces kept for the next request (RFC 3261 §22, RFC 7616)."""
+
+from __future__ import annotations
+
+from ..agents.base import Credentials, Plan
+from ..sip.digest import Challenge, authorization, ha1, parse_challenges, strongest
+from ..sip.message import Response
+from .registration import Flow, Nonce
+
+MAXIMUM_ROUNDS = 4  # challenges answered in one attempt
+MAXIMUM_REALMS = 4
+
+
+def challenges_of(response: Response) -> list[Challenge]:
+    """The strongest usable challenge of each realm in a 401 or 407."""
+    found = parse_challenges(response.headers("www-authenticate"), False)
+    found += parse_challenges(response.headers("proxy-authenticate"), True)
+    if len(found) <= 1:
+        return found
+    realms: dict[tuple[str, bool], list[Challenge]] = {}
+    for challenge in found:
+        realms.setdefault((challenge.realm, challenge.proxy), []).append(challenge)
+    best = [strongest(group) for group in realms.values()]
+    return [challenge for challenge in best if challenge is not None][:MAXIMUM_REALMS]
+
+
+def credentials_for(plan: Plan, hop: int, challenge: Challenge) -> Credentials | None:
+    """The credentials for a realm: those configured for it, else the challenging server's, else the other server's.
+
+    Credentials with a realm answer no other realm: that is what keeps a stranger from harvesting digests.
+    """
+    proxy = plan.hops[hop].credentials
+    order = (proxy, plan.credentials) if challenge.proxy else (plan.credentials, proxy)
+    for credentials in order:
+        if credentials is not None and credentials.realm == challenge.realm:
+            return credentials
+    for credentials in order:
+        if credentials is not None and credentials.realm is None:
+            return credentials
+    return None
+
+
+def answer(flow: Flow, plan: Plan, challenges: list[Challenge], cnonce: str) -> str:
+    """Take ``challenges`` into the flow's nonces. Returns a reason code when that is hopeless, else an empty text."""
+    if not challenges:
+        return "challenge_unsupported"
+    nonces = {(nonce.challenge.realm, nonce.challenge.proxy): nonce for nonce in flow.nonces}
+    for challenge in challenges:
+        known = nonces.get((challenge.realm, challenge.proxy))
+        if known is not None and known.attempt == flow.attempt and not challenge.stale:
+            return "rejected_credentials"
+        credentials = credentials_for(plan, flow.hop, challenge)
+        if credentials is None:
+            return "no_credentials"
+        same = (
+            known is not None
+            and known.username == credentials.username
+            and known.challenge.algorithm == challenge.algorithm
+        )
+        hashed = (
+            known.ha1
+            if known is not None and same
+            else ha1(challenge.algorithm, credentials.username, challenge.realm, credentials.password)
+        )
+        nonces[challenge.realm, challenge.proxy] = Nonce(
+            challenge, credentials.username, hashed, cnonce, attempt=flow.attempt
+        )
+    flow.rounds += 1
+    if flow.rounds > MAXIMUM_ROUNDS:
+        return "too_many_challenges"
+    flow.nonces = tuple(nonces.values())[-MAXIMUM_REALMS:]
+    return ""
+
+
+def authorizations(flow: Flow, uri: str) -> str:
+    """The header lines that answer every nonce in store; each use counts (RFC 7616 §3.4 ``nc``)."""
+    lines = ""
+    for nonce in flow.nonces:
+        nonce.count += 1
+        name = "Proxy-Authorization" if nonce.challenge.proxy else "Authorization"
+        value = authorization(
+            nonce.challenge,
+            username=nonce.username,
+            ha1=nonce.ha1,
+            method="REGISTER",
+            uri=uri,
+            nonce_count=nonce.count,
+            cnonce=nonce.cnonce,
+        )
+        lines += f"{name}: {value}\r\n"
+    return lines
+
+
+def drop_used_up(flow: Flow) -> None:
+    """Forget nonces whose reserved counts are used up: a fresh challenge is safer than a count that may repeat."""
+    if any(nonce.limit and nonce.count >= nonce.limit for nonce in flow.nonces):
+        flow.nonces = tuple(nonce for nonce in flow.nonces if not nonce.limit or nonce.count < nonce.limit)

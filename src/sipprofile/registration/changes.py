@@ -1,0 +1,49 @@
+"""What a change of a profile means for its registration (the difference set of the original agents, repaired)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ..agents.base import Hop, Plan
+
+Consequence = Literal["none", "credentials", "refresh", "replace", "rebind"]
+
+REBIND = ("aor", "request_uri", "registrar", "instance_id")
+REPLACE = ("contact_user", "contact_uri", "dscp")
+REFRESH = ("contact_params", "expires", "headers")
+
+
+def consequence(old: Plan, new: Plan) -> Consequence:
+    """``rebind``: another binding, new first, then the old one goes. ``replace``: a REGISTER that replaces the contact.
+
+    ``refresh``: one REGISTER with the same contact. ``credentials``: nothing on the wire now. ``none``: nothing at all.
+    """
+    if old == new:
+        return "none"
+    if _differ(old, new, REBIND):
+        return "rebind"
+    if _differ(old, new, REPLACE) or _without_credentials(old.hops) != _without_credentials(new.hops):
+        return "replace"
+    if _differ(old, new, REFRESH):
+        return "refresh"
+    if old.credentials != new.credentials or old.hops != new.hops:
+        return "credentials"
+    return "none"
+
+
+def credentials_changed(old: Plan, new: Plan) -> bool:
+    """Whether any user name, realm or password differs."""
+    return (old.credentials, *(hop.credentials for hop in old.hops)) != (
+        new.credentials,
+        *(hop.credentials for hop in new.hops),
+    )
+
+
+def _differ(old: Plan, new: Plan, names: tuple[str, ...]) -> bool:
+    return any(getattr(old, name) != getattr(new, name) for name in names)
+
+
+def _without_credentials(hops: tuple[Hop, ...]) -> tuple[Hop, ...]:
+    return tuple(msgspec.structs.replace(hop, credentials=None) for hop in hops)

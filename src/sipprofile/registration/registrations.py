@@ -1,0 +1,524 @@
+"""All registrations of the service: inputs come in here, timers, targets, pacing and transports are shared here.
+
+What one registration does with an input is in :mod:`sipprofile.registration.machine`. Nothing here performs I/O: `now`
+is CLOCK_BOOTTIME in seconds, randomness is an argument, and what is to be done leaves through ``act``, ``save``, ``emit``.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..agents.base import Agent
+from ..events import RegistrationState, StateChanged
+from ..profile import Profile
+from ..records import RESERVED_BLOCK, FlowRecord, Held, ProfileRecord, RuntimeWrite
+from ..sip.message import MalformedMessage, Request, parse
+from . import machine, outcomes, restart
+from .actions import Action, CloseTransport, OpenTransport, Resolve, Send, TransportKey
+from .changes import consequence
+from .pacing import AUTOMATIC, AWAITED, Pacer, QueueStatus
+from .registration import IDLE, QUEUED, SENT, Flow, Registration
+from .settings import RegistrationSettings
+from .state import state_of
+from .targets import Health, Host
+
+if TYPE_CHECKING:
+    from random import Random
+
+HEALTH_KEPT = 10_000
+"""Addresses remembered; beyond it those that are up are forgotten."""
+
+
+class Transport:
+    """What is known about one transport: its local address once it is open, and who waits for or uses it."""
+
+    __slots__ = ("active", "bound", "local", "waiting")
+
+    def __init__(self) -> None:
+        self.local: tuple[str, int] | None = None
+        self.waiting: set[int] = set()
+        self.active: set[int] = set()
+        """Flows with a request on the wire."""
+        self.bound: set[int] = set()
+        """Flows whose binding lives on this connection (never for UDP, where nothing can close)."""
+
+
+class Registrations:
+    """Every registration, by profile id; see the inputs below."""
+
+    def __init__(
+        self,
+        *,
+        settings: RegistrationSettings,
+        random: Random,
+        emit: Callable[[StateChanged], None],
+        save: Callable[[RuntimeWrite], None],
+        act: Callable[[Action], None],
+        wall_offset: float,
+        boot_id: str,
+        clock_generation: int = 0,
+    ) -> None:
+        self.settings = settings
+        self.random = random
+        self.emit = emit
+        self.save = save
+        self.act = act
+        self.wall_offset = wall_offset
+        self.boot_id = boot_id
+        self.clock_generation = clock_generation
+        self.register_sent = 0
+        """REGISTER requests sent, retransmissions not counted."""
+        self.register_retransmitted = 0
+        self.stopping = False
+        self.by_profile: dict[int, Registration] = {}
+        self.ghosts: dict[int, Registration] = {}
+        self.flows: dict[int, Flow] = {}
+        self.tokens: dict[str, int] = {}
+        self.hosts: dict[str, Host] = {}
+        self.health: dict[TransportKey, Health] = {}
+        self.transports: dict[TransportKey, Transport] = {}
+        self.pacers: dict[str, Pacer] = {}
+        self.heads: dict[tuple[str, TransportKey, tuple[str, int]], bytes] = {}
+        self.count_by: dict[tuple[str, str, str], int] = {}
+        self._timers: list[tuple[float, int]] = []
+        self._shared: dict[int, tuple[str, object]] = {}
+        self._next_flow = 0
+        self._next_shared = 0
+
+    # -- profiles ------------------------------------------------------------------------------------------------
+
+    def new_flow(self, profile: int) -> FlowRecord:
+        """A new profile's Call-ID, contact token and first block of CSeq numbers, to be stored before its first use."""
+        bits = self.random.getrandbits
+        return FlowRecord(
+            profile=profile,
+            call_id=f"{bits(128):032x}",
+            contact_token=f"{bits(120):030x}",
+            cseq_reserved=RESERVED_BLOCK,
+        )
+
+    def add(self, record: ProfileRecord, agent: Agent, now: float, *, wanted: bool, waiting: bool = False) -> None:
+        """Take a stored profile. Without a live lease nothing happens before it is wanted.
+
+        A profile that is not wanted keeps a live lease until ``want(…, False)`` says that nobody came back.
+        """
+        profile = record.profile
+        stored = record.flows[0] if record.flows else self.new_flow(profile.id)
+        flow = restart.restored_flow(self, stored)
+        registration = Registration(
+            profile.id, agent.plan(profile, stored.contact_token), agent, (flow,), held=record.held
+        )
+        registration.revision = stored.state_revision
+        registration.since = now
+        self.by_profile[profile.id] = registration
+        self.tokens[registration.plan.contact_user] = profile.id
+        self._count(registration)
+        restart.resume(self, registration, flow, stored, now)
+        if wanted:
+            self.want(profile.id, True, now, waiting=waiting)
+
+    def want(self, profile: int, wanted: bool, now: float, *, waiting: bool = False, reason: str = "disabled") -> None:
+        """Say whether a binding is wanted; ``waiting``: somebody waits for it."""
+        registration = self.by_profile[profile]
+        registration.wanted = wanted
+        registration.kept = False
+        registration.awaited = waiting
+        kind = AWAITED if waiting else AUTOMATIC
+        for flow in registration.flows:
+            if wanted:
+                machine.wanted(self, registration, flow, now, kind)
+            else:
+                machine.unwanted(self, registration, flow, now, reason)
+
+    def update(self, old: Profile, record: ProfileRecord, agent: Agent, now: float) -> None:
+        """The profile was changed from ``old`` to ``record``; only what must go on the wire does."""
+        registration = self.by_profile[record.profile.id]
+        flow = registration.flows[0]
+        before = registration.plan
+        after = agent.plan(record.profile, flow.contact_token)
+        if before.contact_user != after.contact_user:
+            self.tokens.pop(before.contact_user, None)
+            self.tokens[after.contact_user] = record.profile.id
+        registration.agent = agent
+        machine.updated(self, registration, flow, after, consequence(before, after), now)
+
+    def remove(self, profile: int, now: float) -> None:
+        """Forget the profile; a binding that exists or may exist is removed in the background."""
+        registration = self.by_profile.pop(profile)
+        self.tokens.pop(registration.plan.contact_user, None)
+        self._uncount(registration)
+        for flow in registration.flows:
+            machine.haunt(self, registration, flow, now)
+
+    def hold(self, profile: int, held: Held, now: float) -> None:
+        """An operator's word: ``paused`` de-registers and stays down, ``forcibly_disabled`` drops without SIP, '' ends."""
+        registration = self.by_profile[profile]
+        registration.held = held
+        for flow in registration.flows:
+            machine.held(self, registration, flow, now)
+
+    def retry_now(self, profile: int, now: float) -> None:
+        """Do not wait any longer: try now, whatever the back-off or the breaker says (original ``RefreshEnableL``)."""
+        registration = self.by_profile[profile]
+        for flow in registration.flows:
+            machine.retry_now(self, registration, flow, now)
+
+    def state(self, profile: int) -> RegistrationState:
+        """What users see of it; ``users`` is filled in by the service."""
+        return state_of(self, self.by_profile[profile])
+
+    def held(self, profile: int) -> str:
+        """The operator's word that is in force."""
+        return self.by_profile[profile].held
+
+    def wanted(self, profile: int) -> bool:
+        """Whether a binding is wanted."""
+        return self.by_profile[profile].wanted
+
+    def has_binding(self, profile: int) -> bool:
+        """Whether the registrar holds a binding of ours, as far as we know."""
+        return any(flow.lease_end > 0 or flow.unknown_until > 0 for flow in self.by_profile[profile].flows)
+
+    def profile_of_contact(self, user: str) -> int | None:
+        """The profile whose Contact has this user part."""
+        return self.tokens.get(user)
+
+    # -- answers of the outside ----------------------------------------------------------------------------------
+
+    def received(self, data: bytes, source: tuple[str, int], key: TransportKey, now: float) -> Request | None:
+        """A message came in. Answers are taken here; a request is returned, somebody else must answer it.
+
+        What cannot be parsed is dropped: a request that deserves an answer is parsed and judged by its reader.
+        """
+        if data.startswith(b"\r\n"):
+            return None
+        try:
+            message = parse(data)
+        except MalformedMessage:
+            return None
+        if isinstance(message, Request):
+            return message
+        branch = message.branch()
+        if branch is None or not branch.startswith("z9hG4bK"):
+            return None
+        number, _, _ = branch[7:].partition(".")
+        flow = self.flows.get(int(number, 16)) if number.isascii() and number.isalnum() and _is_hex(number) else None
+        if flow is None or flow.branch != branch or flow.phase != SENT:
+            return None  # a late or forged answer
+        outcomes.answered(self, self.owner(flow), flow, message, now)
+        return None
+
+    def resolved(self, host: str, addresses: tuple[str, ...], ttl: float, now: float) -> None:
+        """The answer to :class:`Resolve`."""
+        entry = self.hosts.get(host)
+        if entry is None:
+            return
+        entry.addresses = addresses
+        entry.expires_at = now + max(1.0, ttl)
+        self._resolution_ended(entry, "", now)
+
+    def resolve_failed(self, host: str, code: str, retry_after: float, now: float) -> None:
+        """:class:`Resolve` failed; older addresses stay in use until a better answer comes."""
+        entry = self.hosts.get(host)
+        if entry is None:
+            return
+        entry.expires_at = now + max(1.0, retry_after)
+        self._resolution_ended(entry, code, now)
+
+    def _resolution_ended(self, entry: Host, failure: str, now: float) -> None:
+        entry.asked_at = 0.0
+        entry.failure = failure
+        waiting, entry.waiting = entry.waiting, set()
+        for identity in sorted(waiting):
+            flow = self.flows.get(identity)
+            if flow is not None:
+                machine.resolved(self, self.owner(flow), flow, now)
+
+    def transport_opened(self, key: TransportKey, local: tuple[str, int], now: float) -> None:
+        """:class:`OpenTransport` succeeded; ``local`` is the address that a Contact must show."""
+        transport = self.transports.get(key)
+        if transport is None:
+            self.act(CloseTransport(key))
+            return
+        transport.local = local
+        waiting, transport.waiting = transport.waiting, set()
+        for identity in sorted(waiting):
+            flow = self.flows.get(identity)
+            if flow is not None:
+                machine.opened(self, self.owner(flow), flow, key, now)
+
+    def transport_failed(self, key: TransportKey, code: str, text: str, now: float) -> None:
+        """A transport could not be opened, was lost, or (UDP) an ICMP error named its destination."""
+        transport = self.transports.pop(key, None)
+        if transport is None:
+            return
+        for identity in sorted(transport.waiting | transport.active | transport.bound):
+            flow = self.flows.get(identity)
+            if flow is not None:
+                machine.transport_lost(self, self.owner(flow), flow, key, code, now)
+
+    def saved(self, row: FlowRecord, now: float) -> None:
+        """A row is on disk: the CSeq numbers it reserves may be used now."""
+        registration = self.by_profile.get(row.profile)
+        if registration is None:
+            return
+        for flow in registration.flows:
+            if flow.number == row.number and flow.call_id == row.call_id and row.cseq_reserved > flow.cseq_reserved:
+                flow.cseq_reserved = row.cseq_reserved
+                machine.reserved(self, registration, flow, now)
+
+    def clock_jumped(self, wall_offset: float, now: float) -> None:
+        """The wall clock was set. Running leases count in CLOCK_BOOTTIME and do not care; stored ones are marked."""
+        self.wall_offset = wall_offset
+        self.clock_generation += 1
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def next_timer(self) -> float | None:
+        """When :meth:`timer` is to be called next."""
+        return self._timers[0][0] if self._timers else None
+
+    def timer(self, now: float) -> None:
+        """Do everything that is due."""
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            at, identity = heapq.heappop(timers)
+            if identity < 0:
+                self._shared_due(identity, at, now)
+                continue
+            flow = self.flows.get(identity)
+            if flow is None or flow.wake_at != at:
+                continue
+            flow.wake_at = 0.0
+            machine.due(self, self.owner(flow), flow, now)
+
+    def arm(self, flow: Flow, at: float) -> None:
+        """Wake ``flow`` at ``at`` or earlier."""
+        if flow.wake_at == 0.0 or at < flow.wake_at:
+            flow.wake_at = at
+            heapq.heappush(self._timers, (at, flow.id))
+
+    def _arm_shared(self, kind: str, subject: object, at: float) -> None:
+        self._next_shared -= 1
+        self._shared[self._next_shared] = (kind, subject)
+        heapq.heappush(self._timers, (at, self._next_shared))
+
+    def _shared_due(self, identity: int, at: float, now: float) -> None:
+        kind, subject = self._shared.pop(identity)
+        if kind == "pacer":
+            self.draw(self.pacers[str(subject)], str(subject), now)
+        elif kind == "canary" and isinstance(subject, TransportKey):
+            self._send_canary(subject, at, now)
+
+    # -- pacing --------------------------------------------------------------------------------------------------
+
+    def pacer(self, registrar: str, now: float) -> Pacer:
+        """The bucket of ``registrar``."""
+        pacer = self.pacers.get(registrar)
+        if pacer is None:
+            pacer = self.pacers[registrar] = Pacer(self.settings.rate, self.settings.burst, now)
+        return pacer
+
+    def queue(self, pacer: Pacer, registrar: str, flow: Flow, kind: int, key: float, now: float) -> None:
+        """Let ``flow`` wait for a token."""
+        pacer.wait(flow.id, kind, key)
+        self._arm_pacer(pacer, registrar, now)
+
+    def _arm_pacer(self, pacer: Pacer, registrar: str, now: float) -> None:
+        if pacer.timer == 0.0:
+            pacer.timer = max(pacer.next_draw(now), now + 0.001)
+            self._arm_shared("pacer", registrar, pacer.timer)
+
+    def draw(self, pacer: Pacer, registrar: str, now: float) -> None:
+        """Hand out the tokens that are there, in order."""
+        pacer.timer = 0.0
+        while pacer.queue:
+            flow = self.flows.get(pacer.queue[0][2])
+            if flow is None or flow.phase != QUEUED or flow.queue_class != pacer.queue[0][0]:
+                heapq.heappop(pacer.queue)
+                continue
+            if not pacer.draw(now):
+                self._arm_pacer(pacer, registrar, now)
+                return
+            heapq.heappop(pacer.queue)
+            machine.drawn(self, self.owner(flow), flow, now)
+
+    def queues(self) -> list[QueueStatus]:
+        """The queue of every registrar that anybody registers at."""
+        return [pacer.status(registrar) for registrar, pacer in self.pacers.items()]
+
+    # -- targets -------------------------------------------------------------------------------------------------
+
+    def host(self, name: str) -> Host:
+        """What is known about a host name."""
+        entry = self.hosts.get(name)
+        if entry is None:
+            entry = self.hosts[name] = Host()
+        return entry
+
+    def resolve(self, name: str, entry: Host, flow: Flow, now: float) -> None:
+        """Have ``flow`` wait for a resolution; one query per name is under way at a time."""
+        entry.waiting.add(flow.id)
+        if not entry.asked_at or now - entry.asked_at > self.settings.resolve_limit:
+            entry.asked_at = now
+            self.act(Resolve(name))
+
+    def health_of(self, key: TransportKey) -> Health:
+        """The health of a target."""
+        health = self.health.get(key)
+        if health is None:
+            if len(self.health) >= HEALTH_KEPT:
+                self.health = {known: entry for known, entry in self.health.items() if entry.down}
+            health = self.health[key] = Health()
+        return health
+
+    def target_failed(self, key: TransportKey, flow: Flow, since: float, now: float, retry_after: float = 0.0) -> None:
+        """An attempt that began at ``since`` got no usable answer from ``key``; it may have said when to come again."""
+        health = self.health_of(key)
+        if health.canary == flow.id:
+            health.canary = 0
+        if health.answered_at > since:
+            return  # it answered somebody else meanwhile: this failure is the profile's own
+        if not health.down:
+            health.down_since = now
+            self._arm_canary(key, health, now, retry_after)
+
+    def target_answered(self, key: TransportKey, flow: Flow, now: float) -> None:
+        """``key`` answered; everybody who waits for it is due, in random order, through the bucket."""
+        health = self.health_of(key)
+        health.answered_at = now
+        if health.canary == flow.id:
+            health.canary = 0
+        if not health.down:
+            return
+        health.down_since = 0.0
+        health.canary_at = 0.0
+        waiting = sorted(health.waiting)
+        health.waiting = set()
+        self.random.shuffle(waiting)
+        for identity in waiting:
+            waiter = self.flows.get(identity)
+            if waiter is not None and waiter is not flow:
+                machine.target_back(self, self.owner(waiter), waiter, now)
+
+    def _arm_canary(self, key: TransportKey, health: Health, now: float, retry_after: float = 0.0) -> None:
+        wait = self.settings.canary_interval * (0.5 + 0.5 * self.random.random())
+        health.canary_at = now + max(wait, retry_after)
+        self._arm_shared("canary", key, health.canary_at)
+
+    def _send_canary(self, key: TransportKey, at: float, now: float) -> None:
+        health = self.health.get(key)
+        if health is None or not health.down or health.canary_at != at:
+            return
+        self._arm_canary(key, health, now)
+        candidates = sorted(identity for identity in health.waiting if identity in self.flows)
+        if health.canary and health.canary in self.flows and self.flows[health.canary].phase == SENT:
+            return  # the last one is still at it
+        health.canary = 0
+        if not candidates:
+            return
+        flow = self.flows[candidates[self.random.randrange(len(candidates))]]
+        health.waiting.discard(flow.id)
+        health.canary = flow.id
+        machine.canary(self, self.owner(flow), flow, key, now)
+
+    # -- transports ----------------------------------------------------------------------------------------------
+
+    def transport(self, key: TransportKey) -> Transport:
+        """The transport ``key``, which is opened if it is not."""
+        transport = self.transports.get(key)
+        if transport is None:
+            transport = self.transports[key] = Transport()
+            self.act(OpenTransport(key))
+        return transport
+
+    def send(self, key: TransportKey, data: bytes) -> None:
+        """Put ``data`` on the wire."""
+        self.act(Send(key, data))
+
+    def unbind(self, flow: Flow) -> None:
+        """``flow`` has no binding on its connection any more; an unused connection is closed."""
+        key = flow.bound
+        flow.bound = None
+        flow.bound_local = None
+        if key is None or key.protocol == "udp":
+            return
+        transport = self.transports.get(key)
+        if transport is not None:
+            transport.bound.discard(flow.id)
+            self.close_unused(key, transport)
+
+    def close_unused(self, key: TransportKey, transport: Transport) -> None:
+        """Close a connection that nobody uses."""
+        if key.protocol != "udp" and not (transport.bound or transport.active or transport.waiting):
+            del self.transports[key]
+            self.act(CloseTransport(key))
+
+    # -- all of them ---------------------------------------------------------------------------------------------
+
+    def stop(self, deregister: bool, now: float) -> None:
+        """Begin no new registration; with ``deregister`` give back every binding."""
+        self.stopping = True
+        if not deregister:
+            return
+        for registration in list(self.by_profile.values()):
+            registration.wanted = False
+            registration.kept = False
+            for flow in registration.flows:
+                machine.unwanted(self, registration, flow, now, "stopped")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is under way any more."""
+        return not self.ghosts and all(
+            flow.phase == IDLE for registration in self.by_profile.values() for flow in registration.flows
+        )
+
+    def counts(self) -> dict[tuple[str, str, str], int]:
+        """How many profiles are in each (status, reason code, registrar)."""
+        return self.count_by
+
+    def changed(self, registration: Registration, event: StateChanged) -> None:
+        """Count the new state and tell the service."""
+        self._count(registration)
+        self.emit(event)
+
+    def _count(self, registration: Registration) -> None:
+        key = (registration.status, registration.reason.code, registration.plan.registrar)
+        if key != registration.counted:
+            self._uncount(registration)
+            registration.counted = key
+            self.count_by[key] = self.count_by.get(key, 0) + 1
+
+    def _uncount(self, registration: Registration) -> None:
+        if registration.counted is not None:
+            left = self.count_by[registration.counted] - 1
+            if left:
+                self.count_by[registration.counted] = left
+            else:
+                del self.count_by[registration.counted]
+            registration.counted = None
+
+    def owner(self, flow: Flow) -> Registration:
+        """The registration that ``flow`` belongs to."""
+        ghost = self.ghosts.get(flow.id)
+        return ghost if ghost is not None else self.by_profile[flow.profile]
+
+    def new_identity(self) -> int:
+        """A number for a new flow, never used again while the service runs."""
+        self._next_flow += 1
+        return self._next_flow
+
+    def fork(self, flow: Flow, **changes: object) -> Flow:
+        """A copy of ``flow`` under a new number."""
+        copy: Flow = msgspec.structs.replace(flow, id=self.new_identity(), **changes)
+        self.flows[copy.id] = copy
+        return copy
+
+
+def _is_hex(text: str) -> bool:
+    return len(text) <= 12 and not text.strip("0123456789abcdef")

@@ -1,0 +1,67 @@
+"""Building REGISTER from a prepared template (RFC 3261 §10.2): only branch, CSeq, Expires and digest differ each time."""
+
+from __future__ import annotations
+
+from ..agents.base import Plan
+from .actions import TransportKey
+
+
+def contact_uri(plan: Plan, key: TransportKey, local: tuple[str, int]) -> str:
+    """The URI of our Contact; it shows the socket that is really used."""
+    if plan.contact_uri is not None:
+        return plan.contact_uri
+    transport = "" if key.protocol == "udp" else f";transport={key.protocol}"
+    return f"sip:{plan.contact_user}@{bracketed(local[0])}:{local[1]}{transport}"
+
+
+def head(uri: str, key: TransportKey, local: tuple[str, int]) -> bytes:
+    """Everything before the branch; the same for all profiles of one registrar and transport."""
+    return (
+        f"REGISTER {uri} SIP/2.0\r\nVia: SIP/2.0/{key.protocol.upper()} {bracketed(local[0])}:{local[1]};rport;branch="
+    ).encode()
+
+
+def request_uri(plan: Plan, hop: int) -> str:
+    """The registrar's URI, or the strict router's (RFC 3261 §12.2.1.1)."""
+    chosen = plan.hops[hop]
+    return chosen.route[1:-1] if chosen.strict and chosen.route is not None else plan.request_uri
+
+
+def middle(
+    plan: Plan,
+    hop: int,
+    call_id: str,
+    tag: str,
+    contact: str,
+    instance: bool,
+    user_agent: str,
+    *,
+    remove: bool = False,
+) -> bytes:
+    """From the end of the Via to the CSeq number; per profile, per target."""
+    chosen = plan.hops[hop]
+    lines = [
+        "",
+        "Max-Forwards: 70",
+        f"From: <{plan.aor}>;tag={tag}",
+        f"To: <{plan.aor}>",
+        f"Call-ID: {call_id}",
+    ]
+    if remove:
+        lines.append(f"Contact: <{contact}>;expires=0")
+    else:
+        sip_instance = f';+sip.instance="<urn:uuid:{plan.instance_id}>"' if instance and plan.instance_id else ""
+        lines.append(f"Contact: <{contact}>{sip_instance}{plan.contact_params}")
+    if chosen.route is not None:
+        lines.append(f"Route: <{plan.request_uri}>" if chosen.strict else f"Route: {chosen.route}")
+    lines.extend(plan.headers)
+    if user_agent and not any(line.lower().startswith("user-agent:") for line in plan.headers):
+        lines.append(f"User-Agent: {user_agent}")
+    lines.append("Supported: path")
+    lines.append("CSeq: ")
+    return "\r\n".join(lines).encode()
+
+
+def bracketed(host: str) -> str:
+    """An address as it stands in a URI or Via (RFC 3261 §25.1 ``IPv6reference``)."""
+    return f"[{host}]" if ":" in host else host

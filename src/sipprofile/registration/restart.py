@@ -1,0 +1,134 @@
+"""Going on after a restart as if nothing had happened: what a stored row is still worth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..events import Reason
+from ..records import HISTORY_LENGTH, RESERVED_BLOCK, FlowRecord
+from ..sip.digest import Challenge, ha1
+from . import machine
+from .actions import TransportKey
+from .challenge import credentials_for
+from .pacing import REFRESH
+from .registration import IDLE, OPENING, REGISTER, RESUME, Flow, Nonce, Registration
+from .state import status_of
+
+if TYPE_CHECKING:
+    from .registrations import Registrations
+
+KEEPALIVE = b"\r\n\r\n"  # RFC 5626 §3.5.1
+CLOCK_TOLERANCE = 5.0  # seconds the wall clock may seem to go back before a lease is distrusted
+
+
+def restored_flow(room: Registrations, stored: FlowRecord) -> Flow:
+    """A flow that goes on after everything that was perhaps used: at the start of the block reserved last."""
+    flow = Flow(
+        id=room.new_identity(),
+        profile=stored.profile,
+        number=stored.number,
+        call_id=stored.call_id,
+        contact_token=stored.contact_token,
+        cseq=max(0, stored.cseq_reserved - RESERVED_BLOCK),
+        cseq_reserved=stored.cseq_reserved,
+        cseq_asked=stored.cseq_reserved,
+        rejected=stored.rejected_attempts,
+    )
+    room.flows[flow.id] = flow
+    return flow
+
+
+def resume(room: Registrations, registration: Registration, flow: Flow, stored: FlowRecord, now: float) -> None:
+    """Take over what the row says about a lease."""
+    if stored.state_revision:
+        # Rows of the history may be newer than this one; the distance keeps both the order and the slots.
+        registration.revision = stored.state_revision + HISTORY_LENGTH
+    if stored.lease_ends <= 0:
+        return
+    end = _lease_end(room, stored, now)
+    if end is None:
+        flow.unknown_until = now + stored.expires_granted
+        registration.reason = Reason.of("lease_unknown")
+        _remember_contact(registration, flow, stored)
+        return
+    if end <= now:
+        return
+    _restore_nonces(room, registration, flow, stored)
+    _remember_contact(registration, flow, stored)
+    if stored.protocol != "udp":
+        flow.unknown_until = end  # the connection is gone; only a new REGISTER makes us reachable
+        return
+    offset = stored.wall_offset if stored.boot_id == room.boot_id else room.wall_offset
+    flow.lease_end = end
+    flow.granted = stored.expires_granted
+    flow.refresh_at = max(now, stored.refresh_at - offset)
+    flow.registered_aors = stored.registered_aors
+    flow.service_route = stored.service_route
+    flow.bound = flow.key
+    flow.bound_local = (stored.local_host, stored.local_port)
+    flow.purpose = RESUME
+    registration.kept = True
+    registration.since = min(now, stored.since - offset) if stored.since else now
+    assert flow.key is not None
+    transport = room.transport(flow.key)
+    if transport.local is not None:
+        registration.status = status_of(registration)
+        opened(room, registration, flow, now)
+    else:
+        transport.waiting.add(flow.id)
+        flow.phase = OPENING
+        flow.ends_at = now + room.settings.open_limit
+        room.arm(flow, flow.ends_at)
+        registration.status = status_of(registration)
+
+
+def opened(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """The local address is known: if it is the one that is registered, a keepalive is all that is sent."""
+    assert flow.key is not None
+    local = room.transports[flow.key].local
+    flow.purpose = REGISTER
+    flow.phase = IDLE
+    flow.ends_at = 0.0
+    if local == flow.bound_local:
+        room.send(flow.key, KEEPALIVE)
+        machine.rearm(room, registration, flow)
+        return
+    flow.old_contact = flow.contact
+    machine.begin(room, registration, flow, now, REFRESH)
+
+
+def _lease_end(room: Registrations, stored: FlowRecord, now: float) -> float | None:
+    """End of the stored lease in our clock, ``None`` when the clocks cannot be compared."""
+    if stored.boot_id == room.boot_id:
+        return stored.lease_ends - stored.wall_offset
+    granted_at = stored.lease_ends - stored.expires_granted
+    if stored.clock_generation != room.clock_generation or now + room.wall_offset < granted_at - CLOCK_TOLERANCE:
+        return None
+    return stored.lease_ends - room.wall_offset
+
+
+def _remember_contact(registration: Registration, flow: Flow, stored: FlowRecord) -> None:
+    flow.contact = stored.contact
+    if stored.target_host:
+        flow.key = TransportKey(stored.protocol, stored.target_host, stored.target_port, registration.plan.dscp)
+
+
+def _restore_nonces(room: Registrations, registration: Registration, flow: Flow, stored: FlowRecord) -> None:
+    """Nonces go on after the counts that were reserved; if they are refused, that costs one round trip."""
+    nonces = []
+    for kept in stored.nonces:
+        challenge = Challenge(
+            realm=kept.realm,
+            nonce=kept.nonce,
+            algorithm=kept.algorithm,
+            algorithm_given=kept.algorithm_given,
+            qop=tuple(kept.qop.split(",")) if kept.qop else (),
+            opaque=kept.opaque,
+            proxy=kept.proxy,
+        )
+        credentials = credentials_for(registration.plan, 0, challenge)
+        if credentials is not None:
+            hashed = ha1(kept.algorithm, credentials.username, kept.realm, credentials.password)
+            cnonce = f"{room.random.getrandbits(64):016x}"
+            nonces.append(Nonce(challenge, credentials.username, hashed, cnonce, count=kept.count_reserved))
+    flow.nonces = tuple(nonces)

@@ -1,0 +1,158 @@
+"""From a registration's memory to what users see and what is stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from ..events import EventName, Reason, RegistrationState, StateChanged, Status
+from ..records import RESERVED_BLOCK, FlowRecord, Held, NonceRecord, TransitionRecord
+from .registration import DEREGISTER, IDLE, RESERVING, SENT, WAITING, Flow, Registration
+from .request import bracketed
+
+if TYPE_CHECKING:
+    from .registrations import Registrations
+
+
+def status_of(registration: Registration) -> Status:
+    """The public status: what the registrar would say, and what is going on."""
+    flow = registration.flows[0]
+    if flow.purpose == DEREGISTER and flow.phase not in (IDLE, WAITING):
+        return "unregistering"
+    if flow.lease_end > 0:
+        return "registered"
+    if flow.phase not in (IDLE, WAITING):
+        return "registering"
+    return "unregistered"
+
+
+def state_of(machine_room: Registrations, registration: Registration) -> RegistrationState:
+    """The read-only part of a profile; times in UTC."""
+    flow = registration.flows[0]
+    offset = machine_room.wall_offset
+    live = flow.lease_end > 0
+    key = flow.bound if live and flow.bound is not None else flow.key
+    local = flow.bound_local if live else flow.local
+    next_try = flow.next_try if flow.phase == WAITING else 0.0
+    if live and flow.phase == IDLE:
+        next_try = 0.0
+    target = None if key is None else f"{key.protocol}:{bracketed(key.host)}:{key.port}"
+    return RegistrationState(
+        status=cast(Status, registration.status),
+        since=registration.since + offset,
+        reason=registration.reason,
+        attempt=flow.failures + 1 if flow.phase != IDLE else flow.failures,
+        next_try=next_try + offset if next_try else None,
+        target=target,
+        flow=None if target is None or local is None else f"{bracketed(local[0])}:{local[1]}>{target}",
+        lease_ends=flow.lease_end + offset if live else None,
+        expires_granted=flow.granted if live else None,
+        refresh_at=flow.refresh_at + offset if live and flow.refresh_at else None,
+        last_error=registration.last_error if live else None,
+        registered_aors=list(flow.registered_aors) if live else [],
+        registered_contact=flow.contact if live else None,
+        service_route=list(flow.service_route) if live else [],
+        held=cast(Held, registration.held),
+        revision=registration.revision,
+    )
+
+
+def tell(
+    machine_room: Registrations,
+    registration: Registration,
+    now: float,
+    reason: Reason | None = None,
+    *,
+    event: EventName | None = None,
+    transition: bool = True,
+) -> None:
+    """Make the present state public: event, history, counts. ``event`` is derived from the change when not given."""
+    if registration.ghost:
+        return
+    before = registration.status
+    registration.status = after = status_of(registration)
+    registration.revision += 1
+    if reason is not None:
+        registration.reason = reason
+    if before != after:
+        registration.since = now
+    if event is None:
+        event = "status"
+        if after == "registered" and before != "registered":
+            event = "registered"
+        elif before in ("registered", "unregistering") and after not in ("registered", "unregistering"):
+            event = "deregistered"
+    state = state_of(machine_room, registration)
+    if transition:
+        machine_room.save(
+            TransitionRecord(
+                registration.profile,
+                registration.revision,
+                now + machine_room.wall_offset,
+                after,
+                registration.reason.code,
+                registration.reason.status_code,
+                registration.reason.text,
+                state.attempt,
+                state.target,
+            )
+        )
+    machine_room.changed(registration, StateChanged(registration.profile, event, state, transition))
+
+
+def record(machine_room: Registrations, registration: Registration, flow: Flow) -> FlowRecord:
+    """The row from which a restart goes on. Nonce counts are reserved as far as the row says."""
+    offset = machine_room.wall_offset
+    live = flow.lease_end > 0
+    key = flow.bound if live else None
+    local = flow.bound_local or ("", 0)
+    for nonce in flow.nonces:
+        nonce.limit = nonce.count + RESERVED_BLOCK
+    return FlowRecord(
+        profile=flow.profile,
+        number=flow.number,
+        call_id=flow.call_id,
+        cseq_reserved=flow.cseq_asked,
+        contact_token=flow.contact_token,
+        lease_ends=flow.lease_end + offset if live else 0.0,
+        refresh_at=flow.refresh_at + offset if live else 0.0,
+        expires_granted=flow.granted if live else 0,
+        boot_id=machine_room.boot_id,
+        wall_offset=offset,
+        clock_generation=machine_room.clock_generation,
+        protocol=key.protocol if key is not None else "",
+        local_host=local[0],
+        local_port=local[1],
+        target_host=key.host if key is not None else "",
+        target_port=key.port if key is not None else 0,
+        contact=flow.contact if live else "",
+        registered_aors=flow.registered_aors if live else (),
+        service_route=flow.service_route if live else (),
+        nonces=tuple(
+            NonceRecord(
+                nonce.challenge.realm,
+                nonce.challenge.nonce,
+                nonce.challenge.algorithm,
+                nonce.challenge.algorithm_given,
+                ",".join(nonce.challenge.qop) or None,
+                nonce.challenge.opaque,
+                nonce.challenge.proxy,
+                nonce.limit,
+            )
+            for nonce in flow.nonces
+        ),
+        rejected_attempts=flow.rejected,
+        since=registration.since + offset,
+        state_revision=registration.revision,
+    )
+
+
+def store(machine_room: Registrations, registration: Registration, flow: Flow) -> None:
+    """Write the flow's row, reserving the next CSeq numbers when the present block runs low."""
+    if registration.ghost:
+        return
+    if flow.cseq_reserved - flow.cseq < RESERVED_BLOCK // 4 and flow.cseq_asked <= flow.cseq_reserved:
+        flow.cseq_asked = max(flow.cseq_reserved, flow.cseq) + RESERVED_BLOCK
+    machine_room.save(record(machine_room, registration, flow))
+
+
+__all__ = ["RESERVING", "SENT", "record", "state_of", "status_of", "store", "tell"]

@@ -1,0 +1,108 @@
+"""One REGISTER on the wire: a non-INVITE client transaction (RFC 3261 §17.1.2), timers E and F on the flow itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .challenge import authorizations, drop_used_up
+from .registration import DEREGISTER, REMOVE_OLD, RESERVING, SENT, Flow, Registration
+from .request import contact_uri, head, middle, request_uri
+from .state import store
+
+if TYPE_CHECKING:
+    from .registrations import Registrations
+
+RESERVE_LIMIT = 5.0  # seconds after which a reservation of CSeq numbers is asked for again
+RESERVE_AHEAD = 32  # CSeq numbers left when the next block is asked for
+HEADS_KEPT = 10_000
+
+
+def transmit(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """Send the request that the flow's purpose asks for; the CSeq number it uses is reserved on disk before."""
+    if flow.cseq >= flow.cseq_reserved:
+        flow.phase = RESERVING
+        flow.ends_at = now + RESERVE_LIMIT
+        room.arm(flow, flow.ends_at)
+        store(room, registration, flow)
+        return
+    assert flow.key is not None
+    key = flow.key
+    transport = room.transports[key]
+    assert transport.local is not None
+    flow.cseq += 1
+    if flow.cseq_reserved - flow.cseq == RESERVE_AHEAD:
+        store(room, registration, flow)
+    prepared = _prepared(room, registration, flow, transport.local)
+    uri = flow.redirect_uri or request_uri(registration.plan, flow.hop)
+    if flow.nonces:
+        drop_used_up(flow)
+    credentials = authorizations(flow, uri) if flow.nonces else ""
+    expires = 0 if flow.purpose == DEREGISTER else asked(registration, flow)
+    expires_line = "" if flow.purpose == REMOVE_OLD else f"Expires: {expires}\r\n"
+    flow.branch = f"z9hG4bK{flow.id:x}.{room.random.getrandbits(64):016x}"
+    flow.outstanding = b"".join(
+        (
+            _head(room, uri, flow, transport.local),
+            flow.branch.encode(),
+            prepared,
+            f"{flow.cseq} REGISTER\r\n{expires_line}{credentials}Content-Length: 0\r\n\r\n".encode(),
+        )
+    )
+    flow.phase = SENT
+    flow.sent_at = now
+    flow.interval = room.settings.t1
+    flow.retransmit_at = now + flow.interval if key.protocol == "udp" else 0.0
+    flow.ends_at = now + 64 * room.settings.t1  # timer F
+    transport.active.add(flow.id)
+    room.register_sent += 1
+    room.send(key, flow.outstanding)
+    room.arm(flow, flow.retransmit_at or flow.ends_at)
+
+
+def asked(registration: Registration, flow: Flow) -> int:
+    """The lease to ask for: the profile's, or what a 423 demanded."""
+    return max(registration.plan.expires, flow.minimum_expires)
+
+
+def _prepared(room: Registrations, registration: Registration, flow: Flow, local: tuple[str, int]) -> bytes:
+    """The constant part, with the Contact that the purpose is about."""
+    plan = registration.plan
+    assert flow.key is not None
+    agent = room.settings.user_agent
+    if flow.purpose == REMOVE_OLD:
+        return middle(plan, flow.hop, flow.call_id, _tag(flow), flow.old_contact, False, agent, remove=True)
+    if flow.purpose == DEREGISTER and flow.contact:
+        if not flow.middle or flow.local != local:
+            return middle(plan, flow.hop, flow.call_id, _tag(flow), flow.contact, True, agent)
+        return flow.middle
+    if not flow.middle or flow.local != local:
+        flow.contact = contact_uri(plan, flow.key, local)
+        flow.middle = middle(plan, flow.hop, flow.call_id, _tag(flow), flow.contact, True, agent)
+        flow.local = local
+    return flow.middle
+
+
+def _tag(flow: Flow) -> str:
+    return flow.call_id[:12] + f"{flow.id:x}"
+
+
+def _head(room: Registrations, uri: str, flow: Flow, local: tuple[str, int]) -> bytes:
+    assert flow.key is not None
+    known = room.heads.get((uri, flow.key, local))
+    if known is None:
+        if len(room.heads) >= HEADS_KEPT:
+            room.heads.clear()
+        known = room.heads[uri, flow.key, local] = head(uri, flow.key, local)
+    return known
+
+
+def end_transaction(room: Registrations, flow: Flow) -> None:
+    """The transaction is over, one way or another; a later answer finds nobody."""
+    flow.branch = ""
+    flow.outstanding = b""
+    flow.retransmit_at = 0.0
+    flow.ends_at = 0.0
+    if flow.key is not None:
+        transport = room.transports.get(flow.key)
+        if transport is not None:
+            transport.active.discard(flow.id)
