@@ -91,11 +91,10 @@ def parse_challenges(values: Iterable[str], proxy: bool) -> list[Challenge]:
     """
     challenges = []
     for value in values:
-        for scheme, params in _scan(value):
-            if params is not None and scheme == "digest":
-                challenge = _challenge(params, proxy)
-                if challenge is not None:
-                    challenges.append(challenge)
+        for params in _scan(value):
+            challenge = _challenge(params, proxy)
+            if challenge is not None:
+                challenges.append(challenge)
     return challenges
 
 
@@ -108,9 +107,7 @@ def _challenge(params: dict[str, str], proxy: bool) -> Challenge | None:
     qop: tuple[str, ...] = ()
     offered = params.get("qop")
     if offered:
-        qop = tuple(
-            word for word in offered.lower().replace(",", " ").split() if word in ("auth", "auth-int")
-        )
+        qop = tuple(word for word in offered.lower().replace(",", " ").split() if word in ("auth", "auth-int"))
         if not qop:
             return None
     return Challenge(
@@ -126,12 +123,12 @@ def _challenge(params: dict[str, str], proxy: bool) -> Challenge | None:
     )
 
 
-def _scan(text: str) -> list[tuple[str, dict[str, str] | None]]:
-    """Every scheme (lower case) with its parameters (names lower case), None for those that are malformed.
+def _scan(text: str) -> list[dict[str, str]]:
+    """The parameters of every Digest challenge or credentials in `text`, names lower case, without malformed ones.
 
     The first of two equal parameters wins. One pass from left to right.
     """
-    found: list[tuple[str, dict[str, str] | None]] = []
+    found: list[dict[str, str]] = []
     if "\r" in text or "\n" in text or "\0" in text:  # nothing we could echo
         return found
     params: dict[str, str] = {}
@@ -149,26 +146,23 @@ def _scan(text: str) -> list[tuple[str, dict[str, str] | None]]:
         match = _scheme(text, position)
         if match is not None:
             params = {}
-            found.append((match[1].lower(), params))
+            if match[1].lower() == "digest":
+                found.append(params)
             position = match.end()
             continue
         match = _parameter_name(text, position)
         if match is not None and text.startswith('"', match.end()):
             try:
-                end = quoted_end(text, match.end())
+                position = quoted_end(text, match.end())
             except SipSyntaxError:
-                end = len(text)
-                _drop_last(found)
-            params.setdefault(match[1].lower(), unquote(text[match.end() : end]))
-            position = end
-            continue
-        _drop_last(found)
-        position = text.find(",", position) + 1 or len(text)
-
-
-def _drop_last(found: list[tuple[str, dict[str, str] | None]]) -> None:
-    if found:
-        found[-1] = (found[-1][0], None)
+                position = len(text)
+            else:
+                params.setdefault(match[1].lower(), unquote(text[match.end() : position]))
+                continue
+        else:
+            position = text.find(",", position) + 1 or len(text)
+        if found and found[-1] is params:
+            found.pop()
 
 
 def strongest(challenges: Iterable[Challenge]) -> Challenge | None:
@@ -212,10 +206,8 @@ def authorization(
         ha1 = hash_(_octets(f"{ha1}:{nonce}:{cnonce}"))
     qops = challenge.qop
     qop = "auth" if "auth" in qops else "auth-int" if qops else ""
-    if qop == "auth-int":
-        ha2 = hash_(_octets(f"{method}:{uri}:{hash_(body)}"))
-    else:
-        ha2 = hash_(_octets(f"{method}:{uri}"))
+    entity = f":{hash_(body)}" if qop == "auth-int" else ""
+    ha2 = hash_(_octets(f"{method}:{uri}{entity}"))
     if qop:
         count = f"{nonce_count:08x}"
         response = hash_(_octets(f"{ha1}:{nonce}:{count}:{cnonce}:{qop}:{ha2}"))
@@ -245,9 +237,10 @@ def verify(
     `ha1(username, realm, algorithm)` gives the stored hash or None for an unknown user. Whether the nonce is
     ours and fresh, nc new and the uri that of the request, is for the caller to check.
     """
-    params = next((params for scheme, params in _scan(authorization_value) if scheme == "digest"), None)
-    if params is None:
+    found = _scan(authorization_value)
+    if not found:
         return None
+    params = found[0]
     try:
         username, realm, nonce = params["username"], params["realm"], params["nonce"]
         uri, response = params["uri"], params["response"]

@@ -77,6 +77,4 @@ def _body_length(head: bytes) -> int:
 
 
 def _too_large() -> MalformedMessage:
-    return MalformedMessage(
-        "too_large", 513, f"a message on the stream is longer than {MAXIMUM_MESSAGE} bytes"
-    )
+    return MalformedMessage("too_large", 513, f"a message on the stream is longer than {MAXIMUM_MESSAGE} bytes")

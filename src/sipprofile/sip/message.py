@@ -165,6 +165,8 @@ def parse(data: bytes) -> Request | Response:
         raise MalformedMessage("header", 400, "the message lacks the empty line that ends its headers")
     lines = head.splitlines()
     start_line = lines.pop(0)
+    if len(lines) > MAXIMUM_HEADERS:
+        raise MalformedMessage("too_many_headers", 400, f"there are more than {MAXIMUM_HEADERS} header lines")
     # Only a header that is folded, repeated or malformed needs the slower index.
     try:
         index: dict[str, bytes | list[bytes]] = {
@@ -175,8 +177,6 @@ def parse(data: bytes) -> Request | Response:
     else:
         if len(index) != len(lines):
             index = _index_unusual(lines)
-        elif len(lines) > MAXIMUM_HEADERS:
-            raise _too_many_headers()
 
     declared = index.get("content-length")
     missing = 0
@@ -206,10 +206,7 @@ def parse(data: bytes) -> Request | Response:
 def _index_unusual(lines: list[bytes]) -> dict[str, bytes | list[bytes]]:
     """The index of headers some of which are folded, repeated or malformed."""
     index: dict[str, bytes | list[bytes]] = {}
-    unfolded = _unfold(lines)
-    if len(unfolded) > MAXIMUM_HEADERS:
-        raise _too_many_headers()
-    for line in unfolded:
+    for line in _unfold(lines):
         if _is_malformed(line):
             continue
         name, _, value = line.partition(b":")
@@ -246,7 +243,3 @@ def _text(value: bytes) -> str:
 
 def _bad_start_line(line: bytes, status: int | None) -> MalformedMessage:
     return MalformedMessage("start_line", status, f"{excerpt(_text(line))} does not begin a SIP message")
-
-
-def _too_many_headers() -> MalformedMessage:
-    return MalformedMessage("too_many_headers", 400, f"the message has more than {MAXIMUM_HEADERS} headers")

@@ -7,7 +7,7 @@ from ipaddress import AddressValueError, IPv6Address
 
 TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]"  # RFC 3261 §25.1 token characters
 MAXIMUM_MESSAGE = 65536  # bytes; what a UDP datagram can carry, kept for streams too
-MAXIMUM_HEADERS = 256  # header lines
+MAXIMUM_HEADERS = 256  # header lines, continuation lines included
 LWS = " \t\r\n"  # linear white space, after unfolding only SP and HTAB are met
 
 _token = re.compile(TOKEN + "+").fullmatch

@@ -94,9 +94,7 @@ def _validate_numbers(request: Request) -> None:
     if length is not None:
         octets = decimal(length, MAXIMUM_MESSAGE + 1)
         if octets is None or octets > len(request.body):
-            raise _bad_request(
-                "content_length", f"the Content-Length {excerpt(length)} does not fit the body"
-            )
+            raise _bad_request("content_length", f"the Content-Length {excerpt(length)} does not fit the body")
 
 
 def _bad_request(code: str, sentence: str) -> MalformedMessage:

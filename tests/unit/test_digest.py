@@ -1,0 +1,491 @@
+"""Digest authentication: RFC 7616, RFC 2617, RFC 2069 and, for SIP, RFC 8760."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sipprofile.sip.digest import (
+    Challenge,
+    DigestCredentials,
+    UnsupportedAlgorithm,
+    authorization,
+    ha1,
+    parse_challenges,
+    strongest,
+    verify,
+)
+from sipprofile.sip.syntax import SipSyntaxError, quote
+
+PIECES = ["Digest ", "Basic ", "realm", "nonce", "=", '"', "\\", ",", " ", "a", "\t", "qop", "/", ";"]
+ALGORITHMS = ["MD5", "MD5-sess", "SHA-256", "SHA-256-sess", "SHA-512-256", "SHA-512-256-sess"]
+
+
+def challenge(value: str) -> Challenge:
+    (only,) = parse_challenges([value], proxy=False)
+    return only
+
+
+def parameters(value: str) -> dict[str, str]:
+    """The parameters of simple credentials, values as written."""
+    assert value.startswith("Digest ")
+    return dict(part.split("=", 1) for part in value.removeprefix("Digest ").split(", "))
+
+
+def answer(value: str, *, username: str, password: str, method: str, uri: str, cnonce: str, body: bytes = b"") -> str:
+    given = challenge(value)
+    return authorization(
+        given,
+        username=username,
+        ha1=ha1(given.algorithm, username, given.realm, password),
+        method=method,
+        uri=uri,
+        nonce_count=1,
+        cnonce=cnonce,
+        body=body,
+    )
+
+
+class TestRfc7616Examples:
+    """RFC 7616 §3.9."""
+
+    CNONCE = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
+    CHALLENGE = (
+        'Digest realm="http-auth@example.org", qop="auth, auth-int", algorithm={}, '
+        'nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", '
+        'opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"'
+    )
+
+    @pytest.mark.parametrize(
+        ("algorithm", "response"),
+        [
+            ("MD5", "8ca523f5e9506fed4657c9700eebdbec"),
+            ("SHA-256", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
+        ],
+    )
+    def test_3_9_1(self, algorithm: str, response: str) -> None:
+        value = answer(
+            self.CHALLENGE.format(algorithm),
+            username="Mufasa",
+            password="Circle of Life",
+            method="GET",
+            uri="/dir/index.html",
+            cnonce=self.CNONCE,
+        )
+        assert parameters(value) == {
+            "username": '"Mufasa"',
+            "realm": '"http-auth@example.org"',
+            "uri": '"/dir/index.html"',
+            "algorithm": algorithm,
+            "nonce": '"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v"',
+            "nc": "00000001",
+            "cnonce": f'"{self.CNONCE}"',
+            "qop": "auth",
+            "response": f'"{response}"',
+            "opaque": '"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"',
+        }
+
+    def test_3_9_2_sha_512_256(self) -> None:
+        """The response is that of erratum 4897; the RFC prints the one of a truncated SHA-512."""
+        value = answer(
+            'Digest realm="api@example.org", qop="auth", algorithm=SHA-512-256, '
+            'nonce="5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK", '
+            'opaque="HRPCssKJSGjCrkzDg8OhwpzCiGPChXYjwrI2QmXDnsOS", charset=UTF-8, userhash=true',
+            username="Jäsøn Doe",
+            password="Secret, or not?",
+            method="GET",
+            uri="/doe.json",
+            cnonce="NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v",
+        )
+        assert 'response="3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5"' in value
+        assert 'username="Jäsøn Doe"' in value
+
+    def test_sha_512_256_is_not_a_truncated_sha_512(self) -> None:
+        """FIPS 180-4: the hash of 'abc'."""
+        assert (
+            hashlib.new("sha512_256", b"abc").hexdigest()
+            == "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23"
+        )
+
+
+class TestRfc2617AndRfc2069Examples:
+    CHALLENGE = 'Digest realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093"'
+
+    def test_rfc_2617_3_5(self) -> None:
+        value = answer(
+            self.CHALLENGE + ', qop="auth,auth-int", opaque="5ccc069c403ebaf9f0171e9517f40e41"',
+            username="Mufasa",
+            password="Circle Of Life",
+            method="GET",
+            uri="/dir/index.html",
+            cnonce="0a4f113b",
+        )
+        found = parameters(value)
+        assert found["response"] == '"6629fae49393a05397450978507c4ef1"'
+        assert found["opaque"] == '"5ccc069c403ebaf9f0171e9517f40e41"'
+        assert "algorithm" not in found
+
+    def test_rfc_2069_2_4(self) -> None:
+        """The response is that of erratum 749; there is no qop, nc or cnonce."""
+        value = answer(
+            self.CHALLENGE,
+            username="Mufasa",
+            password="CircleOfLife",
+            method="GET",
+            uri="/dir/index.html",
+            cnonce="unused",
+        )
+        assert parameters(value) == {
+            "username": '"Mufasa"',
+            "realm": '"testrealm@host.com"',
+            "nonce": '"dcd98b7102dd2f0e8b11d0f600bfb0c093"',
+            "uri": '"/dir/index.html"',
+            "response": '"1949323746fe6a43ef61f9606e7febea"',
+        }
+
+    def test_md5_sess(self) -> None:
+        """RFC 2617 §3.2.2.2: A1 holds the hash of the credentials, the nonce and the cnonce."""
+        value = answer(
+            self.CHALLENGE + ', qop="auth", algorithm=MD5-sess',
+            username="Mufasa",
+            password="Circle Of Life",
+            method="GET",
+            uri="/dir/index.html",
+            cnonce="0a4f113b",
+        )
+        nonce = "dcd98b7102dd2f0e8b11d0f600bfb0c093"
+        a1 = f"{md5('Mufasa:testrealm@host.com:Circle Of Life')}:{nonce}:0a4f113b"
+        expected = md5(f"{md5(a1)}:{nonce}:00000001:0a4f113b:auth:{md5('GET:/dir/index.html')}")
+        assert parameters(value)["response"] == f'"{expected}"'
+        assert parameters(value)["algorithm"] == "MD5-sess"
+
+    def test_sess_without_qop_sends_the_cnonce_it_used(self) -> None:
+        value = answer(
+            self.CHALLENGE + ", algorithm=MD5-sess",
+            username="u",
+            password="p",
+            method="REGISTER",
+            uri="sip:h",
+            cnonce="c1",
+        )
+        assert parameters(value)["cnonce"] == '"c1"'
+        assert accepts(value, "p")
+
+    def test_auth_int_covers_the_body(self) -> None:
+        value = answer(
+            self.CHALLENGE + ', qop="auth-int"',
+            username="u",
+            password="p",
+            method="REGISTER",
+            uri="sip:h",
+            cnonce="c1",
+            body=b"hello",
+        )
+        assert parameters(value)["qop"] == "auth-int"
+        assert accepts(value, "p", body=b"hello")
+        assert not accepts(value, "p", body=b"hell0")
+
+
+def md5(text: str) -> str:
+    return hashlib.md5(text.encode()).hexdigest()
+
+
+def accepts(value: str, password: str, *, method: str = "REGISTER", body: bytes = b"") -> bool:
+    def stored(username: str, realm: str, algorithm: str) -> str | None:
+        return ha1(algorithm, username, realm, password)
+
+    return verify(value, method=method, ha1=stored, body=body) is not None
+
+
+class TestChallenges:
+    """RFC 7616 §3.3, RFC 3261 §20.44 and §22.4."""
+
+    def test_all_parameters(self) -> None:
+        value = (
+            'Digest realm="biloxi.com", domain="sip:biloxi.com", qop="auth,auth-int", nonce="abc", opaque="", '
+            "stale=TRUE, algorithm=MD5"
+        )
+        assert parse_challenges([value], proxy=True) == [
+            Challenge(
+                realm="biloxi.com",
+                nonce="abc",
+                algorithm="MD5",
+                algorithm_given=True,
+                qop=("auth", "auth-int"),
+                opaque="",
+                stale=True,
+                domain="sip:biloxi.com",
+                proxy=True,
+            )
+        ]
+
+    def test_defaults(self) -> None:
+        assert challenge('Digest realm="r", nonce="n"') == Challenge(
+            realm="r", nonce="n", algorithm="MD5", algorithm_given=False, qop=(), opaque=None, stale=False
+        )
+
+    def test_names_scheme_and_algorithm_ignore_case(self) -> None:
+        found = challenge('DIGEST Realm="R",NONCE="n",Algorithm="sha-256-SESS",QOP=AUTH')
+        assert (found.realm, found.algorithm, found.qop) == ("R", "SHA-256-sess", ("auth",))
+
+    def test_several_in_one_line_and_in_several_lines(self) -> None:
+        found = parse_challenges(
+            [
+                'Digest realm="a", nonce="1", algorithm=SHA-256, Digest realm="a, Digest b", nonce="2"',
+                'Basic realm="x", Digest nonce="3",realm="c",algorithm=MD5 , NTLM, Negotiate YWJj==, Bearer',
+                'Digest realm="d", nonce="4"',
+            ],
+            proxy=False,
+        )
+        assert [(c.realm, c.nonce) for c in found] == [
+            ("a", "1"),
+            ("a, Digest b", "2"),
+            ("c", "3"),
+            ("d", "4"),
+        ]
+
+    def test_what_is_unknown_is_left_out(self) -> None:
+        values = [
+            'Digest realm="a", nonce="1", algorithm=AKAv1-MD5',
+            'Digest realm="b", nonce="2", qop="token-bound"',
+            'Basic realm="c"',
+            "NoOneKnowsThisScheme opaque-data=here",
+            'Digest realm="e", nonce="5", qop="auth,token-bound"',
+        ]
+        assert [(c.realm, c.qop) for c in parse_challenges(values, proxy=False)] == [("e", ("auth",))]
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "",
+            "Digest",
+            'Digest realm="a"',
+            'Digest nonce="1"',
+            'Digest realm="a", nonce="open',
+            'Digest realm="a", nonce=',
+            'Digest realm="a" / nonce="1"',
+            'Digest realm="a", nonce="1\n2"'.replace("\\n", "\n"),
+            'realm="a", nonce="1"',
+        ],
+    )
+    def test_malformed_is_left_out(self, value: str) -> None:
+        assert parse_challenges([value], proxy=False) == []
+
+    def test_a_malformed_one_leaves_its_neighbours(self) -> None:
+        value = 'Digest realm="a", nonce="1", Digest realm=, nonce="2", Digest realm="c", nonce="3"'
+        assert [c.nonce for c in parse_challenges([value], proxy=False)] == ["1", "3"]
+
+    def test_escaped_quotes(self) -> None:
+        found = challenge(r'Digest realm="the \"inner\" \\ realm", nonce="a\"b", opaque="x\\", qop="auth"')
+        assert found.realm == r'the "inner" \ realm'
+        assert found.nonce == 'a"b'
+        assert found.opaque == "x\\"
+
+    def test_commas_may_be_missing_or_doubled(self) -> None:
+        assert challenge('Digest ,, realm="a" nonce="1",,').nonce == "1"
+
+    def test_white_space_around_equals(self) -> None:
+        assert challenge('Digest realm = "a" , nonce= "1"').nonce == "1"
+
+
+class TestStrongest:
+    """RFC 8760 §2.3."""
+
+    def test_order(self) -> None:
+        values = [f'Digest realm="r", nonce="{name}", algorithm={name}' for name in ALGORITHMS]
+        challenges = parse_challenges(values, proxy=False)
+        assert [c.algorithm for c in challenges] == ALGORITHMS
+        while challenges:
+            best = strongest(challenges)
+            assert best is not None
+            assert best.algorithm == challenges[-2].algorithm  # plain and -sess are equal: the first one wins
+            challenges = challenges[:-2]
+        assert strongest([]) is None
+
+
+class TestAuthorization:
+    def test_strings_are_escaped(self) -> None:
+        given = Challenge(realm='a "b"', nonce="n\\1", qop=("auth",), opaque='"')
+        value = authorization(
+            given, username='al"ice', ha1="0" * 32, method="REGISTER", uri="sip:h", nonce_count=10, cnonce="c"
+        )
+        assert r'username="al\"ice"' in value
+        assert r'realm="a \"b\""' in value
+        assert r'nonce="n\\1"' in value
+        assert r'opaque="\""' in value
+        assert "nc=0000000a" in value
+
+    def test_no_line_break_gets_out(self) -> None:
+        with pytest.raises(SipSyntaxError):
+            authorization(
+                Challenge(realm="r", nonce="n"),
+                username="a\r\nX: y",
+                ha1="0" * 32,
+                method="REGISTER",
+                uri="sip:h",
+                nonce_count=1,
+                cnonce="c",
+            )
+
+    def test_unknown_algorithm_is_named(self) -> None:
+        with pytest.raises(UnsupportedAlgorithm, match="AKAv1-MD5"):
+            ha1("AKAv1-MD5", "u", "r", "p")
+
+    def test_a_realm_that_is_not_utf_8_keeps_its_octets(self) -> None:
+        realm = b"Z\xfcrich".decode("utf-8", "surrogateescape")
+        given = challenge(f'Digest realm="{realm}", nonce="n"')
+        value = authorization(
+            given,
+            username="u",
+            ha1=ha1("MD5", "u", realm, "p"),
+            method="REGISTER",
+            uri="sip:h",
+            nonce_count=1,
+            cnonce="c",
+        )
+        assert b'realm="Z\xfcrich"' in value.encode("utf-8", "surrogateescape")
+        assert ha1("MD5", "u", realm, "p") == hashlib.md5(b"u:Z\xfcrich:p").hexdigest()
+        assert accepts(value, "p")
+
+    def test_the_password_is_in_no_repr(self) -> None:
+        assert "secret" not in repr(challenge('Digest realm="r", nonce="n"'))
+
+
+class TestVerify:
+    """RFC 7616 §3.4.6."""
+
+    VALUE = answer(
+        'Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256',
+        username="alice",
+        password="secret",
+        method="REGISTER",
+        uri="sip:example.com",
+        cnonce="c",
+    )
+
+    def test_right(self) -> None:
+        asked = []
+
+        def stored(username: str, realm: str, algorithm: str) -> str:
+            asked.append((username, realm, algorithm))
+            return ha1(algorithm, username, realm, "secret")
+
+        assert verify(self.VALUE, method="REGISTER", ha1=stored) == DigestCredentials(
+            username="alice", realm="r", nonce="n", nc=1, uri="sip:example.com", algorithm="SHA-256"
+        )
+        assert asked == [("alice", "r", "SHA-256")]
+
+    def test_wrong_password_method_or_user(self) -> None:
+        assert accepts(self.VALUE, "secret")
+        assert not accepts(self.VALUE, "Secret")
+        assert not accepts(self.VALUE, "secret", method="INVITE")
+        assert verify(self.VALUE, method="REGISTER", ha1=lambda *_: None) is None
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("nc=00000001", "nc=00000002"),
+            ("nc=00000001", "nc=1"),
+            ("nc=00000001, ", ""),
+            ("qop=auth", "qop=auth-int"),
+            ("qop=auth", "qop=other"),
+            ('cnonce="c"', 'cnonce="d"'),
+            ("Digest ", "Basic "),
+            ("algorithm=SHA-256", "algorithm=MD5"),
+            ("algorithm=SHA-256", "algorithm=unknown"),
+            ('nonce="n"', 'nonce="m"'),
+            ('realm="r"', 'realm="r'),
+            ('response="', 'response="é'),
+        ],
+    )
+    def test_changed(self, old: str, new: str) -> None:
+        assert old in self.VALUE
+        assert not accepts(self.VALUE.replace(old, new, 1), "secret")
+
+    @pytest.mark.parametrize("name", ["username", "realm", "nonce", "uri", "response", "cnonce"])
+    def test_missing(self, name: str) -> None:
+        assert not accepts(self.VALUE.replace(f"{name}=", f"x-{name}="), "secret")
+
+
+words = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=("Cs",)), max_size=20)
+
+
+class TestProperties:
+    @settings(deadline=None)
+    @given(
+        algorithm=st.sampled_from(ALGORITHMS),
+        qop=st.sampled_from([(), ("auth",), ("auth-int",), ("auth", "auth-int")]),
+        realm=words,
+        nonce=words,
+        opaque=st.none() | words,
+        username=words,
+        password=words,
+        uri=words,
+        nonce_count=st.integers(1, 0xFFFFFFFF),
+        body=st.binary(max_size=20),
+    )
+    def test_what_authorization_builds_verify_accepts(
+        self,
+        algorithm: str,
+        qop: tuple[str, ...],
+        realm: str,
+        nonce: str,
+        opaque: str | None,
+        username: str,
+        password: str,
+        uri: str,
+        nonce_count: int,
+        body: bytes,
+    ) -> None:
+        given_ = Challenge(realm, nonce, algorithm, True, qop, opaque)
+        value = authorization(
+            given_,
+            username=username,
+            ha1=ha1(algorithm, username, realm, password),
+            method="REGISTER",
+            uri=uri,
+            nonce_count=nonce_count,
+            cnonce="0a4f113b",
+            body=body,
+        )
+        found = verify(
+            value,
+            method="REGISTER",
+            ha1=lambda username, realm, algorithm: ha1(algorithm, username, realm, password),
+            body=body,
+        )
+        assert found == DigestCredentials(username, realm, nonce, nonce_count if qop else None, uri, algorithm)
+        assert not accepts(value, password + "x", body=body)
+
+    @settings(deadline=None)
+    @given(
+        st.builds(
+            Challenge,
+            realm=words,
+            nonce=words,
+            algorithm=st.sampled_from(ALGORITHMS),
+            algorithm_given=st.just(True),
+            qop=st.sampled_from([(), ("auth",), ("auth", "auth-int")]),
+            opaque=st.none() | words,
+            stale=st.booleans(),
+        )
+    )
+    def test_challenge_round_trip(self, original: Challenge) -> None:
+        value = f"Digest realm={quote(original.realm)},nonce={quote(original.nonce)}"
+        value += f",algorithm={original.algorithm}"
+        if original.qop:
+            value += f",qop={quote(','.join(original.qop))}"
+        if original.opaque is not None:
+            value += f",opaque={quote(original.opaque)}"
+        value += f",stale={str(original.stale).lower()}"
+        assert parse_challenges([f"{value}, {value}"], proxy=False) == [original, original]
+
+    @settings(deadline=None)
+    @given(st.text(max_size=80) | st.lists(st.sampled_from(PIECES), max_size=20).map("".join))
+    def test_any_text(self, text: str) -> None:
+        for found in parse_challenges([text], proxy=False):
+            assert found.algorithm in ALGORITHMS
+        assert verify(text, method="REGISTER", ha1=lambda *_: None) is None
