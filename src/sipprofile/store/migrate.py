@@ -1,0 +1,34 @@
+"""``python -m sipprofile.store.migrate PATH``: bring a store up to date, all of it or nothing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+from sipprofile.errors import SipProfileError
+from sipprofile.store import database
+
+
+def migrate(path: Path, target: str = "head") -> None:
+    """Run the migrations up to ``target``; raises ``store_failed`` or ``store_damaged``."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with database.explained():
+        # SQLite changes a table by copying it; with foreign keys, dropping the old one would empty others.
+        connection = database.connect(path, foreign_keys=False)
+        try:
+            config.attributes["connection"] = connection
+            with database.transaction(connection):
+                command.upgrade(config, target)
+        finally:
+            database.disconnect(connection)
+
+
+if __name__ == "__main__":
+    try:
+        migrate(Path(sys.argv[1]))
+    except SipProfileError as error:
+        sys.exit(str(error))

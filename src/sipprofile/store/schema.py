@@ -1,0 +1,78 @@
+"""The tables. A change here needs a migration in ``migrations/versions`` and a new :data:`REVISION`."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, text
+
+from sipprofile.records import HISTORY_LENGTH
+
+REVISION = "0001"
+"""The newest migration; revisions are counted, so that an older store differs from a newer one."""
+
+SLOTS = HISTORY_LENGTH
+"""A transition's slot is its revision modulo this: it replaces the row of 32 transitions before."""
+
+CSEQ_RAISED = "cseq_raised"
+"""Key in ``meta`` of what has to be added to every ``flows.cseq_reserved``.
+
+Raising all of them at a start is then one small write instead of one for each flow.
+"""
+
+metadata = MetaData()
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("type", String, nullable=False),
+    Column("aor", String, nullable=False),
+    Column("aor_key", String, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("is_default", Boolean, nullable=False),
+    Column("held", String, nullable=False),
+    Column("key_id", String),
+    Column("document", Text, nullable=False),
+    Index("profiles_aor_key", "aor_key"),
+    Index("profiles_key_id", "key_id", sqlite_where=text("key_id IS NOT NULL")),
+    Index("profiles_default", "is_default", unique=True, sqlite_where=text("is_default = 1")),
+    sqlite_autoincrement=True,  # an id that was used once is never given again
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("profile", ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("value", String, nullable=False),
+    Index("labels_key_value", "key", "value"),
+    sqlite_with_rowid=False,
+)
+
+flows = Table(
+    "flows",
+    metadata,
+    Column("profile", ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("cseq_reserved", Integer, nullable=False),
+    Column("record", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+history = Table(
+    "history",
+    metadata,
+    Column("profile", ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True),
+    Column("slot", Integer, primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("record", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("value", String, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,204 @@
+"""The store, synchronous: the writer's thread uses it, and tests and simulations do inline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sqlalchemy import Connection, func, select
+
+from sipprofile.errors import SipProfileError
+from sipprofile.records import (
+    RESERVED_BLOCK,
+    ConfigurationWrite,
+    FlowRecord,
+    ProfileRecord,
+    Query,
+    RuntimeWrite,
+    TransitionRecord,
+)
+from sipprofile.store import database, files, flows, profiles, schema, secrets
+from sipprofile.store.secrets import KeyRing
+
+BACKUP_BLOCK = 100_000
+"""CSeq numbers that a backup skips: more than a flow uses between its backup and the day it is restored."""
+
+
+class Store:
+    """One connection to the store; one thread at a time may use it.
+
+    Every method raises ``store_failed`` (disk full, no permission, locked), and then nothing has changed,
+    or ``store_damaged``; those that open secrets raise ``missing_key`` too.
+    """
+
+    def __init__(self, path: Path, connection: Connection, keys: KeyRing) -> None:
+        self.path = path
+        self.keys = keys
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path, keys: KeyRing, *, synchronous: database.Synchronous = "FULL") -> Store:
+        """Open the store for reading and writing; create it, or bring it up to date, when that is needed.
+
+        An empty ``keys`` gets its first key here, unless the store holds secrets: that is ``missing_key``.
+        """
+        database.prepare(path, synchronous)
+        store = cls._opened(path, keys, synchronous)
+        try:
+            with database.explained():
+                unknown = profiles.unknown_key(store._connection, keys.ids)
+            if unknown is not None:
+                raise secrets.missing(unknown)
+            keys.create()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def open_to_read(cls, path: Path, keys: KeyRing) -> Store:
+        """Open an existing store beside its service; writing raises ``store_failed``."""
+        if not path.exists():
+            raise SipProfileError("store_failed", f"There is no store {path}.")
+        return cls._opened(path, keys, "FULL", read_only=True)
+
+    @classmethod
+    def _opened(cls, path: Path, keys: KeyRing, synchronous: database.Synchronous, *, read_only: bool = False) -> Store:
+        with database.explained():
+            return cls(path, database.connect(path, synchronous=synchronous, read_only=read_only), keys)
+
+    def close(self) -> None:
+        """Close the file."""
+        database.disconnect(self._connection)
+
+    # Start
+
+    def reserve(self) -> None:
+        """Raise ``cseq_reserved`` of every flow by a block; called once before :meth:`load`.
+
+        The numbers below may have been used; those of the block, the upper 256, were not.
+        """
+        with database.transaction(self._connection):
+            flows.reserve(self._connection, RESERVED_BLOCK)
+
+    def load(self) -> Iterator[ProfileRecord]:
+        """Every profile in order of id, with secrets opened and flows; a snapshot, to be read to its end."""
+        with database.transaction(self._connection, "DEFERRED"):
+            yield from profiles.load(self._connection, self.keys)
+
+    def next_profile_id(self) -> int:
+        """The lowest id that no profile ever had."""
+        with database.explained():
+            query = "SELECT seq FROM sqlite_sequence WHERE name = 'profiles'"
+            return int(self._connection.exec_driver_sql(query).scalar() or 0) + 1
+
+    # Writing
+
+    def commit(self, writes: Sequence[ConfigurationWrite]) -> None:
+        """Write in order, all or nothing, durable on return; raises ``duplicate_name`` too.
+
+        While there are profiles exactly one is the default: a profile put with ``default`` takes it over,
+        putting the default without keeps it, and if none is left the one with the lowest id becomes it.
+        """
+        with database.transaction(self._connection):
+            profiles.write(self._connection, tuple(writes), self.keys)
+
+    def save(self, rows: Sequence[RuntimeWrite]) -> None:
+        """Write runtime rows in one transaction, durable on return; those of a removed profile are dropped.
+
+        Of several rows of one flow the last is kept, and ``cseq_reserved`` never goes down.
+        """
+        with database.transaction(self._connection):
+            flows.save(self._connection, [row for row in rows if isinstance(row, FlowRecord)])
+            flows.save_history(self._connection, [row for row in rows if isinstance(row, TransitionRecord)])
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Store a text of the service's own under ``key``."""
+        with database.transaction(self._connection):
+            row = {"key": key, "value": value}
+            self._connection.execute(schema.meta.insert().prefix_with("OR REPLACE"), row)
+
+    def reseal(self, keys: KeyRing) -> None:
+        """Seal all secrets with the current key of ``keys``, in one transaction; a service may run.
+
+        What it writes later has the new key too: it follows the key file and seals inside transactions.
+        """
+        with database.transaction(self._connection):
+            profiles.reseal(self._connection, self.keys, keys)
+        self.keys = keys
+
+    # Reading
+
+    def read(self, query: Query) -> list[ProfileRecord]:
+        """The profiles that match, in order of id, with secrets opened and flows."""
+        with database.transaction(self._connection, "DEFERRED"):
+            return profiles.read(self._connection, query, self.keys)
+
+    def history(self, profile: int) -> list[TransitionRecord]:
+        """The last 32 transitions, oldest first."""
+        with database.explained():
+            return flows.history_of(self._connection, profile)
+
+    def names(self) -> list[tuple[int, str]]:
+        """Id and name of every profile, in order of id."""
+        statement = select(schema.profiles.c.id, schema.profiles.c.name).order_by(schema.profiles.c.id)
+        with database.explained():
+            return [(number, name) for number, name in self._connection.execute(statement)]
+
+    def count(self) -> int:
+        """How many profiles there are."""
+        with database.explained():
+            return self._connection.execute(select(func.count()).select_from(schema.profiles)).scalar_one()
+
+    def meta(self, key: str) -> str | None:
+        """What :meth:`set_meta` stored."""
+        with database.explained():
+            return self._connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == key)).scalar()
+
+    # Backup
+
+    def backup(self, path: Path, with_key: bool) -> None:
+        """Copy the store as it is now into the new file ``path``, and asked for the keys to ``path.key``.
+
+        Raises ``store_failed`` when one of them exists already. The copy skips CSeq numbers, forgets nonces
+        and makes every refresh due, since the registrar knows more than it when it is restored.
+        """
+        key_path = path.with_name(path.name + ".key")
+        made: list[Path] = []
+        try:
+            if with_key:
+                self.keys.write(key_path)
+                made.append(key_path)
+            os.close(files.create(path))
+            made.append(path)
+            with database.explained():
+                self._copy(path)
+            files.sync(path)
+            files.sync_directory(path.parent)
+        except FileExistsError as error:
+            _remove(made)
+            raise SipProfileError("store_failed", f"{error.filename} exists already.") from None
+        except OSError as error:
+            _remove(made)
+            raise SipProfileError("store_failed", f"{path}: {error.strerror}.") from None
+        except BaseException:
+            _remove(made)
+            raise
+
+    def _copy(self, path: Path) -> None:
+        copy = database.connect(path, synchronous="OFF")
+        try:
+            database.driver(self._connection).backup(database.driver(copy))
+            with database.transaction(copy):
+                flows.reserve(copy, BACKUP_BLOCK)
+                copy.exec_driver_sql("UPDATE flows SET record = json_remove(record, '$.refresh_at', '$.nonces')")
+            copy.exec_driver_sql("PRAGMA journal_mode = DELETE")  # one file, and nothing beside it
+        finally:
+            database.disconnect(copy)
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
+        for each in (path, *database.beside(path)):
+            each.unlink(missing_ok=True)
