@@ -1,0 +1,30 @@
+"""Numeric addresses as text."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+
+
+def address_family(host: str) -> socket.AddressFamily:
+    """The family of a numeric address without brackets."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def is_numeric(host: str) -> bool:
+    """True for an IPv4 address or an IPv6 address without brackets, with or without zone."""
+    try:
+        socket.inet_pton(address_family(host), host.partition("%")[0])
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def ipv4_first(addresses: Iterable[str]) -> tuple[str, ...]:
+    """The addresses without duplicates, IPv4 before IPv6, else in their order."""
+    return tuple(sorted(dict.fromkeys(addresses), key=lambda address: ":" in address))
+
+
+def destination(host: str, port: int) -> str:
+    """Host and port as in a URI, IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

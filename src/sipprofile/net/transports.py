@@ -1,0 +1,184 @@
+"""The sockets behind the core: what performs OpenTransport, CloseTransport and Send (RFC 3261 §18)."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable, Sequence
+
+from sipprofile.net.addresses import address_family, destination
+from sipprofile.net.failures import failure_code, failure_sentence
+from sipprofile.net.stream import StreamConnection
+from sipprofile.net.udp import UdpSocket
+from sipprofile.registration.actions import TransportKey
+
+WILDCARDS = ("0.0.0.0", "::")
+READ_BUFFER = 64 << 10  # bytes, one for all connections
+_PORT_ATTEMPTS = 20  # the kernel's choice for one address family may be taken in the other
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+
+class Transports:
+    """One UDP socket per local address, and the TCP connections opened from there.
+
+    `received(data, source, key)`: one SIP message or CRLF keepalive; on UDP the key is that of its source.
+    `opened(key, local)`: the address and port of ours that Via and Contact must show for this key.
+    `failed(key, code, sentence)`: could not open, connection lost, or an ICMP error about a datagram; the codes
+    are those of :func:`sipprofile.net.failures.failure_code`. `flush()`: once after every batch of `received`.
+    None of them is called from within `open`, `send` or `close`, nor after `stop`.
+    """
+
+    def __init__(
+        self,
+        *,
+        bind: Sequence[str] = WILDCARDS,
+        port: int = 5060,
+        received: Callable[[bytes, tuple[str, int], TransportKey], None],
+        opened: Callable[[TransportKey, tuple[str, int]], None],
+        failed: Callable[[TransportKey, str, str], None],
+        flush: Callable[[], None],
+    ) -> None:
+        """`bind`: numeric local addresses. `port`: 0 is the kernel's choice, the same for all addresses."""
+        self._bind = tuple(bind)
+        self._wanted_port = port
+        self._received = received
+        self._opened = opened
+        self._failed = failed
+        self._flush = flush
+        self._udp: list[UdpSocket] = []
+        self._chosen: dict[TransportKey, UdpSocket] = {}
+        self._connections: dict[TransportKey, StreamConnection] = {}
+        self._buffer = bytearray(READ_BUFFER)
+
+    @property
+    def port(self) -> int:
+        """The real local UDP port, 0 before `start`."""
+        return self._udp[0].port if self._udp else 0
+
+    @property
+    def dropped(self) -> int:
+        """Datagrams not sent because too many were waiting."""
+        return sum(udp.dropped for udp in self._udp)
+
+    async def start(self) -> None:
+        """Bind the sockets. Raises OSError that names the address which could not be bound."""
+        self._loop = asyncio.get_running_loop()
+        attempts = 1 if self._wanted_port else _PORT_ATTEMPTS
+        for attempt in range(attempts):
+            try:
+                self._bind_all()
+                return
+            except OSError as error:
+                self._close_udp()
+                if error.errno != errno.EADDRINUSE or attempt == attempts - 1:
+                    raise
+
+    def open(self, key: TransportKey) -> None:
+        """Make `key` usable; `opened` or `failed` answers."""
+        if key.protocol == "udp":
+            self._loop.call_soon(self._open_udp, key)
+            return
+        if key.protocol != "tcp":
+            sentence = f"the transport {key.protocol!r} is not supported; use udp or tcp"
+            self._loop.call_soon(self._failed, key, "transport_failed", sentence)
+            return
+        connection = self._connections.get(key)
+        if connection is None:
+            self._connections[key] = self._connection(key)
+        elif connection.local is not None:
+            self._loop.call_soon(self._opened, key, connection.local)
+
+    def send(self, key: TransportKey, data: bytes) -> None:
+        """Send one message. UDP needs no `open`; on TCP `failed` tells that there is no open connection."""
+        if key.protocol == "udp":
+            udp = self._chosen.get(key) or self._udp_for(key)
+            if udp is not None:
+                udp.send(key, data)
+                return
+            sentence = f"no local address can reach {destination(key.host, key.port)}"
+            self._loop.call_soon(self._failed, key, "transport_unreachable", sentence)
+            return
+        connection = self._connections.get(key)
+        if connection is not None and connection.local is not None:
+            connection.send(data)
+            return
+        sentence = f"there is no connection to {destination(key.host, key.port)}; open it first"
+        self._loop.call_soon(self._failed, key, "transport_closed", sentence)
+
+    def close(self, key: TransportKey) -> None:
+        """Nothing uses `key` any more. What is unsent on a connection is still sent."""
+        udp = self._chosen.pop(key, None)
+        if udp is not None:
+            udp.forget(key)
+        connection = self._connections.pop(key, None)
+        if connection is not None:
+            connection.close()
+
+    async def stop(self) -> None:
+        """Close everything."""
+        for key in list(self._connections):
+            self.close(key)
+        self._close_udp()
+        await asyncio.sleep(0)  # what was about to be told is told before this returns
+
+    def _bind_all(self) -> None:
+        port = self._wanted_port
+        for host in self._bind:
+            try:
+                udp = UdpSocket(host, port, received=self._received, failed=self._failed, flush=self._flush)
+            except OSError as error:
+                if host == "::" and len(self._bind) > 1 and error.errno in _NO_IPV6:
+                    continue
+                where = destination(host, port)
+                raise OSError(error.errno, f"cannot bind UDP {where}: {error.strerror}") from None
+            self._udp.append(udp)
+            port = udp.port
+
+    def _close_udp(self) -> None:
+        for udp in self._udp:
+            udp.close()
+        self._udp.clear()
+        self._chosen.clear()
+
+    def _open_udp(self, key: TransportKey) -> None:
+        failure: tuple[str, str] | None = None
+        family = address_family(key.host)
+        for udp in self._udp:
+            if udp.family != family:
+                continue
+            try:
+                host = udp.local_address(key)
+            except OSError as error:
+                number = error.errno or 0
+                failure = failure_code(number), failure_sentence(number, key.host, key.port, "udp")
+                continue
+            self._chosen[key] = udp
+            self._opened(key, (host, udp.port))
+            return
+        if failure is None:
+            failure = "transport_unreachable", f"no local address can reach {destination(key.host, key.port)}"
+        self._failed(key, *failure)
+
+    def _udp_for(self, key: TransportKey) -> UdpSocket | None:
+        """The first socket of the destination's family."""
+        family = address_family(key.host)
+        for udp in self._udp:
+            if udp.family == family:
+                return udp
+        return None
+
+    def _connection(self, key: TransportKey) -> StreamConnection:
+        udp = self._udp_for(key)
+        return StreamConnection(
+            key,
+            None if udp is None or udp.host in WILDCARDS else udp.host,
+            self._buffer,
+            received=self._received,
+            opened=self._opened,
+            failed=self._connection_failed,
+            flush=self._flush,
+        )
+
+    def _connection_failed(self, key: TransportKey, code: str, sentence: str) -> None:
+        del self._connections[key]
+        self._loop.call_soon(self._failed, key, code, sentence)

@@ -1,0 +1,215 @@
+"""One UDP socket (RFC 3261 §18), without a transport of asyncio, which costs five times more a datagram."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import select
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+
+from sipprofile.net.addresses import address_family, is_numeric
+from sipprofile.net.failures import failure_code, failure_sentence
+from sipprofile.net.icmp import read_icmp_errors, report_icmp_errors
+from sipprofile.registration.actions import TransportKey
+
+RECEIVE_BUFFER = 4 << 20  # bytes; the answers to a burst wait here while the loop is busy
+DATAGRAMS_PER_WAKE_UP = 64
+MAXIMUM_QUEUED = 10_000  # datagrams that the kernel did not take at once
+MAXIMUM_ROUTES = 10_000
+
+_SO_RCVBUFFORCE = 33  # <asm/socket.h>; needs CAP_NET_ADMIN, goes beyond net.core.rmem_max
+_WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
+
+_Ancillary = tuple[tuple[int, int, bytes], ...]
+
+
+class UdpSocket:
+    """A bound socket. Sends to many destinations, tells what arrives and which of them cannot be reached.
+
+    `received(data, source, key)`, `failed(key, code, sentence)` and `flush()` are those of
+    :class:`sipprofile.net.transports.Transports`. Failures are always told later, never within `send`.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        received: Callable[[bytes, tuple[str, int], TransportKey], None],
+        failed: Callable[[TransportKey, str, str], None],
+        flush: Callable[[], None],
+    ) -> None:
+        """Bind. Raises OSError."""
+        self._received = received
+        self._failed = failed
+        self._flush = flush
+        self._loop = asyncio.get_running_loop()
+        self.family = address_family(host)
+        self.host = host
+        self.dropped = 0
+        """Datagrams that were not sent because the kernel's queue and then ours were full."""
+        self._routes: dict[TransportKey, tuple[tuple[str, int], _Ancillary]] = {}
+        self._queue: deque[tuple[bytes, TransportKey]] = deque()
+        self._socket = socket.socket(self.family, socket.SOCK_DGRAM)
+        try:
+            self._socket.setblocking(False)
+            if self.family == socket.AF_INET6:
+                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            report_icmp_errors(self._socket)
+            _enlarge_receive_buffer(self._socket)
+            self._socket.bind((host, port))
+            # An ICMP error makes the socket report POLLERR, upon which uvloop stops watching it for good. An
+            # epoll around it is merely readable then.
+            self._epoll = select.epoll()
+        except OSError:
+            self._socket.close()
+            raise
+        self.port: int = self._socket.getsockname()[1]
+        self._epoll.register(self._socket, select.EPOLLIN)
+        self._loop.add_reader(self._epoll.fileno(), self._ready)
+
+    def local_address(self, key: TransportKey) -> str:
+        """The interface address that datagrams to `key` leave from. Raises OSError when there is no way."""
+        if not is_numeric(key.host):
+            raise OSError(errno.EINVAL, "not a numeric address")
+        with socket.socket(self.family, socket.SOCK_DGRAM) as probe:
+            probe.setblocking(False)
+            probe.bind((self.host, 0))
+            probe.connect((key.host, key.port))
+            host: str = probe.getsockname()[0]
+            return host
+
+    def send(self, key: TransportKey, data: bytes) -> None:
+        """Send one datagram, or queue it while the kernel takes no more."""
+        if self._queue:
+            self._enqueue(data, key)
+        elif not self._try_to_send(data, key):
+            self._enqueue(data, key)
+            self._epoll.modify(self._socket, select.EPOLLIN | select.EPOLLOUT)
+
+    def forget(self, key: TransportKey) -> None:
+        """Nothing more goes to `key`, and nothing about it is told."""
+        self._routes.pop(key, None)
+
+    def close(self) -> None:
+        """Close; what is queued is lost."""
+        self._loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
+        self._socket.close()
+        self._queue.clear()
+        self._routes.clear()
+
+    def _try_to_send(self, data: bytes, key: TransportKey) -> bool:
+        """False when the kernel takes nothing now."""
+        route = self._routes.get(key) or self._route(key)
+        if route is None:
+            self._report(key, errno.EINVAL)
+            return True
+        address, ancillary = route
+        for attempt in range(3):
+            try:
+                if ancillary:
+                    self._socket.sendmsg((data,), ancillary, 0, address)
+                else:
+                    self._socket.sendto(data, address)
+                return True
+            except OSError as error:
+                number = error.errno or 0
+            if number in _WOULD_BLOCK:
+                return False
+            if number == errno.ENOBUFS:  # the interface's queue is full: lost as on the wire, retransmitted
+                self.dropped += 1
+                return True
+            # The first error may be that of an earlier datagram and only come up now (ip(7), IP_RECVERR): the
+            # error queue tells whose it was, and this datagram has not been sent.
+            if not self._report_icmp_errors() and attempt:
+                break
+        self._report(key, number)
+        return True
+
+    def _route(self, key: TransportKey) -> tuple[tuple[str, int], _Ancillary] | None:
+        """None for a host that is no numeric address: the socket would block to look it up."""
+        if not is_numeric(key.host):
+            return None
+        if len(self._routes) >= MAXIMUM_ROUTES:
+            self._routes.clear()
+        ancillary: _Ancillary = ()
+        if key.dscp is not None:
+            traffic_class = struct.pack("i", key.dscp << 2)  # RFC 2474 §3
+            if self.family == socket.AF_INET6:
+                ancillary = ((socket.IPPROTO_IPV6, socket.IPV6_TCLASS, traffic_class),)
+            else:
+                ancillary = ((socket.IPPROTO_IP, socket.IP_TOS, traffic_class),)
+        route = self._routes[key] = ((key.host, key.port), ancillary)
+        return route
+
+    def _enqueue(self, data: bytes, key: TransportKey) -> None:
+        if len(self._queue) >= MAXIMUM_QUEUED:
+            self._queue.popleft()
+            self.dropped += 1
+        self._queue.append((data, key))
+
+    def _send_queued(self) -> None:
+        queue = self._queue
+        while queue:
+            data, key = queue[0]
+            if not self._try_to_send(data, key):
+                return
+            queue.popleft()
+        self._epoll.modify(self._socket, select.EPOLLIN)
+
+    def _ready(self) -> None:
+        if self._queue:
+            self._send_queued()
+        receive = self._socket.recvfrom
+        received = self._received
+        count = 0
+        try:
+            while count < DATAGRAMS_PER_WAKE_UP:
+                try:
+                    data, source = receive(65535)
+                except OSError as error:
+                    if error.errno not in _WOULD_BLOCK or not count:
+                        self._report_icmp_errors()
+                    break
+                count += 1
+                if len(source) == 4:  # IPv6
+                    source = _without_scope(*source)
+                received(data, source, TransportKey("udp", source[0], source[1]))
+        finally:
+            if count:
+                self._flush()
+
+    def _report_icmp_errors(self) -> bool:
+        """Tell what the error queue holds; False when it was empty."""
+        errors = read_icmp_errors(self._socket)
+        if errors:
+            for key, (address, _) in self._routes.items():
+                number = errors.get(address)
+                if number is not None:
+                    self._report(key, number)
+        return bool(errors)
+
+    def _report(self, key: TransportKey, number: int) -> None:
+        sentence = failure_sentence(number, key.host, key.port, "udp")
+        self._loop.call_soon(self._failed, key, failure_code(number), sentence)
+
+
+def _enlarge_receive_buffer(udp: socket.socket) -> None:
+    try:
+        udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+    except PermissionError:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+
+
+def _without_scope(host: str, port: int, _flow: int, scope: int) -> tuple[str, int]:
+    """Address and port; a link-local address names the interface it was seen on (RFC 4007 §11)."""
+    if not scope:
+        return host, port
+    try:
+        return f"{host}%{socket.if_indextoname(scope)}", port
+    except OSError:
+        return f"{host}%{scope}", port

@@ -1,0 +1,287 @@
+"""A SIP registrar without I/O for tests, demonstrations and simulations (RFC 3261 §10.3)."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from sipprofile.sip.headers import parse_name_addr, parse_via, split_list
+from sipprofile.sip.message import (
+    MalformedMessage,
+    Request,
+    Response,
+    build_request,
+    build_response,
+    parse,
+    validate_request,
+)
+from sipprofile.sip.syntax import SipSyntaxError
+from sipprofile.sip.uri import Uri
+from sipprofile.testing.authentication import Authentication, Verdict
+from sipprofile.testing.faults import Faults
+from sipprofile.testing.location import Binding, Location, Refused, canonical_aor, requested_expires
+from sipprofile.testing.reply import Reply
+from sipprofile.testing.retransmissions import Answer, Retransmissions
+
+__all__ = ["Binding", "Faults", "Registrar", "Reply", "Seen"]
+
+MAXIMUM_LOG = 100_000
+
+
+class Seen(msgspec.Struct, frozen=True, gc=False):
+    """One request that reached the registrar, and what it answered."""
+
+    now: float
+    method: str
+    aor: str
+    """Canonical, or '' when it could not be read."""
+    call_id: str
+    cseq: int
+    contact: str
+    """The URI of the first contact, '*', or ''."""
+    expires: int | None
+    """The wish for the first contact, None without contact."""
+    authorized: bool
+    status: int
+    """The final status answered, 0 when nothing was."""
+    retransmission: bool = False
+
+
+class Registrar:
+    """A registrar for any domain whose users are `users` (username to password).
+
+    A user may bind the address-of-record whose user part is the username, or the username's part before '@'.
+    What `users` and `faults` contain may be changed at any time. Nothing here reads a clock: `now` is any
+    rising number of seconds, and all randomness is that of `random`.
+    """
+
+    def __init__(
+        self,
+        realm: str = "example.test",
+        users: Mapping[str, str] | None = None,
+        *,
+        random: random.Random,
+        faults: Faults | None = None,
+    ) -> None:
+        self.realm: Final = realm
+        self.users: Final = dict(users or {})
+        self.faults: Final = Faults() if faults is None else faults
+        self.log: deque[Seen] = deque(maxlen=MAXIMUM_LOG)
+        self.responses: deque[Response] = deque(maxlen=MAXIMUM_LOG)
+        """Responses to what `request` made."""
+        self._random = random
+        self._location = Location(self.faults)
+        self._authentication = Authentication(realm, self.users, random, self.faults)
+        self._retransmissions = Retransmissions()
+
+    def receive(self, data: bytes, source: tuple[str, int], now: float) -> list[Reply]:
+        """Take one datagram, or one message of a stream, and return what to send."""
+        faults = self.faults
+        if faults.drop and self._random.random() < faults.drop:
+            return []
+        if not data.strip(b"\r\n"):
+            ping = data == b"\r\n\r\n" and not faults.silent
+            return [Reply(b"\r\n", source)] if ping else []  # RFC 5626 §3.5.1
+        try:
+            message = parse(data)
+        except MalformedMessage:
+            return []
+        if isinstance(message, Response):
+            self.responses.append(message)
+            return []
+        if message.method == "ACK":
+            return []
+        replies = self._answer_once(message, source, now)
+        if faults.drop_answers:
+            replies = [reply for reply in replies if self._random.random() >= faults.drop_answers]
+        return replies
+
+    def bindings(self, aor: str, now: float) -> list[Binding]:
+        """The bindings of an address-of-record, the oldest first. Raises SipSyntaxError."""
+        return self._location.bindings(canonical_aor(aor), now)
+
+    def all_bindings(self, now: float) -> dict[str, list[Binding]]:
+        """Every address-of-record that has bindings, in its canonical form."""
+        found = {aor: self._location.bindings(aor, now) for aor in self._location.addresses_of_record()}
+        return {aor: bindings for aor, bindings in found.items() if bindings}
+
+    def request(
+        self,
+        aor: str,
+        method: str,
+        now: float,
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> list[Reply]:
+        """Build a request to each binding of `aor`, sent to where its REGISTER came from.
+
+        The Request-URI is the contact (RFC 3261 §16.6). Responses are collected in `responses`.
+        """
+        replies = []
+        for binding in self.bindings(aor, now):
+            transport = (Uri.parse(binding.contact).transport or "udp").upper()
+            lines = [
+                ("Via", f"SIP/2.0/{transport} {self.realm};branch=z9hG4bK{self._token()};rport"),
+                ("Max-Forwards", "70"),
+                ("From", f"<sip:caller@{self.realm}>;tag={self._token()}"),
+                ("To", f"<{aor}>"),
+                ("Call-ID", f"{self._token()}@{self.realm}"),
+                ("CSeq", f"1 {method}"),
+                *headers,
+            ]
+            replies.append(Reply(build_request(method, binding.contact, lines, body), binding.received))
+        return replies
+
+    def restart(self, now: float) -> None:
+        """Forget bindings, nonces and transactions, as a registrar without a database does."""
+        self._location.clear()
+        self._authentication.clear()
+        self._retransmissions.clear()
+
+    def _token(self) -> str:
+        return f"{self._random.getrandbits(64):016x}"
+
+    def _answer_once(self, request: Request, source: tuple[str, int], now: float) -> list[Reply]:
+        """Answer a retransmission with the bytes of the first answer (RFC 3261 §17.2.2)."""
+        try:
+            cseq, _ = request.cseq()
+        except MalformedMessage:
+            cseq = 0
+        kept = None if self.faults.silent else self._retransmissions.find(request, cseq, source, now)
+        if kept is not None:
+            self._see(request, now, cseq, kept.status, authorized=False, retransmission=True)
+            return kept.replies
+        replies, status, authorized = self._answer(request, source, now)
+        self._see(request, now, cseq, status, authorized=authorized, retransmission=False)
+        self._retransmissions.keep(request, cseq, source, Answer(status, replies), now)
+        return replies
+
+    def _answer(self, request: Request, source: tuple[str, int], now: float) -> tuple[list[Reply], int, bool]:
+        faults = self.faults
+        if faults.silent:
+            return [], 0, False
+        authorized = False
+        reason: str | None = None
+        headers: Sequence[tuple[str, str]] = ()
+        try:
+            validate_request(request)
+            self._apply_faults_to_everything()
+            if request.method == "REGISTER":
+                self._check_require(request)
+                aor = canonical_aor(parse_name_addr(request.header("to") or "").uri)
+                self._authenticate(request, aor, now)
+                authorized = True
+                status, headers = 200, self._register(aor, request, source, now)
+            elif request.method == "OPTIONS":
+                status = 200
+            else:
+                status, headers = 405, [("Allow", "REGISTER, OPTIONS")]
+        except MalformedMessage as error:
+            status, reason = error.status or 400, str(error)
+        except SipSyntaxError as error:
+            status, reason = 400, str(error)
+        except Refused as refusal:
+            status, reason, headers = refusal.status, refusal.reason, refusal.headers
+        if faults.retry_after is not None and status >= 400 and status not in (401, 407):
+            headers = [*headers, ("Retry-After", str(faults.retry_after))]
+        destination = _response_destination(request, source)
+        replies = []
+        if faults.trying:
+            trying = build_response(request, 100, to_tag="", source=source)
+            replies.append(Reply(trying, destination))
+        data = build_response(request, status, reason, to_tag=self._token(), source=source, headers=headers)
+        replies.append(Reply(data, destination, faults.answer_delay))
+        return replies, status, authorized
+
+    def _apply_faults_to_everything(self) -> None:
+        faults = self.faults
+        if faults.status is not None:
+            raise Refused(faults.status, faults.reason)
+        if faults.redirect is not None:
+            raise Refused(302, None, ("Contact", faults.redirect))
+
+    def _check_require(self, request: Request) -> None:
+        """RFC 3261 §10.3 step 2: no extension is supported here."""
+        required = [tag for line in request.headers("require") for tag in split_list(line)]
+        if required:
+            raise Refused(420, None, ("Unsupported", ", ".join(required)))
+
+    def _authenticate(self, request: Request, aor: str, now: float) -> None:
+        """RFC 3261 §10.3 steps 3 to 5. Raises Refused."""
+        user = aor.partition(":")[2].rpartition("@")[0]
+        if self.faults.algorithms:
+            verdict, username = self._authentication.judge(request, now)
+            if verdict is Verdict.WRONG_URI:
+                raise Refused(400, "Digest URI Is Not The Request-URI")  # RFC 7616 §3.4.6
+            if verdict is not Verdict.RIGHT:
+                status = 407 if self.faults.proxy_challenge else 401
+                stale = verdict is Verdict.STALE
+                raise Refused(status, None, *self._authentication.challenges(now, stale=stale))
+            if username in self.faults.reject_users:
+                raise Refused(403)
+            if user not in (username, username.partition("@")[0]):
+                raise Refused(404 if not self._is_known(user) else 403)
+        elif not self._is_known(user):
+            raise Refused(404)
+
+    def _is_known(self, user: str) -> bool:
+        return user in self.users or any(name.partition("@")[0] == user for name in self.users)
+
+    def _register(self, aor: str, request: Request, source: tuple[str, int], now: float) -> list[tuple[str, str]]:
+        """RFC 3261 §10.3 steps 6 to 8: the headers of the 200. Raises Refused."""
+        faults = self.faults
+        listed = self._location.register(aor, request, source, now)
+        if faults.reverse_contacts:
+            listed.reverse()
+        headers = [("Contact", value) for value in faults.extra_contacts]
+        for binding in listed:
+            left = max(0, round(binding.expires_at - now))
+            headers.append(("Contact", binding.value(None if faults.expires_in_header else left)))
+            if faults.expires_in_header and binding.call_id == request.header("call-id"):
+                headers.append(("Expires", str(left)))
+        if faults.omit_contact:
+            headers = [line for line in headers if line[0] != "Contact"]
+        headers += [("Service-Route", value) for value in faults.service_route]
+        headers += [("P-Associated-URI", value) for value in faults.associated_uris]
+        return headers
+
+    def _see(
+        self,
+        request: Request,
+        now: float,
+        cseq: int,
+        status: int,
+        *,
+        authorized: bool,
+        retransmission: bool,
+    ) -> None:
+        contact, expires, aor = "", None, ""
+        try:
+            aor = canonical_aor(parse_name_addr(request.header("to") or "").uri)
+            values = split_list(request.header("contact") or "")
+            if values:
+                first = parse_name_addr(values[0])
+                contact, expires = first.uri, requested_expires(first, request)
+        except SipSyntaxError:
+            pass  # what can be read is logged; the answer told the sender
+        call_id = request.header("call-id") or ""
+        self.log.append(
+            Seen(now, request.method, aor, call_id, cseq, contact, expires, authorized, status, retransmission)
+        )
+
+
+def _response_destination(request: Request, source: tuple[str, int]) -> tuple[str, int]:
+    """To the source, or on UDP without rport to the sent-by port (RFC 3261 §18.2.2, RFC 3581 §4)."""
+    line = request.header("via") or ""
+    if "rport" in line:
+        return source
+    try:
+        via = parse_via(split_list(line)[0])
+    except (SipSyntaxError, IndexError):
+        return source
+    return (source[0], via.port or 5060) if via.transport == "UDP" else source

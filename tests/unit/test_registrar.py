@@ -1,0 +1,675 @@
+"""The registrar that `sipprofile.testing` offers: RFC 3261 §10.3 step by step, then every fault."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from sipprofile.sip import digest
+from sipprofile.sip.headers import parse_name_addr, split_list
+from sipprofile.sip.message import Request, Response, build_request, build_response, parse
+from sipprofile.testing.registrar import Binding, Faults, Registrar
+
+AOR = "sip:alice@example.test"
+CONTACT = "<sip:t1@192.0.2.10:5060>"
+SOURCE = ("192.0.2.10", 5060)
+URI = "sip:example.test"
+
+
+class Phone:
+    """A user agent that sends one REGISTER at a time to a registrar and reads the answer."""
+
+    def __init__(self, registrar: Registrar, username: str = "alice", password: str = "wonder") -> None:
+        self.registrar = registrar
+        self.username = username
+        self.password = password
+        self.call_id = f"call-{username}"
+        self.cseq = 0
+        self.branches = 0
+        self.challenge: digest.Challenge | None = None
+        self.nonce_count = 0
+        self.sent = b""
+
+    def send(
+        self,
+        contacts: Sequence[str] = (CONTACT,),
+        *,
+        now: float = 0.0,
+        headers: Sequence[tuple[str, str]] = (),
+        aor: str = AOR,
+        uri: str = URI,
+        digest_uri: str | None = None,
+        nonce_count: int | None = None,
+        cseq: int | None = None,
+        via: str = "SIP/2.0/UDP 192.0.2.10:5060;rport",
+        method: str = "REGISTER",
+    ) -> Response:
+        """One request; credentials are put in when a challenge is known."""
+        self.cseq = self.cseq + 1 if cseq is None else cseq
+        self.branches += 1
+        lines = [
+            ("Via", f"{via};branch=z9hG4bK{self.branches}"),
+            ("Max-Forwards", "70"),
+            ("From", f"<{aor}>;tag=1"),
+            ("To", f"<{aor}>"),
+            ("Call-ID", self.call_id),
+            ("CSeq", f"{self.cseq} {method}"),
+            *[("Contact", contact) for contact in contacts],
+            *headers,
+        ]
+        if self.challenge is not None:
+            self.nonce_count = self.nonce_count + 1 if nonce_count is None else nonce_count
+            name = "Proxy-Authorization" if self.challenge.proxy else "Authorization"
+            value = digest.authorization(
+                self.challenge,
+                username=self.username,
+                ha1=digest.ha1(self.challenge.algorithm, self.username, self.challenge.realm, self.password),
+                method=method,
+                uri=digest_uri or uri,
+                nonce_count=self.nonce_count,
+                cnonce="0a4f113b",
+            )
+            lines.append((name, value))
+        self.sent = build_request(method, uri, lines)
+        return final(self.registrar.receive(self.sent, SOURCE, now))
+
+    def learn(self, response: Response) -> None:
+        """Take the strongest challenge for the registrar's realm."""
+        found = challenges(response)
+        self.challenge = digest.strongest([one for one in found if one.realm == self.registrar.realm])
+        self.nonce_count = 0
+
+    def register(self, contacts: Sequence[str] = (CONTACT,), **options: Any) -> Response:
+        """A REGISTER with credentials, in one round trip more when they are not known yet or stale."""
+        response = self.send(contacts, **options)
+        if response.status in (401, 407):
+            self.learn(response)
+            response = self.send(contacts, **options)
+        return response
+
+
+def final(replies: list[Any]) -> Response:
+    response = parse(replies[-1].data)
+    assert isinstance(response, Response)
+    return response
+
+
+def challenges(response: Response) -> list[digest.Challenge]:
+    return digest.parse_challenges(response.headers("www-authenticate"), False) + digest.parse_challenges(
+        response.headers("proxy-authenticate"), True
+    )
+
+
+def contacts_of(response: Response) -> dict[str, str | None]:
+    """Contact URI to its expires, in the order of the response."""
+    values = [parse_name_addr(v) for line in response.headers("contact") for v in split_list(line)]
+    return {value.uri: value.params.get("expires") for value in values}
+
+
+@pytest.fixture
+def registrar() -> Registrar:
+    return Registrar(users={"alice": "wonder", "bob": "builder"}, random=random.Random(1))
+
+
+@pytest.fixture
+def phone(registrar: Registrar) -> Phone:
+    return Phone(registrar)
+
+
+@pytest.fixture
+def open_registrar() -> Registrar:
+    """One that asks nobody for credentials."""
+    return Registrar(users={"alice": ""}, random=random.Random(1), faults=Faults(algorithms=()))
+
+
+@pytest.fixture
+def open_phone(open_registrar: Registrar) -> Phone:
+    return Phone(open_registrar)
+
+
+class TestStep2Extensions:
+    def test_a_required_extension_is_refused_by_name(self, phone: Phone) -> None:
+        response = phone.send(headers=[("Require", "path, outbound")])
+        assert (response.status, response.header("unsupported")) == (420, "path, outbound")
+
+
+class TestStep3Authentication:
+    """RFC 3261 §22 and RFC 7616."""
+
+    def test_without_credentials_a_challenge(self, phone: Phone) -> None:
+        response = phone.send()
+        assert response.status == 401
+        [challenge] = challenges(response)
+        assert (challenge.realm, challenge.algorithm, challenge.qop) == ("example.test", "MD5", ("auth",))
+        assert not challenge.stale
+        assert phone.registrar.bindings(AOR, 0) == []
+
+    def test_right_credentials_register(self, phone: Phone) -> None:
+        assert phone.register().status == 200
+        assert [b.contact for b in phone.registrar.bindings(AOR, 0)] == ["sip:t1@192.0.2.10:5060"]
+
+    def test_wrong_password_is_challenged_without_stale(self, phone: Phone) -> None:
+        phone.password = "wrong"
+        response = phone.register()
+        assert response.status == 401
+        assert not challenges(response)[0].stale
+
+    def test_an_unknown_user_is_challenged_like_a_wrong_password(self, phone: Phone) -> None:
+        phone.username = "mallory"
+        assert phone.register().status == 401
+
+    def test_a_nonce_serves_many_requests_with_rising_count(self, phone: Phone) -> None:
+        phone.register()
+        assert [phone.send().status for _ in range(3)] == [200, 200, 200]
+        assert phone.nonce_count == 4
+
+    @pytest.mark.parametrize("count", [1, 2])
+    def test_a_nonce_count_not_above_the_last_is_stale(self, phone: Phone, count: int) -> None:
+        phone.register()
+        phone.send()
+        response = phone.send(nonce_count=count)
+        assert response.status == 401
+        assert challenges(response)[0].stale
+
+    def test_a_wrong_password_does_not_use_up_the_count(self, phone: Phone) -> None:
+        phone.register()
+        phone.password, right = "wrong", phone.password
+        phone.send(nonce_count=9)
+        phone.password = right
+        assert phone.send(nonce_count=2).status == 200
+
+    def test_a_nonce_ends_with_its_lifetime(self, phone: Phone) -> None:
+        phone.registrar.faults.nonce_lifetime = 100
+        phone.register()
+        assert phone.send(now=99.9).status == 200
+        response = phone.send(now=100)
+        assert response.status == 401
+        assert challenges(response)[0].stale
+        assert phone.register(now=100).status == 200
+
+    def test_a_nonce_of_somebody_else_is_stale(self, phone: Phone) -> None:
+        phone.challenge = digest.Challenge("example.test", "made-up", qop=("auth",))
+        assert challenges(phone.send())[0].stale
+
+    def test_a_digest_uri_that_is_not_the_request_uri_is_a_bad_request(self, phone: Phone) -> None:
+        phone.register()
+        assert phone.send(digest_uri="sip:elsewhere.test").status == 400
+
+    def test_an_answer_without_qop_to_an_offer_of_it_is_wrong(self, phone: Phone) -> None:
+        phone.learn(phone.send())
+        assert phone.challenge is not None
+        phone.challenge = digest.Challenge(phone.challenge.realm, phone.challenge.nonce)
+        assert not challenges(phone.send())[0].stale
+
+    @pytest.mark.parametrize("algorithm", ["MD5", "MD5-sess", "SHA-256", "SHA-256-sess", "SHA-512-256"])
+    def test_every_algorithm(self, phone: Phone, algorithm: str) -> None:
+        phone.registrar.faults.algorithms = (algorithm,)
+        response = phone.register()
+        assert response.status == 200
+        assert phone.challenge is not None
+        assert phone.challenge.algorithm == algorithm
+
+    def test_several_algorithms_in_the_order_offered(self, phone: Phone) -> None:
+        phone.registrar.faults.algorithms = ("SHA-256", "MD5")
+        assert [c.algorithm for c in challenges(phone.send())] == ["SHA-256", "MD5"]
+        assert phone.register().status == 200
+
+    def test_an_algorithm_no_longer_offered_is_wrong(self, phone: Phone) -> None:
+        phone.register()
+        phone.registrar.faults.algorithms = ("SHA-256",)
+        assert phone.send().status == 401
+
+    def test_a_changed_password_is_obeyed_at_once(self, phone: Phone) -> None:
+        phone.register()
+        phone.registrar.users["alice"] = "another"
+        assert phone.send().status == 401
+
+    def test_nobody_is_asked_when_no_algorithm_is_offered(self, open_phone: Phone) -> None:
+        assert open_phone.send().status == 200
+
+
+class TestSteps4And5Authorization:
+    def test_the_address_of_record_of_another_user_is_forbidden(self, phone: Phone) -> None:
+        assert phone.register(aor="sip:bob@example.test").status == 403
+
+    def test_an_unknown_address_of_record(self, phone: Phone) -> None:
+        assert phone.register(aor="sip:nobody@example.test").status == 404
+
+    def test_a_username_with_a_domain_owns_its_user_part(self) -> None:
+        registrar = Registrar(users={"carol@example.test": "x"}, random=random.Random(1))
+        phone = Phone(registrar, "carol@example.test", "x")
+        assert phone.register(aor="sip:carol@example.test").status == 200
+
+    def test_parameters_do_not_make_another_address_of_record(self, phone: Phone) -> None:
+        phone.register(aor="sip:alice@EXAMPLE.test;user=phone")
+        assert len(phone.registrar.bindings(AOR, 0)) == 1
+
+    def test_unknown_without_authentication(self, open_phone: Phone) -> None:
+        assert open_phone.send(aor="sip:nobody@example.test").status == 404
+
+
+class TestStep6RemoveAll:
+    def test_removes_every_binding(self, open_phone: Phone) -> None:
+        open_phone.send()
+        open_phone.send(["<sip:t2@192.0.2.11>"])
+        response = open_phone.send(["*"], headers=[("Expires", "0")])
+        assert (response.status, response.header("contact")) == (200, None)
+        assert open_phone.registrar.bindings(AOR, 0) == []
+
+    @pytest.mark.parametrize(("contacts", "expires"), [(["*"], "10"), (["*"], None), (["*", CONTACT], "0")])
+    def test_needs_expires_0_and_no_other_contact(
+        self, open_phone: Phone, contacts: list[str], expires: str | None
+    ) -> None:
+        open_phone.send()
+        headers = [] if expires is None else [("Expires", expires)]
+        assert open_phone.send(contacts, headers=headers).status == 400
+        assert len(open_phone.registrar.bindings(AOR, 0)) == 1
+
+    def test_needs_a_higher_cseq_for_the_same_call_id(self, open_phone: Phone) -> None:
+        open_phone.send()
+        assert open_phone.send(["*"], headers=[("Expires", "0")], cseq=1).status == 500
+        assert len(open_phone.registrar.bindings(AOR, 0)) == 1
+
+
+class TestStep7Bindings:
+    def test_what_is_kept(self, open_phone: Phone) -> None:
+        open_phone.send(['"Desk" <sip:t1@192.0.2.10>;q=0.5;expires=60;+sip.instance="<urn:uuid:1>"'], now=100)
+        assert open_phone.registrar.bindings(AOR, 100) == [
+            Binding(
+                "sip:t1@192.0.2.10",
+                "call-alice",
+                1,
+                160.0,
+                SOURCE,
+                (("q", "0.5"), ("+sip.instance", "<urn:uuid:1>")),
+            )
+        ]
+
+    @pytest.mark.parametrize(
+        ("contact", "header", "granted"),
+        [
+            ("<sip:a@192.0.2.1>;expires=70", "90", 70),
+            ("<sip:a@192.0.2.1>", "90", 90),
+            ("<sip:a@192.0.2.1>", None, 3600),
+            ("<sip:a@192.0.2.1>;expires=soon", "90", 3600),
+            ("<sip:a@192.0.2.1>", "soon", 3600),
+        ],
+    )
+    def test_the_wish_is_the_parameter_else_the_header_else_an_hour(
+        self, open_phone: Phone, contact: str, header: str | None, granted: int
+    ) -> None:
+        headers = [] if header is None else [("Expires", header)]
+        assert contacts_of(open_phone.send([contact], headers=headers)) == {"sip:a@192.0.2.1": str(granted)}
+
+    def test_a_binding_ends_with_its_time(self, open_phone: Phone) -> None:
+        open_phone.send(headers=[("Expires", "60")])
+        assert len(open_phone.registrar.bindings(AOR, 59.9)) == 1
+        assert open_phone.registrar.bindings(AOR, 60) == []
+
+    def test_equivalent_contacts_are_one_binding(self, open_phone: Phone) -> None:
+        """RFC 3261 §19.1.4."""
+        open_phone.send(["<sip:t1@HOST.example.test;newparam=5>"])
+        response = open_phone.send(["<sip:%741@host.example.test;security=on>"])
+        assert len(contacts_of(response)) == 1
+
+    def test_a_port_makes_another_binding(self, open_phone: Phone) -> None:
+        open_phone.send(["<sip:t1@192.0.2.10>"])
+        assert len(contacts_of(open_phone.send(["<sip:t1@192.0.2.10:5060>"]))) == 2
+
+    @pytest.mark.parametrize("cseq", [6, 7])
+    def test_a_cseq_not_above_the_last_aborts_the_update(self, open_phone: Phone, cseq: int) -> None:
+        open_phone.send(cseq=7)
+        assert open_phone.send(cseq=cseq).status == 500
+        assert [b.cseq for b in open_phone.registrar.bindings(AOR, 0)] == [7]
+
+    def test_another_call_id_may_begin_anywhere(self, open_phone: Phone) -> None:
+        open_phone.send(cseq=7)
+        open_phone.call_id = "another"
+        assert open_phone.send(cseq=1).status == 200
+
+    def test_expires_0_removes_that_binding_only(self, open_phone: Phone) -> None:
+        open_phone.send([CONTACT, "<sip:t2@192.0.2.10>"])
+        response = open_phone.send([f"{CONTACT};expires=0"])
+        assert list(contacts_of(response)) == ["sip:t2@192.0.2.10"]
+
+    def test_removing_what_is_not_there_succeeds(self, open_phone: Phone) -> None:
+        assert open_phone.send(headers=[("Expires", "0")]).status == 200
+        assert open_phone.registrar.all_bindings(0) == {}
+
+    def test_a_request_that_fails_changes_nothing(self, open_phone: Phone) -> None:
+        open_phone.registrar.faults.min_expires = 60
+        assert open_phone.send([f"{CONTACT};expires=600", "<sip:t2@192.0.2.10>;expires=30"]).status == 423
+        assert open_phone.registrar.bindings(AOR, 0) == []
+
+
+class TestStep8Answer:
+    def test_lists_every_contact_with_its_seconds_left(self, open_phone: Phone) -> None:
+        open_phone.send(["<sip:t1@192.0.2.10>;expires=100"])
+        response = open_phone.send(["<sip:t2@192.0.2.10>;expires=50;q=0.3"], now=30)
+        assert contacts_of(response) == {"sip:t1@192.0.2.10": "70", "sip:t2@192.0.2.10": "50"}
+        assert "q=0.3" in response.headers("contact")[1]
+
+    def test_a_query_changes_nothing(self, open_phone: Phone) -> None:
+        """RFC 3261 §10.2.3."""
+        open_phone.send()
+        assert contacts_of(open_phone.send([], now=600)) == {"sip:t1@192.0.2.10:5060": "3000"}
+
+    def test_copies_what_makes_it_a_response(self, open_phone: Phone) -> None:
+        """RFC 3261 §8.2.6.2."""
+        response = open_phone.send()
+        assert response.header("call-id") == "call-alice"
+        assert response.cseq() == (1, "REGISTER")
+        assert ";tag=" in (response.header("to") or "")
+
+
+class TestTransport:
+    """RFC 3261 §17.2.2, §18.2 and RFC 3581."""
+
+    def test_rport_is_answered_to_the_source(self, open_phone: Phone) -> None:
+        open_phone.send()
+        source = ("198.51.100.9", 40000)
+        request = open_phone.sent.replace(b"z9hG4bK1", b"z9hG4bKx").replace(b"CSeq: 1", b"CSeq: 2")
+        [reply] = open_phone.registrar.receive(request, source, 0)
+        assert reply.destination == source
+        assert b"received=198.51.100.9;rport=40000" in reply.data
+
+    def test_without_rport_the_answer_goes_to_the_sent_by_port(self, open_phone: Phone) -> None:
+        open_phone.send(via="SIP/2.0/UDP 192.0.2.10:5080")
+        assert open_phone.registrar.receive(open_phone.sent, SOURCE, 0)[0].destination == ("192.0.2.10", 5080)
+
+    def test_on_tcp_the_answer_goes_back_on_the_connection(self, open_phone: Phone) -> None:
+        open_phone.send(via="SIP/2.0/TCP 192.0.2.10:5080")
+        assert open_phone.registrar.receive(open_phone.sent, SOURCE, 0)[0].destination == SOURCE
+
+    def test_a_retransmission_gets_the_same_bytes(self, phone: Phone) -> None:
+        phone.register()
+        registrar = phone.registrar
+        first, again = (registrar.receive(phone.sent, SOURCE, now) for now in (1, 31.9))
+        assert first == again
+        assert [(seen.status, seen.retransmission) for seen in registrar.log][-3:] == [
+            (200, False),
+            (200, True),
+            (200, True),
+        ]
+
+    def test_after_timer_j_it_is_a_new_request(self, open_phone: Phone) -> None:
+        open_phone.send()
+        assert final(open_phone.registrar.receive(open_phone.sent, SOURCE, 32)).status == 500
+
+    def test_a_new_branch_is_a_new_request(self, phone: Phone) -> None:
+        phone.register()
+        again = phone.sent.replace(b"z9hG4bK2", b"z9hG4bK3")
+        assert final(phone.registrar.receive(again, SOURCE, 0)).status == 401
+
+    def test_a_ping_gets_its_pong(self, registrar: Registrar) -> None:
+        """RFC 5626 §3.5.1."""
+        assert [reply.data for reply in registrar.receive(b"\r\n\r\n", SOURCE, 0)] == [b"\r\n"]
+        assert registrar.receive(b"\r\n", SOURCE, 0) == []
+
+    @pytest.mark.parametrize("data", [b"", b"\0\1\2", b"hello\r\n\r\n", b"SIP/2.0 200 OK\r\n"])
+    def test_noise_is_not_answered(self, registrar: Registrar, data: bytes) -> None:
+        assert registrar.receive(data, SOURCE, 0) == []
+
+    def test_a_malformed_request_is_answered(self, open_phone: Phone) -> None:
+        assert open_phone.send(["<sip:unclosed"]).status == 400
+        assert open_phone.send(aor="tel:+4912345").status == 400
+
+    def test_options_and_other_methods(self, phone: Phone) -> None:
+        assert phone.send([], method="OPTIONS").status == 200
+        response = phone.send([], method="MESSAGE")
+        assert (response.status, response.header("allow")) == (405, "REGISTER, OPTIONS")
+
+
+class TestRequestsToUsers:
+    def test_one_to_every_binding(self, open_phone: Phone) -> None:
+        open_phone.send([CONTACT, "<sip:t2@192.0.2.11;transport=tcp>"])
+        registrar = open_phone.registrar
+        one, two = registrar.request(AOR, "MESSAGE", 1, headers=[("Content-Type", "text/plain")], body=b"hi")
+        request = parse(two.data)
+        assert isinstance(request, Request)
+        assert (one.destination, two.destination) == (SOURCE, SOURCE)
+        assert (request.method, request.uri, request.body) == (
+            "MESSAGE",
+            "sip:t2@192.0.2.11;transport=tcp",
+            b"hi",
+        )
+        assert (request.header("via") or "").startswith("SIP/2.0/TCP ")
+
+    def test_responses_are_collected(self, open_phone: Phone) -> None:
+        open_phone.send()
+        registrar = open_phone.registrar
+        [reply] = registrar.request(AOR, "OPTIONS", 1)
+        request = parse(reply.data)
+        assert isinstance(request, Request)
+        assert registrar.receive(build_response(request, 486, to_tag="x"), SOURCE, 1) == []
+        assert [response.status for response in registrar.responses] == [486]
+
+    def test_nobody_bound(self, registrar: Registrar) -> None:
+        assert registrar.request(AOR, "OPTIONS", 1) == []
+
+
+class TestLog:
+    def test_says_what_was_asked_and_answered(self, phone: Phone) -> None:
+        phone.register(headers=[("Expires", "120")], now=5)
+        first, second = phone.registrar.log
+        assert (first.status, first.authorized, second.status, second.authorized) == (401, False, 200, True)
+        assert (second.now, second.method, second.aor, second.cseq) == (5, "REGISTER", AOR, 2)
+        assert (second.contact, second.expires) == ("sip:t1@192.0.2.10:5060", 120)
+
+    def test_holds_no_password(self, phone: Phone) -> None:
+        phone.register()
+        assert "wonder" not in repr(phone.registrar.log) + repr(phone.registrar)
+
+
+class TestRestart:
+    def test_forgets_bindings_nonces_and_transactions(self, phone: Phone) -> None:
+        phone.register()
+        phone.registrar.restart(10)
+        assert phone.registrar.bindings(AOR, 10) == []
+        response = final(phone.registrar.receive(phone.sent, SOURCE, 10))
+        assert response.status == 401
+        assert challenges(response)[0].stale
+
+
+class TestFaultsOnTheWay:
+    def test_silent(self, phone: Phone) -> None:
+        phone.registrar.faults.silent = True
+        with pytest.raises(IndexError):
+            phone.send()
+        assert [seen.status for seen in phone.registrar.log] == [0]
+        assert phone.registrar.receive(b"\r\n\r\n", SOURCE, 0) == []
+
+    def test_silent_hides_kept_answers_too(self, open_phone: Phone) -> None:
+        open_phone.send()
+        open_phone.registrar.faults.silent = True
+        assert open_phone.registrar.receive(open_phone.sent, SOURCE, 1) == []
+
+    def test_drop(self, open_phone: Phone) -> None:
+        open_phone.registrar.faults.drop = 1.0
+        with pytest.raises(IndexError):
+            open_phone.send()
+        assert not open_phone.registrar.log
+
+    def test_drop_is_a_probability(self, open_registrar: Registrar) -> None:
+        open_registrar.faults.drop = 0.25
+        answered = sum(bool(open_registrar.receive(b"\r\n\r\n", SOURCE, 0)) for _ in range(1000))
+        assert 700 < answered < 800
+
+    def test_drop_answers(self, open_phone: Phone) -> None:
+        open_phone.registrar.faults.drop_answers = 1.0
+        with pytest.raises(IndexError):
+            open_phone.send()
+        assert len(open_phone.registrar.bindings(AOR, 0)) == 1
+        open_phone.registrar.faults.drop_answers = 0.0
+        assert final(open_phone.registrar.receive(open_phone.sent, SOURCE, 0.5)).status == 200
+
+    def test_answer_delay_and_trying(self, open_phone: Phone) -> None:
+        open_phone.registrar.faults.answer_delay = 2.5
+        open_phone.registrar.faults.trying = True
+        open_phone.send()
+        replies = open_phone.registrar.receive(open_phone.sent, SOURCE, 0)
+        statuses = [(final([reply]).status, reply.delay) for reply in replies]
+        assert statuses == [(100, 0.0), (200, 2.5)]
+
+
+class TestFaultsOfJudgement:
+    def test_status(self, phone: Phone) -> None:
+        phone.registrar.faults.status = 503
+        phone.registrar.faults.reason = "Going Down"
+        phone.registrar.faults.retry_after = 30
+        response = phone.send()
+        assert (response.status, response.reason) == (503, "Going Down")
+        assert response.header("retry-after") == "30"
+
+    def test_retry_after_is_not_put_into_challenges_and_successes(self, phone: Phone) -> None:
+        phone.registrar.faults.retry_after = 30
+        assert phone.send().header("retry-after") is None
+        assert phone.register().header("retry-after") is None
+
+    def test_redirect(self, phone: Phone) -> None:
+        phone.registrar.faults.redirect = "<sip:other.example.test>"
+        response = phone.send()
+        assert (response.status, response.header("contact")) == (302, "<sip:other.example.test>")
+
+    def test_reject_users(self, phone: Phone) -> None:
+        phone.registrar.faults.reject_users.add("alice")
+        assert phone.send().status == 401
+        assert phone.register().status == 403
+        phone.registrar.faults.reject_users.clear()
+        assert phone.register().status == 200
+
+
+class TestFaultsOfAuthentication:
+    def test_without_qop(self, phone: Phone) -> None:
+        """RFC 2069."""
+        phone.registrar.faults.qop = False
+        assert phone.register().status == 200
+        assert phone.challenge is not None
+        assert phone.challenge.qop == ()
+        assert phone.send().status == 200
+
+    def test_qop_as_text(self, phone: Phone) -> None:
+        phone.registrar.faults.qop = "auth-int"
+        assert phone.register().status == 200
+        assert phone.challenge is not None
+        assert phone.challenge.qop == ("auth-int",)
+
+    def test_omit_algorithm(self, phone: Phone) -> None:
+        phone.registrar.faults.omit_algorithm = True
+        assert phone.register().status == 200
+        assert phone.challenge is not None
+        assert not phone.challenge.algorithm_given
+
+    def test_opaque_must_come_back(self, phone: Phone) -> None:
+        phone.registrar.faults.opaque = 'a "quoted" value'
+        assert phone.register().status == 200
+        assert phone.challenge is not None
+        without = digest.Challenge(phone.challenge.realm, phone.challenge.nonce, qop=("auth",))
+        phone.challenge = without
+        assert phone.send().status == 401
+
+    def test_proxy_challenge(self, phone: Phone) -> None:
+        phone.registrar.faults.proxy_challenge = True
+        assert phone.send().status == 407
+        assert phone.register().status == 200
+
+    def test_unknown_algorithm_first(self, phone: Phone) -> None:
+        phone.registrar.faults.unknown_algorithm_first = True
+        first, _ = phone.send().headers("www-authenticate")
+        assert "algorithm=SHA3-512" in first
+        assert phone.register().status == 200
+
+    def test_two_challenges_in_one_line(self, phone: Phone) -> None:
+        phone.registrar.faults.two_challenges = True
+        response = phone.send()
+        assert len(response.headers("www-authenticate")) == 1
+        assert [c.realm for c in challenges(response)] == ["other.example.test", "example.test"]
+        assert phone.register().status == 200
+
+    def test_credentials_for_a_foreign_realm_are_wrong(self, phone: Phone) -> None:
+        phone.registrar.faults.two_challenges = True
+        phone.challenge = challenges(phone.send())[0]
+        response = phone.send()
+        assert response.status == 401
+        assert not any(challenge.stale for challenge in challenges(response))
+
+    def test_always_stale(self, phone: Phone) -> None:
+        phone.registrar.faults.always_stale = True
+        for _ in range(3):
+            response = phone.register()
+            assert response.status == 401
+            assert challenges(response)[0].stale
+
+    def test_stale_without_flag(self, phone: Phone) -> None:
+        phone.register()
+        phone.registrar.faults.stale_without_flag = True
+        response = phone.send(now=1000)
+        assert response.status == 401
+        assert not challenges(response)[0].stale
+
+
+class TestFaultsOfTheGrant:
+    def test_min_expires(self, open_phone: Phone) -> None:
+        open_phone.registrar.faults.min_expires = 60
+        response = open_phone.send(headers=[("Expires", "59")])
+        assert (response.status, response.header("min-expires")) == (423, "60")
+        assert open_phone.send(headers=[("Expires", "60")]).status == 200
+        assert open_phone.send(headers=[("Expires", "0")]).status == 200
+
+    @pytest.mark.parametrize(("fraction", "maximum", "granted"), [(1.0, 300, 300), (0.5, None, 1800), (0.0, None, 1)])
+    def test_a_grant_shorter_than_the_wish(
+        self, open_phone: Phone, fraction: float, maximum: int | None, granted: int
+    ) -> None:
+        open_phone.registrar.faults.grant_fraction = fraction
+        open_phone.registrar.faults.maximum_expires = maximum
+        assert list(contacts_of(open_phone.send()).values()) == [str(granted)]
+        assert open_phone.registrar.bindings(AOR, 0)[0].expires_at == granted
+
+    def test_zero_grant(self, open_phone: Phone) -> None:
+        open_phone.send(["<sip:t2@192.0.2.11>"])
+        open_phone.registrar.faults.zero_grant = True
+        response = open_phone.send()
+        assert contacts_of(response) == {"sip:t2@192.0.2.11": "3600", "sip:t1@192.0.2.10:5060": "0"}
+        assert [b.contact for b in open_phone.registrar.bindings(AOR, 0)] == ["sip:t2@192.0.2.11"]
+
+    def test_max_contacts(self, open_phone: Phone) -> None:
+        open_phone.registrar.faults.max_contacts = 1
+        assert open_phone.send().status == 200
+        assert open_phone.send(["<sip:t2@192.0.2.11>"]).status == 503
+        open_phone.registrar.faults.max_contacts_status = 403
+        assert open_phone.send(["<sip:t2@192.0.2.11>"]).status == 403
+        assert open_phone.send().status == 200
+        assert open_phone.send([f"{CONTACT};expires=0", "<sip:t2@192.0.2.11>"]).status == 200
+
+
+class TestFaultsOfTheAnswer:
+    def test_omit_contact(self, open_phone: Phone) -> None:
+        open_phone.registrar.faults.omit_contact = True
+        assert open_phone.send().header("contact") is None
+
+    def test_expires_in_header(self, open_phone: Phone) -> None:
+        open_phone.registrar.faults.expires_in_header = True
+        open_phone.registrar.faults.maximum_expires = 77
+        response = open_phone.send()
+        assert contacts_of(response) == {"sip:t1@192.0.2.10:5060": None}
+        assert response.headers("expires") == ["77"]
+
+    def test_order_and_foreign_contacts(self, open_phone: Phone) -> None:
+        open_phone.send(["<sip:t2@192.0.2.11>"])
+        open_phone.registrar.faults.reverse_contacts = True
+        open_phone.registrar.faults.extra_contacts = ["<sip:desk@192.0.2.77>;expires=5"]
+        assert list(contacts_of(open_phone.send())) == [
+            "sip:desk@192.0.2.77",
+            "sip:t1@192.0.2.10:5060",
+            "sip:t2@192.0.2.11",
+        ]
+
+    def test_service_route_and_associated_uris(self, open_phone: Phone) -> None:
+        open_phone.registrar.faults.service_route = ["<sip:s1.example.test;lr>", "<sip:s2.example.test;lr>"]
+        open_phone.registrar.faults.associated_uris = ["<sip:+49123@example.test>"]
+        response = open_phone.send()
+        assert response.headers("service-route") == ["<sip:s1.example.test;lr>", "<sip:s2.example.test;lr>"]
+        assert response.headers("p-associated-uri") == ["<sip:+49123@example.test>"]
