@@ -1,0 +1,72 @@
+"""What the core asks of its shell. The shell performs the effects in their order and reports back where it says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..errors import SipProfileError
+from ..events import Event
+from ..records import ConfigurationWrite, Query, RuntimeWrite
+from ..registration.actions import Action
+
+
+class Reply(msgspec.Struct, frozen=True, gc=False):
+    """The result of the request ``token``: plain JSON data, or the error."""
+
+    token: int
+    result: Any | SipProfileError
+
+
+class Commit(msgspec.Struct, frozen=True, gc=False):
+    """Write in one transaction; answer with ``committed``."""
+
+    token: int
+    writes: tuple[ConfigurationWrite, ...]
+
+
+class Save(msgspec.Struct, frozen=True, gc=False):
+    """Write some time soon; answer with ``saved``."""
+
+    rows: tuple[RuntimeWrite, ...]
+
+
+class ReadProfiles(msgspec.Struct, frozen=True, gc=False):
+    """Read profiles in order of id; answer with ``read_done`` and a list of ``ProfileRecord``."""
+
+    token: int
+    query: Query
+
+
+class ReadHistory(msgspec.Struct, frozen=True, gc=False):
+    """Read a profile's transitions, oldest first; answer with ``read_done`` and a list of ``TransitionRecord``."""
+
+    token: int
+    profile: int
+
+
+class Wake(msgspec.Struct, frozen=True, gc=False):
+    """Frames wait for this session: call ``frames`` until it returns none."""
+
+    session: int
+
+
+class EndSession(msgspec.Struct, frozen=True, gc=False):
+    """Tell the session why and close it; the core has forgotten it already."""
+
+    session: int
+    error: SipProfileError
+
+
+class Publish(msgspec.Struct, frozen=True, gc=False):
+    """An event, once, for the log and for event streams."""
+
+    event: Event
+
+
+class Stopped(msgspec.Struct, frozen=True, gc=False):
+    """After a stop: nothing is outstanding any more."""
+
+
+Effect = Reply | Commit | Save | ReadProfiles | ReadHistory | Wake | EndSession | Publish | Stopped | Action

@@ -1,0 +1,137 @@
+"""Try a profile and say step by step what works: settings, DNS, transport, answer, digest, lease."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..agents.base import Agent
+from ..errors import SipProfileError
+from ..events import RegistrationState
+from ..profile import Profile
+from ..records import Query
+from ..registration.actions import Resolve
+from .operations import Test
+from .policy import Actor
+from .registry import Entry, Registry
+from .steps import Read, Steps, Until
+from .usage import Usage
+
+RESOLVE_LIMIT = 15.0  # seconds
+ATTEMPT_LIMIT = 40.0  # seconds; timer F alone is 32 (RFC 3261 §17.1.2.2)
+
+STEPS = ("transport", "answer", "digest", "lease")
+FAILED_STEP = {
+    "resolve": "dns",
+    "transport": "transport",
+    "target_down": "transport",
+    "timeout": "answer",
+    "no_credentials": "digest",
+    "rejected_credentials": "digest",
+    "credentials_needed": "digest",
+    "challenge_unsupported": "digest",
+    "too_many_challenges": "digest",
+    "zero_grant": "lease",
+    "contact_missing": "lease",
+    "lease_expired": "lease",
+    "lease_unknown": "lease",
+}
+"""At which step a reason, or a family of reasons by its first word, stops us; all others at the answer."""
+
+
+class Explanation:
+    """The operation ``test``. Only who may use or control profiles causes a REGISTER; others see the present state."""
+
+    def __init__(self, registry: Registry, usage: Usage, act: Callable[[Resolve], None]) -> None:
+        self._registry = registry
+        self._usage = usage
+        self._act = act
+
+    def test(self, operation: Test, actor: Actor) -> Steps:
+        """Go from step to step until one fails."""
+        registry = self._registry
+        entry = registry.find(operation.profile)
+        records, now = yield Read(Query(ids=(entry.id,), limit=1))
+        profile = registry.only(entry, records).profile
+        found = [self._settings(profile)]
+        agent = registry.agents.get(profile.type)
+        if agent is None or not found[0]["ok"]:
+            return {"steps": found}
+        resolved, now = yield from self._dns(profile, agent, now)
+        found.append(resolved)
+        if not resolved["ok"]:
+            return {"steps": found}
+        if not entry.held and not actor.capabilities.isdisjoint(("use", "control")):
+            state = yield from self._attempt(entry, now)
+        else:
+            state = registry.state(entry)
+        return {"steps": [*found, *explained(state)]}
+
+    def _settings(self, profile: Profile) -> dict[str, Any]:
+        try:
+            agent = self._registry.agent(profile.type)
+            agent.validate(profile)
+        except SipProfileError as error:
+            return step("settings", False, f"{error.detail} {error.remedy}")
+        advice = " ".join(advice.detail for advice in agent.advice(profile))
+        return step("settings", True, advice or "The settings are valid.")
+
+    def _dns(self, profile: Profile, agent: Agent, now: float) -> Steps:
+        host = agent.plan(profile, "test").hops[0].host
+        self._act(Resolve(host))
+        answer, now = yield Until(("resolved", host), now + RESOLVE_LIMIT)
+        if isinstance(answer, tuple):
+            return step("dns", True, f"{host} is {', '.join(answer)}."), now
+        return step("dns", False, f"{host} cannot be resolved ({answer or 'resolve_timeout'})."), now
+
+    def _attempt(self, entry: Entry, now: float) -> Steps:
+        """One REGISTER, if need be with a use of our own."""
+        registry = self._registry
+        self._usage.borrow(entry, now)
+        try:
+            registry.registrations.retry_now(entry.id, now)
+            end = now + ATTEMPT_LIMIT
+            while True:
+                change, now = yield Until(("changed", entry.id), end)
+                if change is None or change.event == "error" or change.state.status != "registering":
+                    break
+            return registry.state(entry) if change is None else change.state
+        finally:
+            self._usage.give_back(entry, now)
+
+
+def explained(state: RegistrationState) -> list[dict[str, Any]]:
+    """What a state says about the steps on the wire, up to the first that failed."""
+    if state.held:
+        return [step("transport", False, "Nothing is sent: an operator holds the profile down. Resume it first.")]
+    failure = state.last_error if state.status == "registered" else state.reason
+    if state.status != "registered" and failure is not None and failure.code in ("none", "disabled", "stopped"):
+        if state.status == "unregistered":
+            return [step("transport", False, "Nobody uses the profile, so nothing was sent.")]
+        return [step("transport", False, f"Still {state.status}; ask again in a moment.")]
+    failed = "" if failure is None else failed_step(failure.code)
+    said = {
+        "transport": f"The registrar is reached over {state.target}.",
+        "answer": "The registrar answers.",
+        "digest": "The registrar accepts who we are.",
+        "lease": f"Registered for {state.expires_granted} s as {', '.join(state.registered_aors)}.",
+    }
+    found = []
+    for name in STEPS:
+        if name == failed and failure is not None:
+            found.append(step(name, False, failure.text or failure.code))
+            break
+        if failed == "dns" and failure is not None:
+            return [step("transport", False, failure.text or failure.code)]
+        found.append(step(name, True, said[name]))
+    return found
+
+
+def failed_step(code: str) -> str:
+    """The step at which a reason stops us."""
+    return FAILED_STEP.get(code) or FAILED_STEP.get(code.partition("_")[0]) or "answer"
+
+
+def step(name: str, ok: bool, detail: str) -> dict[str, Any]:
+    """One line of an explanation."""
+    return {"step": name, "ok": ok, "detail": detail}

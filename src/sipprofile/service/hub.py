@@ -1,0 +1,223 @@
+"""Who is told what: the frames that wait for each session, and who holds which profile.
+
+Nobody waits for anybody. A state event replaces the unread one of the same profile, so a session's queue is bounded by
+what it holds; so does an ``updated`` document. Other events queue, and too many unread ones end the session
+(``slow_consumer``). Replies queue too; they are bounded where commands come in.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection
+
+import msgspec
+
+from ..events import Event
+from .effects import Effect, Publish, Wake
+
+STATE_EVENTS = frozenset(("registered", "deregistered", "error", "status"))
+DOCUMENT_EVENTS = frozenset(("created", "updated"))
+TO_EVERYBODY = frozenset(("created", "forcibly_disabled"))
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Place:
+    """The place in a queue of one event, which a later one of its kind may take over."""
+
+    __slots__ = ("event", "skipped")
+
+    def __init__(self, event: Event) -> None:
+        self.event: Event | None = event
+        self.skipped = 0
+
+    def take_over(self, event: Event) -> None:
+        """Replace the event, keeping the name that says more."""
+        old = self.event
+        if old is not None and old.event != event.event:
+            same = old.state is not None and event.state is not None and old.state.status == event.state.status
+            if old.event == "created" or (event.event == "status" and same):
+                event = msgspec.structs.replace(event, event=old.event)
+        self.event = event
+        self.skipped += 1
+
+
+class Outbox:
+    """What waits for one session, oldest first."""
+
+    __slots__ = (
+        "_documents",
+        "_queue",
+        "_states",
+        "alone",
+        "awake",
+        "listens",
+        "replies",
+        "session",
+        "size",
+        "unread",
+    )
+
+    def __init__(self, session: int) -> None:
+        self.session = session
+        self.listens = False
+        """Gets the events that go to everybody."""
+        self.unread = 0
+        """Events that nothing may replace."""
+        self.replies = 0
+        self.size = 0
+        """Bytes in the replies."""
+        self.awake = False
+        self.alone = (self,)
+        self._queue: deque[_Place | bytes] = deque()
+        self._states: dict[int, _Place] = {}
+        self._documents: dict[int, _Place] = {}
+
+    def put(self, event: Event) -> None:
+        """Queue an event. What is not a state event closes the places before it, so that the order stays."""
+        profile = event.profile
+        if event.event in STATE_EVENTS:
+            place = self._states.get(profile)
+            if place is not None:
+                place.take_over(event)
+                return
+            self._states[profile] = self._append(event)
+        elif event.event in DOCUMENT_EVENTS:
+            place = self._documents.get(profile)
+            if place is not None:
+                place.take_over(event)
+                place.skipped = 0  # no state event was lost
+                return
+            self._states.pop(profile, None)
+            self._documents[profile] = self._append(event)
+            self.unread += event.event == "created"
+        else:
+            for places in (self._states, self._documents):
+                place = places.pop(profile, None)
+                if place is not None and event.event == "destroyed":
+                    self.unread -= place.event is not None and place.event.event == "created"
+                    place.event = None
+            self._append(event)
+            self.unread += 1
+
+    def reply(self, frame: bytes) -> None:
+        """Queue a finished frame."""
+        self._queue.append(frame)
+        self.replies += 1
+        self.size += len(frame)
+
+    def _append(self, event: Event) -> _Place:
+        place = _Place(event)
+        self._queue.append(place)
+        return place
+
+    def frames(self, limit: int) -> list[bytes]:
+        """At most ``limit`` frames; none means that none are left."""
+        frames: list[bytes] = []
+        queue = self._queue
+        while queue and len(frames) < limit:
+            item = queue.popleft()
+            if isinstance(item, bytes):
+                self.replies -= 1
+                self.size -= len(item)
+                frames.append(item)
+                continue
+            event = item.event
+            if event is None:
+                continue
+            profile = event.profile
+            if event.event in STATE_EVENTS:
+                if self._states.get(profile) is item:
+                    del self._states[profile]
+            elif event.event in DOCUMENT_EVENTS:
+                if self._documents.get(profile) is item:
+                    del self._documents[profile]
+                self.unread -= event.event == "created"
+            else:
+                self.unread -= 1
+            if item.skipped:
+                event = msgspec.structs.replace(event, skipped=item.skipped)
+            frames.append(_encode(event))
+        self.awake = bool(frames)
+        return frames
+
+
+class Hub:
+    """Every session's outbox, and who holds which profile. ``overrun`` is told of a session that reads too slowly."""
+
+    def __init__(self, act: Callable[[Effect], None], overrun: Callable[[int], None], unread: int) -> None:
+        self._act = act
+        self._overrun = overrun
+        self._limit = unread
+        self.outboxes: dict[int, Outbox] = {}
+        self.watchers: dict[int, Outbox] = {}
+        """The sessions that get every event of every profile."""
+        self._holders: dict[int, tuple[Outbox, ...]] = {}
+
+    def open(self, session: int) -> Outbox:
+        """A new session's outbox."""
+        outbox = self.outboxes[session] = Outbox(session)
+        return outbox
+
+    def close(self, outbox: Outbox, held: set[int]) -> None:
+        """The session is gone and holds nothing any more."""
+        self.outboxes.pop(outbox.session, None)
+        self.watchers.pop(outbox.session, None)
+        for profile in held:
+            self.release(outbox, profile)
+
+    def hold(self, outbox: Outbox, profile: int) -> None:
+        """From now on the session gets the profile's events."""
+        holders = self._holders.get(profile)
+        # All profiles that only this session holds share one tuple.
+        self._holders[profile] = outbox.alone if holders is None else (*holders, outbox)
+
+    def release(self, outbox: Outbox, profile: int) -> None:
+        """The session does not get the profile's events any more."""
+        left = tuple(holder for holder in self._holders.get(profile, ()) if holder is not outbox)
+        if not left:
+            self._holders.pop(profile, None)
+        else:
+            self._holders[profile] = left if len(left) > 1 else left[0].alone
+
+    def forget(self, profile: int) -> None:
+        """The profile is gone: nobody holds it."""
+        self._holders.pop(profile, None)
+
+    def holders(self, profile: int) -> tuple[Outbox, ...]:
+        """Who holds the profile."""
+        return self._holders.get(profile, ())
+
+    def publish(self, event: Event) -> None:
+        """Queue an event for everybody it concerns, and publish it once."""
+        self._act(Publish(event))
+        holders: Collection[Outbox] = self._holders.get(event.profile, ())
+        if len(holders) > 8:
+            holders = dict.fromkeys(holders)  # looked up below, in their order
+        if event.event in TO_EVERYBODY:
+            for outbox in list(self.outboxes.values()):
+                if outbox.listens or outbox in holders:
+                    self._put(outbox, event)
+            return
+        for outbox in holders:
+            self._put(outbox, event)
+        if self.watchers:
+            for outbox in list(self.watchers.values()):
+                if outbox not in holders:
+                    self._put(outbox, event)
+
+    def reply(self, outbox: Outbox, frame: bytes) -> None:
+        """Queue the reply to a command."""
+        outbox.reply(frame)
+        self._woken(outbox)
+
+    def _put(self, outbox: Outbox, event: Event) -> None:
+        outbox.put(event)
+        self._woken(outbox)
+
+    def _woken(self, outbox: Outbox) -> None:
+        if outbox.unread > self._limit:
+            self._overrun(outbox.session)
+        elif not outbox.awake:
+            outbox.awake = True
+            self._act(Wake(outbox.session))

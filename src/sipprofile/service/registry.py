@@ -1,0 +1,235 @@
+"""The profiles as the service knows them in memory, and what everybody is told about them.
+
+A full profile is not kept, since there may be 100,000: its document is read from the store when it is asked for.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..agents.base import Agent
+from ..errors import SipProfileError
+from ..events import Event, EventName, RegistrationState, StateChanged
+from ..profile import Profile, public
+from ..records import Held, ProfileRecord
+from ..registration.registrations import Registrations
+from .hub import Hub
+from .operations import DEFAULT, Reference
+from .settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Entry(msgspec.Struct, gc=False):
+    """What is always needed of a profile. ``revision`` is that of the stored document."""
+
+    id: int
+    name: str
+    type: str
+    revision: int
+    held: Held
+    locked: bool
+    always: bool
+    """Registered whether anybody uses it or not."""
+    linger: float
+    linger_lost: float
+    users: int = 0
+    """Sessions that have enabled it, lost ones that may still come back included."""
+    lingers: bool = False
+    """Nobody uses it any more, but its registration is kept for a while."""
+
+    def take(self, record: ProfileRecord) -> None:
+        """Note another version of the profile."""
+        profile = record.profile
+        self.name = profile.name
+        self.type = profile.type
+        self.revision = record.revision
+        self.held = record.held
+        self.locked = profile.locked
+        self.always = profile.register == "always"
+        self.linger = profile.linger
+        self.linger_lost = profile.linger_lost
+
+
+class Registry:
+    """All profiles by id and by name, the default one, and their state; tells the hub what changes."""
+
+    def __init__(
+        self,
+        *,
+        agents: Mapping[str, Agent],
+        settings: ServiceSettings,
+        random: Random,
+        hub: Hub,
+        wall_offset: float,
+        next_profile_id: int,
+    ) -> None:
+        self.agents = agents
+        self.settings = settings
+        self.random = random
+        self.hub = hub
+        self.wall_offset = wall_offset
+        """UTC minus the clock of ``now``."""
+        self.now = 0.0
+        """The time of the input that is being dealt with, for what is told in the middle of it."""
+        self.registrations: Registrations
+        self.on_change: Callable[[StateChanged], None] = lambda _: None
+        """Told of every change of a state, after the hub."""
+        self.ids: list[int] = []
+        """All ids, ascending."""
+        self.default: int | None = None
+        self.names: dict[str, int] = {}
+        self.reserved: set[str] = set()
+        """Names in writes that are not on disk yet."""
+        self.announced = 0
+        """How many events have been told."""
+        self._entries: dict[int, Entry] = {}
+        self._next_id = next_profile_id
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def new_id(self) -> int:
+        """The next profile id; none is ever given twice."""
+        number = self._next_id
+        self._next_id += 1
+        return number
+
+    def get(self, profile: int) -> Entry | None:
+        """The profile with this id."""
+        return self._entries.get(profile)
+
+    def find(self, reference: Reference) -> Entry:
+        """The profile meant by ``reference``; raises ``not_found``."""
+        number: int | None
+        if isinstance(reference, int):
+            number = reference
+        elif reference == DEFAULT:
+            number = self.default
+            if number is None:
+                raise SipProfileError("not_found", "There is no profile, so there is no default one.")
+        else:
+            number = self.names.get(reference)
+        entry = None if number is None else self._entries.get(number)
+        if entry is None:
+            kind = "id" if isinstance(reference, int) else "name"
+            raise SipProfileError("not_found", f"There is no profile with this {kind}.", field=kind, value=reference)
+        return entry
+
+    def check_there(self, entry: Entry) -> None:
+        """Raise ``not_found`` if the profile was removed while somebody waited for his turn."""
+        if self._entries.get(entry.id) is not entry:
+            raise SipProfileError("not_found", "The profile was removed.", field="id", value=entry.id)
+
+    def only(self, entry: Entry, records: list[ProfileRecord]) -> ProfileRecord:
+        """The record of ``entry`` among what was read; raises ``not_found`` if it was removed meanwhile."""
+        self.check_there(entry)
+        for record in records:
+            if record.profile.id == entry.id:
+                return record
+        raise SipProfileError("not_found", "The profile is being removed.", field="id", value=entry.id)
+
+    def add(self, record: ProfileRecord) -> Entry:
+        """Take in a profile that is stored."""
+        number = record.profile.id
+        entry = Entry(number, "", "", 0, "", False, False, 0.0, 0.0)
+        entry.take(record)
+        # One object for the many equal values of many profiles.
+        entry.type = next((name for name in self.agents if name == entry.type), entry.type)
+        self._entries[number] = entry
+        self.names[entry.name] = number
+        if self.ids and number < self.ids[-1]:
+            self.ids.insert(bisect_left(self.ids, number), number)
+        else:
+            self.ids.append(number)
+        if record.profile.default:
+            self.default = number
+        self._next_id = max(self._next_id, number + 1)
+        return entry
+
+    def update(self, entry: Entry, record: ProfileRecord) -> None:
+        """Take in another version of a profile."""
+        if entry.name != record.profile.name:
+            del self.names[entry.name]
+            self.names[record.profile.name] = entry.id
+        entry.take(record)
+
+    def remove(self, entry: Entry) -> None:
+        """Forget a profile."""
+        del self._entries[entry.id]
+        del self.names[entry.name]
+        del self.ids[bisect_left(self.ids, entry.id)]
+
+    def heir(self, leaving: int) -> int | None:
+        """The profile that becomes the default one when ``leaving`` is removed."""
+        return next((number for number in self.ids[:2] if number != leaving), None)
+
+    # What is true of a profile, and telling it
+
+    def served(self, entry: Entry) -> bool:
+        """Whether an agent for the profile's type is installed; without one it can only be read and removed."""
+        return entry.type in self.agents
+
+    def agent(self, type_name: str) -> Agent:
+        """The agent of a profile type; raises ``unknown_type``."""
+        agent = self.agents.get(type_name)
+        if agent is None:
+            raise SipProfileError(
+                "unknown_type", f"No agent for the type {type_name!r} is installed.", field="type", value=type_name
+            )
+        return agent
+
+    def state(self, entry: Entry) -> RegistrationState:
+        """The profile's state with its users."""
+        if not self.served(entry):
+            return RegistrationState(held=entry.held, users=entry.users)
+        state = self.registrations.state(entry.id)
+        return msgspec.structs.replace(state, users=entry.users) if entry.users else state
+
+    def wanted(self, entry: Entry) -> bool:
+        """Whether the profile is to be registered, an operator's hold aside."""
+        return entry.always or entry.users > 0 or entry.lingers
+
+    def document(self, record: ProfileRecord) -> dict[str, Any]:
+        """The profile as the interface shows it."""
+        profile: Profile = record.profile
+        document = public(profile)
+        document["default"] = profile.id == self.default
+        document["revision"] = record.revision
+        entry = self._entries.get(profile.id)
+        if entry is not None:
+            document["registration"] = registration_document(self.state(entry))
+        return document
+
+    def announce(self, name: EventName, entry: Entry, document: dict[str, Any] | None = None) -> None:
+        """Tell whom it concerns that ``name`` happened to a profile."""
+        self._tell(name, entry, self.state(entry), document)
+
+    def changed(self, change: StateChanged) -> None:
+        """A registration has another state."""
+        entry = self._entries.get(change.profile)
+        if entry is None:
+            return
+        state = change.state
+        if entry.users != state.users:
+            state = msgspec.structs.replace(state, users=entry.users)
+        self._tell(change.event, entry, state, None)
+        self.on_change(change)
+
+    def _tell(self, name: EventName, entry: Entry, state: RegistrationState, document: dict[str, Any] | None) -> None:
+        self.announced += 1
+        at = self.now + self.wall_offset
+        self.hub.publish(Event(name, entry.id, entry.name, state, document, 0, at))
+
+
+def registration_document(state: RegistrationState) -> dict[str, Any]:
+    """A state as a member of a document; what everybody looks for is there even when it says nothing new."""
+    document: dict[str, Any] = msgspec.to_builtins(state)
+    document.update(status=state.status, since=state.since, users=state.users, revision=state.revision)
+    document["reason"] = {"code": state.reason.code, **document.get("reason", {})}
+    return document

@@ -1,0 +1,327 @@
+"""The service without its sockets, disk and clock: inputs with the time go in, effects come out.
+
+After every input call :meth:`Service.take` and perform what it returns. ``now`` is a clock that never goes back and
+counts while the machine sleeps (CLOCK_BOOTTIME), in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..agents.base import Agent
+from ..errors import SipProfileError
+from ..events import StateChanged
+from ..records import FlowRecord, ProfileRecord, RuntimeWrite
+from ..registration.actions import TransportKey
+from ..registration.registrations import Registrations
+from .changes import Changes
+from .commands import Commands
+from .control import Controls
+from .dispatch import Dispatch
+from .effects import Effect, Reply, Save, Stopped
+from .explanation import Explanation
+from .hub import Hub
+from .operations import (
+    Control,
+    Create,
+    Get,
+    History,
+    List,
+    Operation,
+    Patch,
+    Remove,
+    Replace,
+    StatusReport,
+    Test,
+    Types,
+)
+from .policy import Actor, needed, require
+from .reading import Reading
+from .registry import Registry
+from .sessions import Sessions
+from .settings import ServiceSettings
+from .steps import Runner, Steps
+from .timers import Timers
+from .usage import Usage
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Service:
+    """Profiles, registrations and sessions together.
+
+    ``wall_offset`` is UTC minus ``now``; ``boot_id`` tells the clocks of two boots apart; ``random`` makes ids,
+    tokens and jitter, so give one that cannot be predicted.
+    """
+
+    def __init__(
+        self,
+        *,
+        agents: Mapping[str, Agent],
+        settings: ServiceSettings,
+        random: Random,
+        now: float,
+        wall_offset: float,
+        boot_id: str,
+        next_profile_id: int,
+    ) -> None:
+        self._effects: list[Effect] = []
+        self._rows: list[RuntimeWrite] = []
+        self._changes_awaited: list[StateChanged] = []
+        self._overrun: list[int] = []
+        self._stopping = False
+        self._loaded = False
+        self._told_stopped = False
+        act = self._effect
+        self._timers = Timers()
+        self._runner = Runner(act, self._timers)
+        self._hub = Hub(act, lambda session: self._overrun.append(session), settings.unread)
+        self._registry = registry = Registry(
+            agents=agents,
+            settings=settings,
+            random=random,
+            hub=self._hub,
+            wall_offset=wall_offset,
+            next_profile_id=next_profile_id,
+        )
+        registry.now = now
+        self._registrations = registry.registrations = Registrations(
+            settings=settings.registration,
+            random=random,
+            emit=registry.changed,
+            save=lambda row: self._rows.append(row),
+            act=act,
+            wall_offset=wall_offset,
+            boot_id=boot_id,
+        )
+        registry.on_change = self._changed
+        self._usage = Usage(registry, self._timers)
+        self._sessions = Sessions(registry, self._usage, self._hub, act)
+        self._changes = Changes(registry, self._usage, self._sessions.dismiss)
+        self._controls = Controls(registry, self._usage, self._changes, self._sessions.detach)
+        self._commands = Commands(registry, self._sessions, self._controls, self._hub, self._runner)
+        self._reading = Reading(registry, now)
+        self._explanation = Explanation(registry, self._usage, act)
+        self._dispatch = Dispatch(self._registrations.profile_of_contact, settings.answers, random.randbytes(16))
+
+    def _effect(self, effect: Effect) -> None:
+        self._effects.append(effect)
+
+    def load(self, records: Iterable[ProfileRecord], now: float) -> None:
+        """Everything stored, in order of id. Profiles that are always registered begin; leases that live are kept."""
+        registry = self._registry
+        registry.now = now
+        kept = []
+        for record in records:
+            entry = registry.add(record)
+            agent = registry.agents.get(entry.type)
+            if agent is None:
+                continue
+            self._registrations.add(record, agent, now, wanted=entry.always)
+            if not entry.always and not entry.held and self._registrations.has_binding(entry.id):
+                kept.append(entry)
+        self._usage.grant_grace(kept, now)
+        self._loaded = True
+
+    def request(self, token: int, actor: Actor, operation: Operation, now: float) -> None:
+        """Do ``operation``; exactly one ``Reply(token, …)`` follows."""
+        self._registry.now = now
+        try:
+            if self._stopping:
+                raise SipProfileError("shutting_down")
+            require(actor, needed(operation))
+            result = self._begin(actor, operation, now)
+        except SipProfileError as error:
+            self._effect(Reply(token, error))
+            return
+        if isinstance(result, dict):
+            self._effect(Reply(token, result))
+        else:
+            self._runner.run(result, lambda answer, _: self._effect(Reply(token, answer)), now)
+
+    def _begin(self, actor: Actor, operation: Operation, now: float) -> Steps | dict[str, Any]:
+        match operation:
+            case Create():
+                return self._changes.create(operation)
+            case Replace():
+                return self._changes.replace(operation)
+            case Patch():
+                return self._changes.patch(operation)
+            case Remove():
+                return self._changes.remove(operation)
+            case Control():
+                return self._controls.control(operation)
+            case Get():
+                return self._reading.get(operation)
+            case List():
+                return self._reading.list(operation)
+            case History():
+                return self._reading.history(operation)
+            case Test():
+                return self._explanation.test(operation, actor)
+            case Types():
+                return self._reading.types()
+            case StatusReport():
+                return self._reading.status(now, self.ready, len(self._sessions))
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything stored is loaded and nobody has asked to stop."""
+        return self._loaded and not self._stopping
+
+    # Sessions
+
+    def open_session(self, actor: Actor, now: float) -> int:
+        """A new session; raises ``too_many_sessions``, ``permission_denied`` or ``shutting_down``."""
+        self._registry.now = now
+        if self._stopping:
+            raise SipProfileError("shutting_down")
+        return self._sessions.open(actor)
+
+    def close_session(self, session: int, now: float) -> None:
+        """The session's connection was closed or lost."""
+        self._registry.now = now
+        self._sessions.close(session, now)
+
+    def frame(self, session: int, data: bytes, now: float) -> None:
+        """A frame came in on a session."""
+        self._registry.now = now
+        self._commands.frame(session, data, now)
+
+    def frames(self, session: int, limit: int = 64) -> list[bytes]:
+        """The next frames to send on a session; after a :class:`Wake` call it until it returns none."""
+        outbox = self._hub.outboxes.get(session)
+        return [] if outbox is None else outbox.frames(limit)
+
+    def congested(self, session: int) -> bool:
+        """Whether to stop reading from a session until it has been sent some of what waits for it."""
+        return self._commands.congested(session)
+
+    # Answers of the outside
+
+    def received(self, data: bytes, source: tuple[str, int], key: TransportKey, now: float) -> None:
+        """A SIP message came in over ``key`` from ``source``."""
+        self._registry.now = now
+        request = self._registrations.received(data, source, key, now)
+        if request is not None:
+            answer = self._dispatch.answer(request, source, key, now)
+            if answer is not None:
+                self._effect(answer)
+
+    def resolved(self, host: str, addresses: tuple[str, ...], ttl: float, now: float) -> None:
+        """The answer to ``Resolve``."""
+        self._registry.now = now
+        self._registrations.resolved(host, addresses, ttl, now)
+        self._runner.happened(("resolved", host), tuple(addresses), now)
+
+    def resolve_failed(self, host: str, code: str, retry_after: float, now: float) -> None:
+        """``Resolve`` failed; ``code`` is a reason code that begins with ``resolve_``."""
+        self._registry.now = now
+        self._registrations.resolve_failed(host, code, retry_after, now)
+        self._runner.happened(("resolved", host), code, now)
+
+    def transport_opened(self, key: TransportKey, local: tuple[str, int], now: float) -> None:
+        """``OpenTransport`` succeeded; ``local`` is the address others see."""
+        self._registry.now = now
+        self._registrations.transport_opened(key, local, now)
+
+    def transport_failed(self, key: TransportKey, code: str, text: str, now: float) -> None:
+        """A transport could not be opened or was lost."""
+        self._registry.now = now
+        self._registrations.transport_failed(key, code, text, now)
+
+    def committed(self, token: int, error: SipProfileError | None, now: float) -> None:
+        """The answer to ``Commit``."""
+        self._registry.now = now
+        self._runner.answered(token, error, now)
+
+    def saved(self, rows: Sequence[RuntimeWrite], now: float) -> None:
+        """The rows of a ``Save`` are on disk."""
+        self._registry.now = now
+        for row in rows:
+            if isinstance(row, FlowRecord):
+                self._registrations.saved(row, now)
+
+    def read_done(self, token: int, result: Any, now: float) -> None:
+        """The answer to ``ReadProfiles`` or ``ReadHistory``, or the error that came instead."""
+        self._registry.now = now
+        self._runner.answered(token, result, now)
+
+    def store_reports(self, failing: str | None) -> None:
+        """Why the store cannot write at the moment; ``None`` when it can. Shown in the status report."""
+        self._reading.store_failing = failing
+
+    def clock_jumped(self, wall_offset: float, now: float) -> None:
+        """The wall clock was set."""
+        self._registry.now = now
+        self._registry.wall_offset = wall_offset
+        self._registrations.clock_jumped(wall_offset, now)
+
+    # Time, end and effects
+
+    def timer(self, now: float) -> None:
+        """Do everything that is due."""
+        self._registry.now = now
+        self._timers.run(now)
+        self._registrations.timer(now)
+
+    def next_timer(self) -> float | None:
+        """When to call :meth:`timer` next."""
+        times = [time for time in (self._timers.next(), self._registrations.next_timer()) if time is not None]
+        return min(times, default=None)
+
+    def stop(self, deregister: bool, now: float) -> None:
+        """End the sessions and begin nothing new; with ``deregister`` give every binding back."""
+        self._registry.now = now
+        if not self._stopping:
+            self._stopping = True
+            self._sessions.end_all(SipProfileError("shutting_down"))
+            self._runner.give_up(SipProfileError("shutting_down"), now)
+            self._timers.clear()
+        self._registrations.stop(deregister, now)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop is complete: nothing is under way on the wire or in the store."""
+        return self._stopping and not self._runner.outstanding and self._registrations.stopped
+
+    def take(self) -> list[Effect]:
+        """Everything to do since the last call, in order."""
+        self._settle()
+        effects, self._effects = self._effects, []
+        if self._rows:
+            effects.append(Save(tuple(self._rows)))
+            self._rows = []
+        if self.stopped and not self._told_stopped:
+            self._told_stopped = True
+            effects.append(Stopped())
+        return effects
+
+    def _settle(self) -> None:
+        """What must not happen in the middle of an input happens at its end."""
+        now = self._registry.now
+        while self._overrun or self._changes_awaited:
+            changes, self._changes_awaited = self._changes_awaited, []
+            for change in changes:
+                self._runner.happened(("changed", change.profile), change, now)
+            overrun, self._overrun = self._overrun, []
+            for session in overrun:
+                self._sessions.end(session, SipProfileError("slow_consumer"), now)
+
+    def _changed(self, change: StateChanged) -> None:
+        if self._runner.awaited(("changed", change.profile)):
+            self._changes_awaited.append(change)
+
+    def counts(self) -> dict[str, Any]:
+        """Figures for metrics; ``registrations`` is by (status, reason code, registrar)."""
+        registrations = self._registrations
+        return {
+            "profiles": len(self._registry),
+            "sessions": len(self._sessions),
+            "registrations": dict(registrations.counts()),
+            "register_sent": registrations.register_sent,
+            "queues": registrations.queues(),
+            "requests_unanswered": self._dispatch.unanswered,
+        }

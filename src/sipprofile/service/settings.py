@@ -1,0 +1,31 @@
+"""What an operator may set about the service, and the limits that keep its work and memory bounded."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..registration.settings import RegistrationSettings
+
+
+class ServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Times in seconds, sizes in bytes."""
+
+    registration: RegistrationSettings = RegistrationSettings()
+    resume_grace: float = 30.0
+    """After a start, how long users have to come back to a profile whose lease is live."""
+    sessions: int = 10_000
+    """How many sessions may be open at once."""
+    holds: int = 100_000
+    """How many profiles one session may hold."""
+    holds_at_once: int = 1_000
+    """How many profiles one ``hold`` may name."""
+    unread: int = 256
+    """Events other than state events that a session may leave unread."""
+    unanswered: int = 4_096
+    """Commands a session may have sent without reading the answers."""
+    unread_size: int = 16_777_216
+    """Size of the answers a session may leave unread."""
+    frame: int = 1_048_576
+    """Longest frame in either direction."""
+    answers: int = 200
+    """Incoming SIP requests answered per second; what comes beyond is not answered and costs nothing."""
