@@ -1,0 +1,315 @@
+"""Kamailio as the registrar of the tests: a child process on a loopback port, asked over JSON-RPC."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from .ports import free_port, is_free
+
+TEMPLATE = Path(__file__).with_name("kamailio.cfg")
+START_LIMIT = 15.0  # seconds until Kamailio must answer its control socket
+STOP_LIMIT = 1.0  # seconds between SIGTERM and SIGKILL; it normally takes some milliseconds
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a test may want to be different; times are in seconds."""
+
+    users: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"alice": "secret"}, repr=False)
+    domain: str = "example.test"
+    realm: str = "example.test"
+    qop: bool = True  # False: RFC 2069 challenges without qop
+    nonce_expire: int = 300  # afterwards the nonce is challenged again
+    say_stale: bool = False  # True: that challenge carries stale=true; by itself Kamailio leaves it out
+    min_expires: int = 0  # below it: 423 with Min-Expires; 0 accepts everything
+    max_expires: int = 3600  # more is granted as this much, and so is a request without expiry
+    max_contacts: int = 0  # one more: 503; 0 = any number
+
+
+@dataclasses.dataclass(frozen=True)
+class Binding:
+    """One row of Kamailio's location table."""
+
+    contact: str
+    call_id: str
+    cseq: int
+    expires: int  # seconds left
+    user_agent: str
+    instance: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Registered:
+    """One REGISTER as the script of Kamailio saw it, retransmissions included.
+
+    `verdict` is 1 when the credentials were right, else the code of pv_www_authenticate: -1 the nonce is
+    not of this run of Kamailio, -2 wrong password, -3 unknown user, -4 nonce expired or its count used
+    before, -5 no credentials.
+    """
+
+    at: float  # seconds of the wall clock
+    verdict: int
+    transport: str
+    source: str
+    call_id: str
+    cseq: int
+    aor: str
+    expires: str  # the Expires header, empty without one
+    contact: str  # the first Contact line
+
+    @property
+    def authorized(self) -> bool:
+        return self.verdict == 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Answered:
+    """One response Kamailio sent to a REGISTER."""
+
+    at: float
+    status: int
+    reason: str
+    call_id: str
+    cseq: int
+
+
+class RpcError(Exception):
+    """Kamailio refused a JSON-RPC call."""
+
+    def __init__(self, method: str, code: int, message: str) -> None:
+        super().__init__(f"{method}: {code} {message}")
+        self.code = code
+
+
+class Kamailio:
+    """A running Kamailio; `directory` takes its configuration, its pid file and its log."""
+
+    host = "127.0.0.1"
+
+    def __init__(self, directory: Path, settings: Settings | None = None, *, port: int | None = None) -> None:
+        self.settings = settings or Settings()
+        self.port = port or free_port()
+        self.directory = directory
+        self.log = directory / "kamailio.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        # A socket path has 107 bytes at most, too few for some directories of pytest.
+        self._run = Path(tempfile.mkdtemp(prefix="kamailio-"))
+
+    @staticmethod
+    def program() -> str | None:
+        """The path of the program, None where it is not installed."""
+        return shutil.which("kamailio", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+
+    @property
+    def uri(self) -> str:
+        """What a profile names as its registrar or proxy."""
+        return f"sip:{self.host}:{self.port}"
+
+    def aor(self, user: str) -> str:
+        return f"sip:{user}@{self.settings.domain}"
+
+    # --- life ---
+
+    def start(self) -> None:
+        """Starts Kamailio and returns when it answers. Raises RuntimeError with the end of its log."""
+        program = self.program()
+        if program is None:
+            raise RuntimeError("kamailio is not installed")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        configuration = self.directory / "kamailio.cfg"
+        configuration.write_text(self._configuration())
+        command = [program, "-DD", "-E", "-f", str(configuration), "-Y", str(self._run)]
+        command += ["-P", str(self.directory / "kamailio.pid"), "-m", "64", "-M", "8"]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + START_LIMIT
+        while True:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"kamailio ended with {self._process.returncode}:\n{self._log_end()}")
+            try:
+                self.call("core.version", limit=0.2)
+                return
+            except OSError:
+                if time.monotonic() > deadline:
+                    self.stop()
+                    raise RuntimeError(f"kamailio does not answer:\n{self._log_end()}") from None
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Ends Kamailio; its bindings and nonces are forgotten. Does nothing when it is not running."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_LIMIT)
+        except subprocess.TimeoutExpired:
+            # Kamailio 5.6 sometimes hangs when it is ended shortly after its start.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            self.wait_until(lambda: is_free(self.port), STOP_LIMIT, "the port of a killed Kamailio is free")
+
+    def restart(self, **changes: Any) -> None:
+        """Stops and starts on the same port, with `changes` to the settings; bindings are forgotten."""
+        self.stop()
+        self.settings = dataclasses.replace(self.settings, **changes)
+        self.start()
+
+    def close(self) -> None:
+        self.stop()
+        shutil.rmtree(self._run, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- what it knows ---
+
+    def bindings(self, aor: str) -> list[Binding]:
+        """The contacts registered for `aor` (sip:user@domain) now."""
+        try:
+            record = self.call("ul.lookup", "location", aor.removeprefix("sip:"))
+        except RpcError as error:
+            if error.code in (404, 500):  # "AOR not found", whose code depends on the release
+                return []
+            raise
+        return _bindings(record)
+
+    def location(self) -> dict[str, list[Binding]]:
+        """The whole location table: address-of-record (user@domain) -> bindings."""
+        table: dict[str, list[Binding]] = {}
+        for domain in self.call("ul.dump").get("Domains", []):
+            for entry in domain["Domain"].get("AoRs", []):
+                record = entry.get("Info", entry)
+                table[record["AoR"]] = _bindings(record)
+        return table
+
+    def set_password(self, user: str, password: str) -> None:
+        """Changes what is asked of `user` from now on, also after a restart; unknown users are added."""
+        self.settings = dataclasses.replace(self.settings, users={**self.settings.users, user: password})
+        self.call("htable.sets", "passwords", user, password)
+
+    def counters(self) -> dict[str, int]:
+        """Every statistic of Kamailio by 'group.name', e.g. 'registrar.accepted_regs'."""
+        found: dict[str, int] = {}
+        for line in self.call("stats.get_statistics", "all"):
+            name, _, value = line.partition(" = ")
+            found[name.replace(":", ".")] = int(value)
+        return found
+
+    def register_log(self) -> list[Registered]:
+        """Every REGISTER since the first start. A request is in it before its answer is sent."""
+        seen = []
+        for at, verdict, transport, source, call_id, cseq, aor, expires, contact in self._marked("REGISTER-SEEN|", 9):
+            expires, contact = ("" if text == "<null>" else text for text in (expires, contact))
+            seen.append(
+                Registered(float(at), int(verdict), transport, source, call_id, int(cseq), aor, expires, contact)
+            )
+        return seen
+
+    def answer_log(self) -> list[Answered]:
+        """Every response to a REGISTER since the first start, logged just after it was sent."""
+        return [
+            Answered(float(at), int(status), reason, call_id, int(cseq))
+            for at, status, reason, call_id, cseq, method in self._marked("RESPONSE-SENT|", 6)
+            if method == "REGISTER"
+        ]
+
+    def wait_until(self, promise: Callable[[], bool], limit: float, what: str) -> None:
+        """Returns as soon as `promise()` is true; AssertionError naming `what` after `limit` seconds."""
+        deadline = time.monotonic() + limit
+        while not promise():
+            assert time.monotonic() < deadline, f"not within {limit} s: {what}"
+            time.sleep(0.02)
+
+    def call(self, method: str, *parameters: str, limit: float = 5.0) -> Any:
+        """One JSON-RPC call. Raises RpcError when it is refused, OSError when nobody answers."""
+        request = {"jsonrpc": "2.0", "method": method, "params": list(parameters), "id": 1}
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as control:
+            control.bind("")  # an abstract address, so that the answer has somewhere to go
+            control.settimeout(limit)
+            control.sendto(json.dumps(request).encode(), str(self._run / "rpc"))
+            answer = json.loads(control.recv(1 << 20))
+        if "error" in answer:
+            raise RpcError(method, int(answer["error"]["code"]), str(answer["error"]["message"]))
+        return answer["result"]
+
+    # --- its files ---
+
+    def _configuration(self) -> str:
+        settings = self.settings
+        values = {
+            "port": str(self.port),
+            "rpc_socket": str(self._run / "rpc"),
+            "domain": settings.domain,
+            "realm": settings.realm,
+            "qop": str(int(settings.qop)),
+            "stale_challenge": str(settings.qop + 16 * settings.say_stale),
+            "nonce_expire": str(settings.nonce_expire),
+            "min_expires": str(settings.min_expires),
+            "max_expires": str(settings.max_expires),
+            "max_contacts": str(settings.max_contacts),
+            "passwords": "\n".join(
+                f'    $sht(passwords=>{user}) = "{_quoted(password)}";' for user, password in settings.users.items()
+            ),
+        }
+        text = TEMPLATE.read_text()
+        for name, value in values.items():
+            text = text.replace(f"@{name}@", value)
+        return text
+
+    def _marked(self, mark: str, fields: int) -> list[list[str]]:
+        """The fields of the complete log lines that carry `mark`."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        complete = text[: text.rfind("\n") + 1]
+        return [line.split(mark, 1)[1].split("|", fields - 1) for line in complete.splitlines() if mark in line]
+
+    def _log_end(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _bindings(record: Mapping[str, Any]) -> list[Binding]:
+    found = []
+    for entry in record["Contacts"]:
+        row = entry.get("Contact", entry)
+        if not isinstance(row["Expires"], int):  # "expired", "deleted": removed at the next tick
+            continue
+        instance = row.get("Instance")
+        found.append(
+            Binding(
+                contact=row["Address"],
+                call_id=row["Call-ID"],
+                cseq=int(row["CSeq"]),
+                expires=row["Expires"],
+                user_agent=row.get("User-Agent", ""),
+                instance=None if instance in (None, "[not set]") else instance,
+            )
+        )
+    return found
