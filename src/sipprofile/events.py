@@ -49,7 +49,7 @@ REASONS: dict[str, str] = {
 """Every reason code of a status, with its sentence."""
 
 
-class Reason(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class Reason(msgspec.Struct, frozen=True, gc=False):
     """Why a status is what it is: a stable code of :data:`REASONS`, the SIP status code if there was one, a sentence."""
 
     code: str = "none"
@@ -67,7 +67,7 @@ class Reason(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 NO_REASON = Reason()
 
 
-class RegistrationState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class RegistrationState(msgspec.Struct, frozen=True, gc=False):
     """The read-only part of a profile: what is true now, why, and what happens next.
 
     ``revision`` rises with every change of this state. ``lease_ends`` and ``next_try`` are UTC; ``users`` counts the

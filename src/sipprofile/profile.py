@@ -119,13 +119,18 @@ def decode(document: Any) -> Profile:
     if not isinstance(document, dict):
         raise SipProfileError("bad_request", "A profile is a JSON object.", value=document)
     plain = {name: value for name, value in document.items() if name not in READ_ONLY}
-    for server in (plain.get("registrar"), *(plain.get("proxies") or ())):
-        if isinstance(server, dict):
-            server.pop("password_set", None)
+    if isinstance(plain.get("registrar"), dict):
+        plain["registrar"] = _configurable(plain["registrar"])
+    if isinstance(plain.get("proxies"), list):
+        plain["proxies"] = [_configurable(server) for server in plain["proxies"]]
     try:
         return msgspec.convert(plain, Profile)
     except msgspec.ValidationError as error:
         raise _explained(str(error), plain) from None
+
+
+def _configurable(server: Any) -> Any:
+    return {name: value for name, value in server.items() if name not in READ_ONLY} if isinstance(server, dict) else server
 
 
 def _explained(message: str, document: dict[str, Any]) -> SipProfileError:
@@ -181,8 +186,8 @@ def with_kept_secrets(document: dict[str, Any], current: Profile) -> dict[str, A
     proxies = result.get("proxies")
     if isinstance(proxies, list):
         result["proxies"] = [
-            {**server, "password": kept[server["uri"]]}
-            if isinstance(server, dict) and "password" not in server and server.get("uri") in kept
+            {**server, "password": kept[str(server["uri"])]}
+            if isinstance(server, dict) and "password" not in server and str(server.get("uri")) in kept
             else server
             for server in proxies
         ]

@@ -9,9 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from running_service import RunningService
 
+from .application import Application
 from .kamailio import Kamailio, Settings
 from .sipp import Sipp
+from .stored_profile import StoredProfile, alice
+
+SHORT_TIMES = """
+[sip]
+bind = ['127.0.0.1']
+[registration]
+canary_interval = 1
+backoff_base = 1
+backoff_maximum = 2
+resume_grace = 2
+"""
 
 
 def require(program: str | None, name: str, package: str) -> None:
@@ -53,3 +66,44 @@ def start_sipp(tmp_path: Path) -> Iterator[Callable[..., Sipp]]:
             return running.enter_context(Sipp(directory, scenario, keys, limit=limit))
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service that waits shortly, for all tests of a file that do not end it."""
+    service = RunningService(tmp_path_factory.mktemp("daemon"))
+    service.configuration = SHORT_TIMES
+    service.start()
+    yield service
+    service.kill()
+
+
+@pytest.fixture
+def own_daemon(tmp_path: Path) -> Iterator[RunningService]:
+    """The same for one test, which may end it and start it again."""
+    service = RunningService(tmp_path)
+    service.configuration = SHORT_TIMES
+    service.start()
+    yield service
+    service.kill()
+
+
+@pytest.fixture
+def add_alice(daemon: RunningService) -> Iterator[Callable[..., StoredProfile]]:
+    """Stores Alice's profile at a Kamailio, with the given changes; it is removed after the test."""
+    added: list[StoredProfile] = []
+
+    def add(kamailio: Kamailio, **changes: Any) -> StoredProfile:
+        added.append(StoredProfile(daemon, alice(kamailio, **changes)))
+        return added[-1]
+
+    yield add
+    for profile in added:
+        profile.discard()
+
+
+@pytest.fixture
+def start_application() -> Iterator[Callable[[RunningService, str], Application]]:
+    """Starts a program that shares the named profile; it ends with the test."""
+    with ExitStack() as running:
+        yield lambda service, name: running.enter_context(Application(service.url, name))

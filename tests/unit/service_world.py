@@ -52,7 +52,7 @@ class FakeRegistrations:
 
     def add(self, record: ProfileRecord, agent: Any, now: float, *, wanted: bool, waiting: bool = False) -> None:
         number = record.profile.id
-        self.states[number] = RegistrationState(held=record.held)
+        self.states[number] = RegistrationState("unregistered", held=record.held)
         self.wants[number] = wanted
         for flow in record.flows:
             self.contacts[flow.contact_token] = number

@@ -87,7 +87,7 @@ def registrar_uri(uri: Uri) -> Uri:
 
 def _proxy_hop(profile: Profile, server: ServerParameters, aor: Uri) -> Hop:
     uri = Uri.parse(server.uri)
-    route = uri if uri.has_param("lr") or not server.loose_routing else uri.with_params(lr="")
+    route = uri if uri.has_param("lr") or not server.loose_routing else uri.with_params(lr=None)
     return Hop(
         host=uri.host,
         port=uri.port or DEFAULT_PORT,

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from enum import Enum
 
+from ..sip.message import Response
+
+MAXIMUM_PHRASE = 100  # characters of a reason phrase that users see
+
 
 class Outcome(Enum):
     """What happens to the registration."""
@@ -29,3 +33,9 @@ TABLE: dict[int, Outcome] = {
 def outcome_of(status: int) -> Outcome:
     """The outcome of a final ``status``; what is not in the table is a failure."""
     return TABLE.get(status, Outcome.FAILED)
+
+
+def phrase(response: Response) -> str:
+    """The reason phrase as text that can be shown and stored, whatever bytes the server sent."""
+    text = response.reason[:MAXIMUM_PHRASE]
+    return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)

@@ -1,4 +1,4 @@
-"""Answering challenges: which credentials for which realm, nonces kept for the next request (RFC 3261 §22, RFC 7616)."""
+"""Answering challenges: which credentials for which realm, nonces kept for the next request (RFC 3261 §22)."""
 
 from __future__ import annotations
 

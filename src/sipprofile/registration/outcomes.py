@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ..agents.base import Agent, Hop
 from ..events import Reason
 from ..sip.headers import parse_retry_after, split_list
 from ..sip.message import MalformedMessage, Response
 from ..sip.syntax import SipSyntaxError
 from ..sip.uri import Uri
-from . import machine
+from . import attempt, ghosts, health, machine
 from .actions import TransportKey
-from .answers import Outcome, outcome_of
+from .answers import Outcome, outcome_of, phrase
 from .backoff import backoff
 from .challenge import answer, challenges_of
 from .grant import granted, listed, same_contact
@@ -26,11 +28,9 @@ from .transmit import asked, end_transaction, transmit
 if TYPE_CHECKING:
     from .registrations import Registrations
 
-BREAKER = 2
-"""Attempts with refused credentials after which no more are made until the secret changes."""
 MAXIMUM_RETRY_AFTER = 86_400.0  # seconds; a longer Retry-After is a mistake or an attack
 MAXIMUM_MIN_EXPIRES = 2**31
-SHORTEST_RETRY = 5.0  # seconds between tries while a live lease runs out
+SHORTEST_RETRY = 5.0  # seconds between tries while a live lease runs out, and whatever Retry-After says
 
 
 def answered(room: Registrations, registration: Registration, flow: Flow, response: Response, now: float) -> None:
@@ -48,15 +48,14 @@ def answered(room: Registrations, registration: Registration, flow: Flow, respon
         if flow.retransmit_at:
             flow.retransmit_at = now + flow.interval
         return
-    repeated = flow.interval > room.settings.t1
     since = flow.sent_at
     end_transaction(room, flow)
     unusable = outcome_of(status) is Outcome.NEXT_TARGET
     if not unusable:
-        room.target_answered(flow.key, flow, now)
-        flow.canary = False
+        health.answered(room, flow.key, flow, now)
+        flow.forced = False
     if status in (401, 407):
-        challenged(room, registration, flow, response, repeated, now)
+        challenged(room, registration, flow, response, now)
     elif flow.purpose == REMOVE_OLD:
         old_removed(room, registration, flow, now)
     elif flow.purpose == DEREGISTER:
@@ -77,9 +76,8 @@ def accepted(room: Registrations, registration: Registration, flow: Flow, respon
     """A 2xx: the grant of our contact is our lease (RFC 3261 §10.2.4)."""
     plan = registration.plan
     seconds, contacts = granted(response, flow.contact, plan.contact_user, plan.instance_id, asked(registration, flow))
-    if not seconds:
-        flow.unknown_until = 0.0
-        reason = Reason.of("contact_missing" if seconds is None else "zero_grant")
+    if not seconds or flow.sent_at + seconds <= now:
+        reason = Reason.of("contact_missing" if seconds is None else "lease_expired" if seconds else "zero_grant")
         give_up(room, registration, flow, now, reason, lost=True)
         return
     refresh = registration.status == "registered" and registration.last_error is None
@@ -101,9 +99,9 @@ def accepted(room: Registrations, registration: Registration, flow: Flow, respon
     tell(room, registration, now, Reason.of("none"), transition=not refresh)
     store(room, registration, flow)
     if flow.predecessor:
-        machine.lay_ghost(room, flow, now)
+        ghosts.lay(room, flow, now)
     if flow.again:
-        machine.begin(room, registration, flow, now, AWAITED)
+        attempt.begin(room, registration, flow, now, AWAITED)
     elif flow.old_contact:
         _remove_old(room, registration, flow, [entry.uri for entry in contacts], now)
 
@@ -122,7 +120,8 @@ def bind(room: Registrations, flow: Flow) -> None:
 
 def _service_route(response: Response) -> tuple[str, ...]:
     """RFC 3608 §5; a 2xx without it clears it."""
-    return tuple(route for line in response.headers("service-route") for route in split_list(line))
+    routes = [route for line in response.headers("service-route") for route in split_list(line)]
+    return tuple(route for route in routes if route.isprintable())
 
 
 def _remove_old(room: Registrations, registration: Registration, flow: Flow, uris: list[str], now: float) -> None:
@@ -133,7 +132,7 @@ def _remove_old(room: Registrations, registration: Registration, flow: Flow, uri
     flow.purpose = REMOVE_OLD
     flow.attempt += 1
     flow.rounds = 0
-    machine.pace(room, registration, flow, now)
+    attempt.pace(room, registration, flow, now)
 
 
 def old_removed(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
@@ -144,7 +143,7 @@ def old_removed(room: Registrations, registration: Registration, flow: Flow, now
     if not registration.should_register:
         machine.finish_unwanted(room, registration, flow, now)
     elif flow.again or flow.lease_end == 0:
-        machine.begin(room, registration, flow, now, AWAITED)
+        attempt.begin(room, registration, flow, now, AWAITED)
     else:
         machine.rearm(room, registration, flow)
 
@@ -155,16 +154,17 @@ def removed(room: Registrations, registration: Registration, flow: Flow, now: fl
     flow.purpose = REGISTER
     machine.forget_lease(room, flow)
     flow.unknown_until = 0.0
+    flow.old_contact = ""
     if registration.ghost:
-        machine.exorcised(room, registration, flow, now)
+        ghosts.exorcised(room, registration, flow, now)
         return
     reason = failure or Reason.of(machine.reason_down(room, registration))
     tell(room, registration, now, reason, event="deregistered")
     store(room, registration, flow)
     if flow.predecessor:
-        machine.lay_ghost(room, flow, now)
+        ghosts.lay(room, flow, now)
     if registration.should_register:
-        machine.begin(room, registration, flow, now, AWAITED)
+        attempt.begin(room, registration, flow, now, AWAITED)
 
 
 # -- challenges --------------------------------------------------------------------------------------------------------
@@ -175,12 +175,12 @@ def challenged(
     registration: Registration,
     flow: Flow,
     response: Response,
-    repeated: bool,
     now: float,
 ) -> None:
     """A 401 or 407: answer it, or count a rejection (RFC 3261 §22, RFC 7616 §3.3)."""
-    if repeated:
+    if flow.retransmitted:
         # The first answer may have been lost and this one be about a nonce count seen twice: no proof of a rejection.
+        flow.retransmitted = False
         for nonce in flow.nonces:
             nonce.attempt = 0
     code = answer(flow, registration.plan, challenges_of(response), f"{room.random.getrandbits(64):016x}")
@@ -201,17 +201,29 @@ def challenged(
 def rejected(room: Registrations, registration: Registration, flow: Flow, code: str, status: int, now: float) -> None:
     """Our credentials are no good. After two such attempts the breaker opens."""
     flow.nonces = ()
-    flow.unknown_until = 0.0
     if code in ("rejected_credentials", "no_credentials"):
         flow.rejected += 1
-    if flow.rejected < BREAKER:
-        give_up(room, registration, flow, now, Reason.of(code, status), lost=True)
-        return
-    if code == "rejected_credentials":
+    if flow.breaker_open and code == "rejected_credentials":
         code = "credentials_needed"
-    probe = room.settings.probe_interval
-    wait = probe * (1.0 + 0.1 * room.random.random()) if probe else None
-    give_up(room, registration, flow, now, Reason.of(code, status), lost=True, after=wait)
+    give_up(room, registration, flow, now, Reason.of(code, status), lost=True)
+
+
+def hold_back(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """The breaker is open: say so, and wait for the next probe or for an operator."""
+    plan = registration.plan
+    has_credentials = plan.credentials is not None or any(hop.credentials is not None for hop in plan.hops)
+    reason = Reason.of("credentials_needed" if has_credentials else "no_credentials")
+    _wait(room, registration, flow, now, reason, _next_probe(room, flow, now))
+
+
+def _next_probe(room: Registrations, flow: Flow, now: float) -> float:
+    """When refused credentials are tried again, 0 = never."""
+    interval = room.settings.probe_interval
+    if not interval:
+        flow.probe_at = 0.0
+    elif flow.probe_at <= now:
+        flow.probe_at = now + interval * (1.0 + 0.1 * room.random.random())
+    return flow.probe_at
 
 
 # -- failures ----------------------------------------------------------------------------------------------------------
@@ -222,7 +234,7 @@ def refused(
 ) -> None:
     """A final answer that is neither 2xx nor a challenge."""
     status = response.status
-    reason = Reason.of("response", status, response.reason)
+    reason = Reason.of("response", status, phrase(response))
     after = _retry_after(response)
     # An answer may change the plan's mind: what the registrar refuses it does not hold.
     if type(registration.agent).judge is not Agent.judge:
@@ -251,7 +263,7 @@ def refused(
         _redirected(room, registration, flow, response, reason, now)
     elif outcome is Outcome.NEXT_TARGET:
         assert flow.key is not None
-        room.target_failed(flow.key, flow, since, now, after or 0.0)
+        health.failed(room, flow.key, flow, since, now, after or 0.0)
         next_target(room, registration, flow, now, reason, after=after)
     else:
         give_up(room, registration, flow, now, reason, after=after)
@@ -292,11 +304,15 @@ def _redirected(
         inside = uri.host == plan.domain or uri.host.endswith("." + plan.domain)
         protocol = uri.transport or "udp"
         if inside and uri.scheme == "sip" and protocol in registration.agent.transports:
-            flow.redirect = Hop(uri.host, uri.port or 5060, protocol, credentials=plan.hops[flow.hop].credentials)
-            flow.redirect_uri = str(uri)
+            hop = plan.hops[flow.hop]
+            if hop.route is None:
+                flow.redirect = Hop(uri.host, uri.port or 5060, protocol, credentials=hop.credentials)
+            else:
+                flow.redirect = hop  # the request still goes through the proxy, only its URI changes (§8.1.3.4)
+            flow.redirect_uri = _request_uri(uri)
             flow.phase = IDLE
             if registration.should_register:
-                machine.pursue(room, registration, flow, now)
+                attempt.pursue(room, registration, flow, now)
             else:
                 machine.finish_unwanted(room, registration, flow, now)
             return
@@ -309,6 +325,12 @@ def _redirected(
     )
 
 
+def _request_uri(uri: Uri) -> str:
+    """What may stand in the request line of a REGISTER (RFC 3261 §10.2)."""
+    params = tuple(item for item in uri.params if item[0] not in ("lr", "method"))
+    return str(msgspec.structs.replace(uri, user=None, password=None, headers="", params=params))
+
+
 def contact_given(response: Response) -> bool:
     """Whether a redirect says where to."""
     return response.header("contact") is not None
@@ -319,9 +341,10 @@ def _retry_after(response: Response) -> float | None:
     if value is None:
         return None
     try:
-        return min(float(parse_retry_after(value)), MAXIMUM_RETRY_AFTER) or None
+        seconds = parse_retry_after(value)
     except SipSyntaxError:
         return None
+    return min(max(float(seconds), SHORTEST_RETRY), MAXIMUM_RETRY_AFTER) if seconds else None
 
 
 def timed_out(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
@@ -334,7 +357,7 @@ def timed_out(room: Registrations, registration: Registration, flow: Flow, now: 
     else:
         assert flow.key is not None
         flow.unknown_until = max(flow.unknown_until, flow.sent_at + asked(registration, flow))
-        room.target_failed(flow.key, flow, flow.sent_at, now)
+        health.failed(room, flow.key, flow, flow.sent_at, now)
         next_target(room, registration, flow, now, Reason.of("timeout"))
 
 
@@ -354,19 +377,21 @@ def next_target(
         machine.finish_unwanted(room, registration, flow, now)
         return
     flow.tried = (*flow.tried, flow.key)
-    hops = registration.plan.hops if flow.redirect is None else (flow.redirect,)
-    for target in targets_of(hops, room.hosts, registration.plan.dscp):
-        if target.key not in flow.tried and not room.health_of(target.key).down:
-            machine.go(room, registration, flow, target, now)
+    for target in targets_of(attempt.hops_of(registration, flow), room.hosts, registration.plan.dscp):
+        if target.key not in flow.tried and (flow.forced or not room.health_of(target.key).down):
+            attempt.go(room, registration, flow, target, now)
             return
     give_up(room, registration, flow, now, reason, after=after)
 
 
 def park(room: Registrations, registration: Registration, flow: Flow, now: float, keys: list[TransportKey]) -> None:
     """Every target is known to be down: wait until one answers somebody, or for a turn to try it."""
-    wait_for(room, flow, keys)
-    reason = Reason.of("target_down")
-    _wait(room, registration, flow, now, reason, _delay(room, flow, max(1, flow.failures), now))
+    flow.failures += 1
+    health.wait_for(room, flow, keys)
+    next_try = now + _delay(room, flow, flow.failures, now)
+    _wait(room, registration, flow, now, Reason.of("target_down"), next_try)
+    if flow.predecessor:
+        ghosts.lay(room, flow, now)
 
 
 def give_up(
@@ -377,12 +402,12 @@ def give_up(
     reason: Reason,
     *,
     lost: bool = False,
-    after: float | None = -1.0,
+    after: float | None = None,
     at_least: float = 0.0,
 ) -> None:
     """This attempt failed. There is always a next try: after ``after`` seconds if given, else after the back-off.
 
-    ``lost``: the answer proves that we are not registered. ``after=None`` with an open breaker waits for an operator.
+    ``lost``: the answer proves that we are not registered. Only an open breaker may wait for an operator.
     """
     if lost:
         machine.forget_lease(room, flow)
@@ -392,15 +417,18 @@ def give_up(
         machine.finish_unwanted(room, registration, flow, now)
         return
     flow.failures += 1
-    never = after is None and flow.rejected >= BREAKER
-    if after is None or after < 0:
-        after = max(at_least, _delay(room, flow, flow.failures, now))
-    wait_for(room, flow, flow.tried)
-    _wait(room, registration, flow, now, reason, 0.0 if never else after)
+    health.wait_for(room, flow, flow.tried)
+    if flow.breaker_open:
+        next_try = _next_probe(room, flow, now)
+    else:
+        next_try = now + (after or max(at_least, _delay(room, flow, flow.failures, now)))
+    _wait(room, registration, flow, now, reason, next_try)
     if lost:
         store(room, registration, flow)
     if flow.predecessor:
-        machine.lay_ghost(room, flow, now)
+        ghosts.lay(room, flow, now)
+    if flow.again and flow.phase == WAITING:
+        attempt.begin(room, registration, flow, now, AWAITED)
 
 
 def _delay(room: Registrations, flow: Flow, failures: int, now: float) -> float:
@@ -413,13 +441,14 @@ def _delay(room: Registrations, flow: Flow, failures: int, now: float) -> float:
 
 
 def _wait(
-    room: Registrations, registration: Registration, flow: Flow, now: float, reason: Reason, delay: float
+    room: Registrations, registration: Registration, flow: Flow, now: float, reason: Reason, next_try: float
 ) -> None:
     flow.phase = WAITING
     flow.purpose = REGISTER
-    flow.canary = False
+    flow.forced = False
     flow.ends_at = 0.0
-    flow.next_try = now + delay if delay else 0.0
+    flow.next_try = next_try
+    health.release(room, flow)
     if flow.lease_end > 0:
         registration.last_error = reason
         tell(room, registration, now, event="error")
@@ -428,16 +457,6 @@ def _wait(
         was_up = registration.status in ("registered", "unregistering")
         tell(room, registration, now, reason, event="deregistered" if was_up else "error")
     machine.rearm(room, registration, flow)
-
-
-def wait_for(room: Registrations, flow: Flow, keys: tuple[TransportKey, ...] | list[TransportKey]) -> None:
-    """Be told when one of ``keys`` answers again."""
-    for key in keys:
-        health = room.health_of(key)
-        if health.canary == flow.id:
-            health.canary = 0
-        if health.down:
-            health.waiting.add(flow.id)
 
 
 __all__ = ["IDLE", "SENT", "accepted", "answered", "give_up", "next_target", "park", "removed", "timed_out"]

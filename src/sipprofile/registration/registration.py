@@ -1,4 +1,4 @@
-"""The memory of one registration: flat slotted structs without cycles, so that 100,000 of them cost the collector nothing.
+"""The memory of one registration: flat slotted structs without cycles; 100,000 of them cost the collector nothing.
 
 Times are CLOCK_BOOTTIME seconds; 0 means "not set".
 """
@@ -13,11 +13,14 @@ from ..sip.digest import Challenge
 from .actions import TransportKey
 
 IDLE, RESOLVING, OPENING, QUEUED, RESERVING, SENT, WAITING = range(7)
-"""What a flow is doing. ``SENT``: a request is on the wire. ``WAITING``: for ``next_try`` or for a target to come back."""
+"""What a flow is doing. ``SENT``: a request is on the wire. ``WAITING``: for ``next_try`` or a target to come back."""
 
 REGISTER, DEREGISTER, REMOVE_OLD, RESUME = range(4)
-"""What the flow's present attempt is for. ``REMOVE_OLD`` removes a contact that a new one replaced; ``RESUME`` finds out
-whether a stored lease still fits our address."""
+"""What the flow's present attempt is for. ``REMOVE_OLD`` removes a contact that a new one replaced; ``RESUME`` finds
+out whether a stored lease still fits our address."""
+
+BREAKER = 2
+"""Attempts with refused credentials after which no more are made until the secret changes."""
 
 
 class Nonce(msgspec.Struct, gc=False):
@@ -56,9 +59,11 @@ class Flow(msgspec.Struct, gc=False):
     """Challenges answered in this attempt."""
     failures: int = 0
     rejected: int = 0
-    """Attempts with refused credentials in a row; two open the breaker."""
-    canary: bool = False
-    """May try a target that is down."""
+    """Attempts with refused credentials in a row; see :data:`BREAKER`."""
+    probe_at: float = 0.0
+    """When refused credentials may be tried again after the breaker has opened; 0 = not before an operator says so."""
+    forced: bool = False
+    """Somebody wants it tried even though the targets are down."""
     again: bool = False
     """Settings changed while a request was on the wire: register once more when it ends."""
     minimum_expires: int = 0
@@ -75,8 +80,10 @@ class Flow(msgspec.Struct, gc=False):
     outstanding: bytes = b""
     interval: float = 0.0
     retransmit_at: float = 0.0
+    retransmitted: bool = False
     ends_at: float = 0.0
-    """Deadline of the present phase; every phase but ``IDLE`` has one."""
+    """Deadline of the present phase. ``IDLE`` and ``WAITING`` have none; who is ``QUEUED`` without a lease waits for
+    the bucket alone."""
     sent_at: float = 0.0
     next_try: float = 0.0
     wake_at: float = 0.0
@@ -102,6 +109,11 @@ class Flow(msgspec.Struct, gc=False):
     """The local address ``middle`` was built for."""
     predecessor: int = 0
     """The flow (of another registrar or AOR) whose binding goes when this one stands."""
+
+    @property
+    def breaker_open(self) -> bool:
+        """Whether the credentials are known to be refused."""
+        return self.rejected >= BREAKER
 
 
 class Registration(msgspec.Struct, gc=False):

@@ -1,7 +1,8 @@
 """All registrations of the service: inputs come in here, timers, targets, pacing and transports are shared here.
 
-What one registration does with an input is in :mod:`sipprofile.registration.machine`. Nothing here performs I/O: `now`
-is CLOCK_BOOTTIME in seconds, randomness is an argument, and what is to be done leaves through ``act``, ``save``, ``emit``.
+What one registration does with an input is in :mod:`sipprofile.registration.machine`. Nothing here performs I/O:
+``now`` is CLOCK_BOOTTIME in seconds, randomness is an argument, what is to be done leaves through ``act``, ``save``
+and ``emit``.
 """
 
 from __future__ import annotations
@@ -10,21 +11,20 @@ import heapq
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from ..agents.base import Agent
 from ..events import RegistrationState, StateChanged
 from ..profile import Profile
 from ..records import RESERVED_BLOCK, FlowRecord, Held, ProfileRecord, RuntimeWrite
 from ..sip.message import MalformedMessage, Request, parse
-from . import machine, outcomes, restart
+from . import attempt, ghosts, health, machine, outcomes, restart
 from .actions import Action, CloseTransport, OpenTransport, Resolve, Send, TransportKey
 from .changes import consequence
+from .health import Health
 from .pacing import AUTOMATIC, AWAITED, Pacer, QueueStatus
 from .registration import IDLE, QUEUED, SENT, Flow, Registration
 from .settings import RegistrationSettings
-from .state import state_of
-from .targets import Health, Host
+from .state import state_of, store
+from .targets import Host
 
 if TYPE_CHECKING:
     from random import Random
@@ -120,6 +120,8 @@ class Registrations:
         restart.resume(self, registration, flow, stored, now)
         if wanted:
             self.want(profile.id, True, now, waiting=waiting)
+        if record.held:
+            machine.unwanted(self, registration, flow, now, record.held)
 
     def want(self, profile: int, wanted: bool, now: float, *, waiting: bool = False, reason: str = "disabled") -> None:
         """Say whether a binding is wanted; ``waiting``: somebody waits for it."""
@@ -141,7 +143,7 @@ class Registrations:
         before = registration.plan
         after = agent.plan(record.profile, flow.contact_token)
         if before.contact_user != after.contact_user:
-            self.tokens.pop(before.contact_user, None)
+            self._forget_token(before.contact_user, record.profile.id)
             self.tokens[after.contact_user] = record.profile.id
         registration.agent = agent
         machine.updated(self, registration, flow, after, consequence(before, after), now)
@@ -149,13 +151,13 @@ class Registrations:
     def remove(self, profile: int, now: float) -> None:
         """Forget the profile; a binding that exists or may exist is removed in the background."""
         registration = self.by_profile.pop(profile)
-        self.tokens.pop(registration.plan.contact_user, None)
+        self._forget_token(registration.plan.contact_user, profile)
         self._uncount(registration)
         for flow in registration.flows:
-            machine.haunt(self, registration, flow, now)
+            ghosts.haunt(self, registration, flow, now)
 
     def hold(self, profile: int, held: Held, now: float) -> None:
-        """An operator's word: ``paused`` de-registers and stays down, ``forcibly_disabled`` drops without SIP, '' ends."""
+        """An operator's word: ``paused`` de-registers, ``forcibly_disabled`` drops without SIP, '' ends either."""
         registration = self.by_profile[profile]
         registration.held = held
         for flow in registration.flows:
@@ -182,6 +184,10 @@ class Registrations:
     def has_binding(self, profile: int) -> bool:
         """Whether the registrar holds a binding of ours, as far as we know."""
         return any(flow.lease_end > 0 or flow.unknown_until > 0 for flow in self.by_profile[profile].flows)
+
+    def _forget_token(self, user: str, profile: int) -> None:
+        if self.tokens.get(user) == profile:  # a fixed contact user may be that of two profiles
+            del self.tokens[user]
 
     def profile_of_contact(self, user: str) -> int | None:
         """The profile whose Contact has this user part."""
@@ -236,7 +242,7 @@ class Registrations:
         for identity in sorted(waiting):
             flow = self.flows.get(identity)
             if flow is not None:
-                machine.resolved(self, self.owner(flow), flow, now)
+                attempt.resolved(self, self.owner(flow), flow, now)
 
     def transport_opened(self, key: TransportKey, local: tuple[str, int], now: float) -> None:
         """:class:`OpenTransport` succeeded; ``local`` is the address that a Contact must show."""
@@ -249,7 +255,9 @@ class Registrations:
         for identity in sorted(waiting):
             flow = self.flows.get(identity)
             if flow is not None:
-                machine.opened(self, self.owner(flow), flow, key, now)
+                attempt.opened(self, self.owner(flow), flow, key, now)
+        if self.transports.get(key) is transport:
+            self.close_unused(key, transport)
 
     def transport_failed(self, key: TransportKey, code: str, text: str, now: float) -> None:
         """A transport could not be opened, was lost, or (UDP) an ICMP error named its destination."""
@@ -269,12 +277,16 @@ class Registrations:
         for flow in registration.flows:
             if flow.number == row.number and flow.call_id == row.call_id and row.cseq_reserved > flow.cseq_reserved:
                 flow.cseq_reserved = row.cseq_reserved
-                machine.reserved(self, registration, flow, now)
+                attempt.reserved(self, registration, flow, now)
 
     def clock_jumped(self, wall_offset: float, now: float) -> None:
         """The wall clock was set. Running leases count in CLOCK_BOOTTIME and do not care; stored ones are marked."""
         self.wall_offset = wall_offset
         self.clock_generation += 1
+        for registration in self.by_profile.values():
+            for flow in registration.flows:
+                if flow.lease_end > 0:
+                    store(self, registration, flow)
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -312,7 +324,7 @@ class Registrations:
         if kind == "pacer":
             self.draw(self.pacers[str(subject)], str(subject), now)
         elif kind == "canary" and isinstance(subject, TransportKey):
-            self._send_canary(subject, at, now)
+            health.canary_due(self, subject, at, now)
 
     # -- pacing --------------------------------------------------------------------------------------------------
 
@@ -345,7 +357,7 @@ class Registrations:
                 self._arm_pacer(pacer, registrar, now)
                 return
             heapq.heappop(pacer.queue)
-            machine.drawn(self, self.owner(flow), flow, now)
+            attempt.drawn(self, self.owner(flow), flow, now)
 
     def queues(self) -> list[QueueStatus]:
         """The queue of every registrar that anybody registers at."""
@@ -369,62 +381,16 @@ class Registrations:
 
     def health_of(self, key: TransportKey) -> Health:
         """The health of a target."""
-        health = self.health.get(key)
-        if health is None:
+        known = self.health.get(key)
+        if known is None:
             if len(self.health) >= HEALTH_KEPT:
-                self.health = {known: entry for known, entry in self.health.items() if entry.down}
-            health = self.health[key] = Health()
-        return health
+                self.health = {other: entry for other, entry in self.health.items() if entry.down}
+            known = self.health[key] = Health()
+        return known
 
-    def target_failed(self, key: TransportKey, flow: Flow, since: float, now: float, retry_after: float = 0.0) -> None:
-        """An attempt that began at ``since`` got no usable answer from ``key``; it may have said when to come again."""
-        health = self.health_of(key)
-        if health.canary == flow.id:
-            health.canary = 0
-        if health.answered_at > since:
-            return  # it answered somebody else meanwhile: this failure is the profile's own
-        if not health.down:
-            health.down_since = now
-            self._arm_canary(key, health, now, retry_after)
-
-    def target_answered(self, key: TransportKey, flow: Flow, now: float) -> None:
-        """``key`` answered; everybody who waits for it is due, in random order, through the bucket."""
-        health = self.health_of(key)
-        health.answered_at = now
-        if health.canary == flow.id:
-            health.canary = 0
-        if not health.down:
-            return
-        health.down_since = 0.0
-        health.canary_at = 0.0
-        waiting = sorted(health.waiting)
-        health.waiting = set()
-        self.random.shuffle(waiting)
-        for identity in waiting:
-            waiter = self.flows.get(identity)
-            if waiter is not None and waiter is not flow:
-                machine.target_back(self, self.owner(waiter), waiter, now)
-
-    def _arm_canary(self, key: TransportKey, health: Health, now: float, retry_after: float = 0.0) -> None:
-        wait = self.settings.canary_interval * (0.5 + 0.5 * self.random.random())
-        health.canary_at = now + max(wait, retry_after)
-        self._arm_shared("canary", key, health.canary_at)
-
-    def _send_canary(self, key: TransportKey, at: float, now: float) -> None:
-        health = self.health.get(key)
-        if health is None or not health.down or health.canary_at != at:
-            return
-        self._arm_canary(key, health, now)
-        candidates = sorted(identity for identity in health.waiting if identity in self.flows)
-        if health.canary and health.canary in self.flows and self.flows[health.canary].phase == SENT:
-            return  # the last one is still at it
-        health.canary = 0
-        if not candidates:
-            return
-        flow = self.flows[candidates[self.random.randrange(len(candidates))]]
-        health.waiting.discard(flow.id)
-        health.canary = flow.id
-        machine.canary(self, self.owner(flow), flow, key, now)
+    def arm_canary(self, key: TransportKey, at: float) -> None:
+        """Look at ``at`` whether ``key`` is back."""
+        self._arm_shared("canary", key, at)
 
     # -- transports ----------------------------------------------------------------------------------------------
 
@@ -512,12 +478,6 @@ class Registrations:
         """A number for a new flow, never used again while the service runs."""
         self._next_flow += 1
         return self._next_flow
-
-    def fork(self, flow: Flow, **changes: object) -> Flow:
-        """A copy of ``flow`` under a new number."""
-        copy: Flow = msgspec.structs.replace(flow, id=self.new_identity(), **changes)
-        self.flows[copy.id] = copy
-        return copy
 
 
 def _is_hex(text: str) -> bool:

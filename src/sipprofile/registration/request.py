@@ -1,4 +1,4 @@
-"""Building REGISTER from a prepared template (RFC 3261 §10.2): only branch, CSeq, Expires and digest differ each time."""
+"""REGISTER from a prepared template (RFC 3261 §10.2): only branch, CSeq, Expires and digest differ each time."""
 
 from __future__ import annotations
 
@@ -27,18 +27,14 @@ def request_uri(plan: Plan, hop: int) -> str:
     return chosen.route[1:-1] if chosen.strict and chosen.route is not None else plan.request_uri
 
 
-def middle(
-    plan: Plan,
-    hop: int,
-    call_id: str,
-    tag: str,
-    contact: str,
-    instance: bool,
-    user_agent: str,
-    *,
-    remove: bool = False,
-) -> bytes:
-    """From the end of the Via to the CSeq number; per profile, per target."""
+def own_contact(plan: Plan, uri: str) -> str:
+    """The Contact value of our binding."""
+    instance = f';+sip.instance="<urn:uuid:{plan.instance_id}>"' if plan.instance_id else ""
+    return f"<{uri}>{instance}{plan.contact_params}"
+
+
+def middle(plan: Plan, hop: int, call_id: str, tag: str, contacts: tuple[str, ...], user_agent: str) -> bytes:
+    """From the end of the Via to the CSeq number; per profile, per hop. ``contacts`` are complete Contact values."""
     chosen = plan.hops[hop]
     lines = [
         "",
@@ -47,11 +43,7 @@ def middle(
         f"To: <{plan.aor}>",
         f"Call-ID: {call_id}",
     ]
-    if remove:
-        lines.append(f"Contact: <{contact}>;expires=0")
-    else:
-        sip_instance = f';+sip.instance="<urn:uuid:{plan.instance_id}>"' if instance and plan.instance_id else ""
-        lines.append(f"Contact: <{contact}>{sip_instance}{plan.contact_params}")
+    lines.extend(f"Contact: {contact}" for contact in contacts)
     if chosen.route is not None:
         lines.append(f"Route: <{plan.request_uri}>" if chosen.strict else f"Route: {chosen.route}")
     lines.extend(plan.headers)

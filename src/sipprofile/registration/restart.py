@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from ..events import Reason
 from ..records import HISTORY_LENGTH, RESERVED_BLOCK, FlowRecord
-from ..sip.digest import Challenge, ha1
-from . import machine
+from ..sip.digest import Challenge, UnsupportedAlgorithm, ha1
+from . import attempt, machine
 from .actions import TransportKey
 from .challenge import credentials_for
 from .pacing import REFRESH
@@ -43,7 +43,9 @@ def resume(room: Registrations, registration: Registration, flow: Flow, stored: 
     if stored.state_revision:
         # Rows of the history may be newer than this one; the distance keeps both the order and the slots.
         registration.revision = stored.state_revision + HISTORY_LENGTH
-    if stored.lease_ends <= 0:
+    if registration.held:
+        registration.reason = Reason.of(registration.held)
+    if stored.lease_ends <= 0 or registration.held == "forcibly_disabled":
         return
     end = _lease_end(room, stored, now)
     if end is None:
@@ -94,7 +96,7 @@ def opened(room: Registrations, registration: Registration, flow: Flow, now: flo
         machine.rearm(room, registration, flow)
         return
     flow.old_contact = flow.contact
-    machine.begin(room, registration, flow, now, REFRESH)
+    attempt.begin(room, registration, flow, now, REFRESH)
 
 
 def _lease_end(room: Registrations, stored: FlowRecord, now: float) -> float | None:
@@ -126,9 +128,12 @@ def _restore_nonces(room: Registrations, registration: Registration, flow: Flow,
             opaque=kept.opaque,
             proxy=kept.proxy,
         )
-        credentials = credentials_for(registration.plan, 0, challenge)
+        credentials = credentials_for(registration.plan, flow.hop, challenge)
         if credentials is not None:
-            hashed = ha1(kept.algorithm, credentials.username, kept.realm, credentials.password)
+            try:
+                hashed = ha1(kept.algorithm, credentials.username, kept.realm, credentials.password)
+            except UnsupportedAlgorithm:  # another OpenSSL than before
+                continue
             cnonce = f"{room.random.getrandbits(64):016x}"
             nonces.append(Nonce(challenge, credentials.username, hashed, cnonce, count=kept.count_reserved))
     flow.nonces = tuple(nonces)

@@ -1,10 +1,10 @@
-"""The addresses of a first hop and their health (RFC 3263 §4.3; a failed target is remembered for everybody)."""
+"""The addresses of a plan's first hops, in order of preference (RFC 3263 §4)."""
 
 from __future__ import annotations
 
 import msgspec
 
-from ..agents.base import Hop
+from ..agents.base import Hop, Plan
 from .actions import TransportKey
 
 
@@ -31,34 +31,22 @@ class Host:
         self.waiting: set[int] = set()
 
 
-class Health:
-    """What is known about one address, over all profiles.
-
-    A target is down after a failure, unless it answered somebody else since the failed attempt began: then the
-    failure is that one profile's. While it is down a canary tries it, another profile each time.
-    """
-
-    __slots__ = ("answered_at", "canary", "canary_at", "down_since", "waiting")
-
-    def __init__(self) -> None:
-        self.answered_at = -1.0
-        self.down_since = 0.0
-        """0 = up."""
-        self.canary = 0
-        """The flow that is trying it now; 0 = none."""
-        self.canary_at = 0.0
-        self.waiting: set[int] = set()
-
-    @property
-    def down(self) -> bool:
-        """Whether it is to be avoided."""
-        return self.down_since > 0.0
-
-
 def targets_of(hops: tuple[Hop, ...], hosts: dict[str, Host], dscp: int | None) -> list[Target]:
-    """All targets of a plan, in order of preference."""
+    """All targets of a plan that are known, in order of preference."""
     found = []
     for index, hop in enumerate(hops):
-        for address in hosts[hop.host].addresses:
+        host = hosts.get(hop.host)
+        for address in host.addresses if host is not None else ():
             found.append(Target(TransportKey(hop.protocol, address, hop.port, dscp), index))
     return found
+
+
+def hop_of(plan: Plan, hosts: dict[str, Host], key: TransportKey, otherwise: int) -> int:
+    """The index of the hop that ``key`` belongs to; ``otherwise`` when that is no longer known."""
+    for target in targets_of(plan.hops, hosts, key.dscp):
+        if target.key == key:
+            return target.hop
+    for index, hop in enumerate(plan.hops):
+        if (hop.host.strip("[]"), hop.port, hop.protocol) == (key.host, key.port, key.protocol):
+            return index
+    return otherwise if otherwise < len(plan.hops) else 0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .challenge import authorizations, drop_used_up
 from .registration import DEREGISTER, REMOVE_OLD, RESERVING, SENT, Flow, Registration
-from .request import contact_uri, head, middle, request_uri
+from .request import contact_uri, head, middle, own_contact, request_uri
 from .state import store
 
 if TYPE_CHECKING:
@@ -18,8 +18,11 @@ HEADS_KEPT = 10_000
 
 
 def transmit(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
-    """Send the request that the flow's purpose asks for; the CSeq number it uses is reserved on disk before."""
-    if flow.cseq >= flow.cseq_reserved:
+    """Send the request that the flow's purpose asks for; the CSeq number it uses is reserved on disk before.
+
+    A ghost's row is gone or is its successor's, so it reserves nothing: it needs few numbers, and never again.
+    """
+    if flow.cseq >= flow.cseq_reserved and not registration.ghost:
         flow.phase = RESERVING
         flow.ends_at = now + RESERVE_LIMIT
         room.arm(flow, flow.ends_at)
@@ -32,7 +35,7 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
     flow.cseq += 1
     if flow.cseq_reserved - flow.cseq == RESERVE_AHEAD:
         store(room, registration, flow)
-    prepared = _prepared(room, registration, flow, transport.local)
+    prepared = _prepared(room, registration, flow, transport.local, now)
     uri = flow.redirect_uri or request_uri(registration.plan, flow.hop)
     if flow.nonces:
         drop_used_up(flow)
@@ -45,12 +48,15 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
             _head(room, uri, flow, transport.local),
             flow.branch.encode(),
             prepared,
-            f"{flow.cseq} REGISTER\r\n{expires_line}{credentials}Content-Length: 0\r\n\r\n".encode(),
+            f"{flow.cseq} REGISTER\r\n{expires_line}".encode(),
+            credentials.encode("utf-8", "surrogateescape"),  # a realm goes back as it came
+            b"Content-Length: 0\r\n\r\n",
         )
     )
     flow.phase = SENT
     flow.sent_at = now
     flow.interval = room.settings.t1
+    flow.retransmitted = False
     flow.retransmit_at = now + flow.interval if key.protocol == "udp" else 0.0
     flow.ends_at = now + 64 * room.settings.t1  # timer F
     transport.active.add(flow.id)
@@ -64,20 +70,23 @@ def asked(registration: Registration, flow: Flow) -> int:
     return max(registration.plan.expires, flow.minimum_expires)
 
 
-def _prepared(room: Registrations, registration: Registration, flow: Flow, local: tuple[str, int]) -> bytes:
+def _prepared(room: Registrations, registration: Registration, flow: Flow, local: tuple[str, int], now: float) -> bytes:
     """The constant part, with the Contact that the purpose is about."""
     plan = registration.plan
     assert flow.key is not None
     agent = room.settings.user_agent
+    old = (f"<{flow.old_contact}>;expires=0",) if flow.old_contact else ()
     if flow.purpose == REMOVE_OLD:
-        return middle(plan, flow.hop, flow.call_id, _tag(flow), flow.old_contact, False, agent, remove=True)
+        return middle(plan, flow.hop, flow.call_id, _tag(flow), old, agent)
     if flow.purpose == DEREGISTER and flow.contact:
-        if not flow.middle or flow.local != local:
-            return middle(plan, flow.hop, flow.call_id, _tag(flow), flow.contact, True, agent)
-        return flow.middle
+        contacts = (f"{own_contact(plan, flow.contact)};expires=0", *old)
+        return middle(plan, flow.hop, flow.call_id, _tag(flow), contacts, agent)
     if not flow.middle or flow.local != local:
-        flow.contact = contact_uri(plan, flow.key, local)
-        flow.middle = middle(plan, flow.hop, flow.call_id, _tag(flow), flow.contact, True, agent)
+        contact = contact_uri(plan, flow.key, local)
+        if contact != flow.contact and not flow.old_contact and (flow.lease_end > 0 or flow.unknown_until > now):
+            flow.old_contact = flow.contact
+        flow.contact = contact
+        flow.middle = middle(plan, flow.hop, flow.call_id, _tag(flow), (own_contact(plan, contact),), agent)
         flow.local = local
     return flow.middle
 

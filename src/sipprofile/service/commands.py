@@ -15,7 +15,7 @@ from .control import Controls
 from .hub import Hub
 from .operations import DEFAULT
 from .policy import require
-from .registry import Entry, Registry, registration_document
+from .registry import Entry, Registry
 from .sessions import Session, Sessions
 from .steps import Read, Runner, Steps, Turn
 
@@ -244,7 +244,7 @@ class Commands:
         return {}
 
     def _registration(self, entry: Entry) -> dict[str, Any]:
-        return {"registration": registration_document(self._registry.state(entry))}
+        return {"registration": msgspec.to_builtins(self._registry.state(entry))}
 
     def _named(self, command: Command) -> Entry:
         """The profile a command is about."""

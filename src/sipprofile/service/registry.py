@@ -187,7 +187,7 @@ class Registry:
     def state(self, entry: Entry) -> RegistrationState:
         """The profile's state with its users."""
         if not self.served(entry):
-            return RegistrationState(held=entry.held, users=entry.users)
+            return RegistrationState("unregistered", held=entry.held, users=entry.users)
         state = self.registrations.state(entry.id)
         return msgspec.structs.replace(state, users=entry.users) if entry.users else state
 
@@ -203,7 +203,7 @@ class Registry:
         document["revision"] = record.revision
         entry = self._entries.get(profile.id)
         if entry is not None:
-            document["registration"] = registration_document(self.state(entry))
+            document["registration"] = msgspec.to_builtins(self.state(entry))
         return document
 
     def announce(self, name: EventName, entry: Entry, document: dict[str, Any] | None = None) -> None:
@@ -225,11 +225,3 @@ class Registry:
         self.announced += 1
         at = self.now + self.wall_offset
         self.hub.publish(Event(name, entry.id, entry.name, state, document, 0, at))
-
-
-def registration_document(state: RegistrationState) -> dict[str, Any]:
-    """A state as a member of a document; what everybody looks for is there even when it says nothing new."""
-    document: dict[str, Any] = msgspec.to_builtins(state)
-    document.update(status=state.status, since=state.since, users=state.users, revision=state.revision)
-    document["reason"] = {"code": state.reason.code, **document.get("reason", {})}
-    return document

@@ -1,0 +1,67 @@
+# make run      the demonstration: registrar, service and two applications      make run SECONDS=20
+# make serve    the service alone, with its store in ./var
+# make test     everything a change must pass, in less than 10 minutes          make test-long for the rest
+# make lint     ruff and mypy        make bench   the benchmarks        make clean   what make made, but ./var
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
+SECONDS ?=
+PYTEST_ARGS ?=
+
+.PHONY: help run serve setup test test-long lint bench counterparts clean
+
+help:
+	@grep '^# make' $(MAKEFILE_LIST) | cut -c3-
+
+# ---- what is installed; a stamp file says that it was, so that a second call is quick
+
+$(VENV)/.created:
+	@sh scripts/make-venv $(VENV)
+	@touch $@
+
+$(VENV)/.server: $(VENV)/.created pyproject.toml
+	@echo "installing sipprofile[server] into $(VENV)"
+	@$(PIP) install -e '.[server]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.created pyproject.toml examples/agent-acme/pyproject.toml
+	@echo "installing sipprofile[server,dev] and the example agent into $(VENV)"
+	@$(PIP) install -e '.[server,dev]'
+	@$(PIP) install --no-deps -e examples/agent-acme
+	@touch $@ $(VENV)/.server
+
+setup: $(VENV)/.dev
+
+counterparts:
+	@sh scripts/install-counterparts
+
+# ---- run
+
+run: $(VENV)/.server
+	@exec $(BIN)/python examples/demo/main.py --state var $(if $(SECONDS),--seconds $(SECONDS))
+
+serve: $(VENV)/.server
+	@exec $(BIN)/sipprofile serve --state var --socket var/sock
+
+# ---- test
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: setup counterparts lint
+	$(BIN)/python -m pytest -m "not long" $(PYTEST_ARGS)
+
+test-long: setup counterparts
+	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist benchmarks/build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name '*.egg-info' -type d -prune -exec rm -rf {} +
+	@if [ -d var ]; then echo "./var (the store of make run and make serve) is kept"; fi

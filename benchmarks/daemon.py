@@ -1,0 +1,94 @@
+"""The real daemon, `sipprofile serve`, as a child process on a core of its own."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from benchmarks.process import Usage, usage
+
+START_LIMIT = 60.0  # seconds
+STOP_LIMIT = 60.0
+
+CONFIGURATION = """\
+[sip]
+bind = ["127.0.0.1"]
+
+[registration]
+rate = 100000
+burst = 100000
+"""
+
+
+class Daemon:
+    """A daemon with the store in `directory`; pacing is lifted, everything else is as it comes."""
+
+    def __init__(self, directory: Path, core: int) -> None:
+        self.state = directory / "state"
+        self.socket = directory / "sock"
+        self.log = directory / "log"
+        self._core = core
+        self._configuration = directory / "sipprofile.toml"
+        self._notify = directory / "notify"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def usage(self) -> Usage:
+        return usage(self.pid)
+
+    def start(self) -> float:
+        """Returns when it is ready; the seconds that took. Raises RuntimeError with the log when it ends instead."""
+        self._configuration.write_text(CONFIGURATION)
+        begin = time.monotonic()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, self.log.open("wb") as log:
+            self._notify.unlink(missing_ok=True)
+            manager.bind(str(self._notify))
+            options = ["--config", self._configuration, "--state", self.state, "--socket", self.socket]
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sipprofile.cli.main", "serve", *map(str, options)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "NOTIFY_SOCKET": str(self._notify)},
+            )
+            os.sched_setaffinity(self._process.pid, {self._core})
+            while not select.select([manager], [], [], 0.05)[0]:
+                if self._process.poll() is not None or time.monotonic() - begin > START_LIMIT:
+                    raise RuntimeError(f"the service did not start:\n{self.log.read_text()}")
+        return time.monotonic() - begin
+
+    def stop(self) -> None:
+        """End it; its leases stay."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(STOP_LIMIT)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self._kill()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._kill()
+
+    def _kill(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,80 @@
+"""The programs of the demonstration: child processes whose output becomes lines of the narration."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+STOP_LIMIT = 10.0  # seconds a program has to end after SIGINT
+
+
+class Program:
+    """A child process in a session of its own, so that Ctrl-C reaches it only by way of us."""
+
+    def __init__(self, process: Process, said: Callable[[str], None]) -> None:
+        self._process = process
+        self._said = said
+        self.lines: list[str] = []
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(
+        cls, command: Sequence[str], environment: Mapping[str, str], said: Callable[[str], None]
+    ) -> Program:
+        """Start ``command`` with additions to the environment; ``said`` gets every line it prints."""
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=PIPE, stderr=STDOUT, start_new_session=True, env={**os.environ, **environment}
+        )
+        return cls(process, said)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.returncode is None
+
+    def has_said(self, words: str) -> bool:
+        """A line that begins with ``words`` was printed."""
+        return any(line.startswith(words) for line in self.lines)
+
+    async def kill(self) -> None:
+        """SIGKILL: the program can do nothing about it."""
+        if self.running:
+            self._process.kill()
+        await self._process.wait()
+        await self._reader
+
+    async def stop(self) -> int:
+        """SIGINT, and after 10 s SIGKILL; returns the exit status."""
+        if self.running:
+            self._process.send_signal(signal.SIGINT)
+        try:
+            await asyncio.wait_for(self._process.wait(), STOP_LIMIT)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        await self._reader
+        return self._process.returncode or 0
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            text = line.decode(errors="replace").rstrip()
+            self.lines.append(text)
+            self._said(text)
+
+
+def log_to(path: Path) -> Callable[[str], None]:
+    """A receiver of lines that appends them to a file."""
+
+    def write(line: str) -> None:
+        with path.open("a") as log:
+            log.write(line + "\n")
+
+    return write

@@ -1,0 +1,106 @@
+"""``add``: store a new profile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .output import as_json
+from .secrets import read_password
+from .target import Target, connected
+from .values import extension_value, key_and_value
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+def _pairs(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Pairs:
+    return tuple(key_and_value(text) for text in given)
+
+
+@click.command()
+@connected
+@click.argument("name")
+@click.argument("aor")
+@click.option("--type", "type_", default="ietf", show_default=True, help="Profile type; see 'sipprofile types'.")
+@click.option("--registrar", metavar="URI", help="Registrar; without it the AOR's domain.")
+@click.option("--username", help="User name at the registrar; the password is asked for.")
+@click.option("--realm", help="Answer challenges of this realm only.")
+@click.option("--password-file", metavar="FILE", help="Read the password from FILE; '-' is standard input.")
+@click.option("--proxy", "proxies", metavar="URI", multiple=True, help="Outbound proxy, the preferred one first.")
+@click.option("--proxy-username", help="User name at the proxies.")
+@click.option("--proxy-password-file", metavar="FILE", help="Password at the proxies; '-' is standard input.")
+@click.option("--register", type=click.Choice(["always", "on-demand"]), help="When to be registered.")
+@click.option("--expires", type=int, metavar="SECONDS", help="Lease to ask for.")
+@click.option("--provider-name", help="Shown to people.")
+@click.option("--linger", type=float, metavar="SECONDS", help="How long to stay registered after the last user.")
+@click.option("--dscp", type=int, help="DiffServ code point, 0 to 63.")
+@click.option("--contact-param", "contact_params", metavar="NAME[=VALUE]", multiple=True, help="Added to the Contact.")
+@click.option("--contact-uri", metavar="URI", help="A Contact that points elsewhere; the profile only registers.")
+@click.option("--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="Added to REGISTER.")
+@click.option("--label", "labels", metavar="KEY=VALUE", multiple=True, callback=_pairs, help="Your own words.")
+@click.option("--ext", "extensions", metavar="KEY=VALUE", multiple=True, callback=_pairs, help="VALUE may be JSON.")
+@click.option("--default", is_flag=True, help="Make it the default profile.")
+def add(
+    target: Target,
+    type_: str,
+    registrar: str | None,
+    username: str | None,
+    realm: str | None,
+    password_file: str | None,
+    proxies: tuple[str, ...],
+    proxy_username: str | None,
+    proxy_password_file: str | None,
+    labels: Pairs,
+    extensions: Pairs,
+    **plain: Any,
+) -> None:
+    """Store the profile NAME for the address-of-record AOR, such as sip:alice@example.com.
+
+    Passwords come from the terminal, a file or standard input, never from the command line.
+    """
+    if password_file == proxy_password_file == "-":
+        raise click.UsageError("Only one password can come from standard input.")
+    if (proxy_username or proxy_password_file) and not proxies:
+        raise click.UsageError("--proxy-username and --proxy-password-file need a --proxy.")
+    document: dict[str, Any] = {name: value for name, value in plain.items() if value is not None and value != ()}
+    document["type"] = type_
+    if not document["default"]:
+        del document["default"]
+    if labels:
+        document["labels"] = dict(labels)
+    if extensions:
+        document["extensions"] = {key: extension_value(value) for key, value in extensions}
+    if registrar or username or realm or password_file:
+        document["registrar"] = _given(
+            uri=registrar or _domain(plain["aor"]),
+            username=username,
+            realm=realm,
+            password=_password(password_file, username, "Password"),
+        )
+    if proxies:
+        password = _password(proxy_password_file, proxy_username, "Password at the proxy")
+        document["proxies"] = [_given(uri=uri, username=proxy_username, password=password) for uri in proxies]
+    with target.open() as http:
+        saved = http.request("POST", "/v1/profiles", document)
+    if target.json:
+        click.echo(as_json(saved))
+        return
+    for warning in saved.get("warnings", ()):
+        click.echo(f"Note: {warning['detail']}", err=True)
+    click.echo(f"Added {saved['name']} with the id {saved['id']}.")
+
+
+def _given(**values: str | None) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _password(file: str | None, username: str | None, prompt: str) -> str | None:
+    """From the file; for a user name without a file from the terminal; else none."""
+    return read_password(file, prompt) if file or username else None
+
+
+def _domain(aor: str) -> str:
+    """The registrar of an AOR without one: its domain (RFC 3261 §10.2.6)."""
+    scheme, _, rest = aor.partition(":")
+    return f"{scheme}:{rest.rpartition('@')[2].partition(';')[0].partition('?')[0]}"

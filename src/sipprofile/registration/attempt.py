@@ -1,0 +1,213 @@
+"""One attempt to register: find a target, open the way to it, draw a token, send (RFC 3263 §4, RFC 5626 §4.5).
+
+The life of an attempt is: :func:`begin` → :func:`pursue` a target → :func:`go` there → :func:`pace` →
+:func:`~sipprofile.registration.transmit.transmit` → an answer (:mod:`~sipprofile.registration.outcomes`), a time-out
+or a lost transport.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..agents.base import Hop
+from ..events import Reason
+from . import health, machine, outcomes, restart
+from .actions import TransportKey
+from .pacing import REFRESH, RETRY
+from .refresh import latest_delay
+from .registration import OPENING, QUEUED, REGISTER, RESERVING, RESOLVING, RESUME, WAITING, Flow, Registration
+from .state import status_of, tell
+from .targets import Target, targets_of
+from .transmit import transmit
+
+if TYPE_CHECKING:
+    from .registrations import Registrations
+
+
+def begin(room: Registrations, registration: Registration, flow: Flow, now: float, kind: int) -> None:
+    """Start an attempt at the first target."""
+    if room.stopping:
+        return
+    if flow.breaker_open and not 0 < flow.probe_at <= now:
+        outcomes.hold_back(room, registration, flow, now)
+        return
+    flow.purpose = REGISTER
+    flow.tried = ()
+    flow.redirect = None
+    flow.redirect_uri = ""
+    flow.queue_class = kind
+    flow.again = False
+    pursue(room, registration, flow, now)
+    show(room, registration, now)
+
+
+def show(room: Registrations, registration: Registration, now: float) -> None:
+    """Tell the status if it has changed."""
+    if status_of(registration) != registration.status:
+        tell(room, registration, now)
+
+
+def hops_of(registration: Registration, flow: Flow) -> tuple[Hop, ...]:
+    """Where this attempt may go."""
+    return registration.plan.hops if flow.redirect is None else (flow.redirect,)
+
+
+def pursue(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """Find the next target and go there; names that are not known yet are resolved first."""
+    hops = hops_of(registration, flow)
+    unknown = [hop.host for hop in hops if now >= room.host(hop.host).expires_at]
+    if unknown:
+        # A name with a short TTL may have to be asked for again; the time limit is that of all of it.
+        limit = flow.ends_at if flow.phase == RESOLVING else now + room.settings.resolve_limit
+        machine.enter(room, flow, RESOLVING, limit)
+        for name in unknown:
+            room.resolve(name, room.host(name), flow, now)
+        return
+    targets = targets_of(hops, room.hosts, registration.plan.dscp)
+    if not targets:
+        failures = [room.host(hop.host).failure for hop in hops]
+        code = next((failure for failure in failures if failure), "resolve_not_found")
+        wait = min(room.host(hop.host).expires_at for hop in hops) - now
+        outcomes.give_up(room, registration, flow, now, Reason.of(code), at_least=wait)
+        return
+    target = _choose(room, flow, targets, now)
+    if target is not None:
+        go(room, registration, flow, target, now)
+    elif all(target.key in flow.tried for target in targets):
+        reason = registration.last_error or registration.reason
+        outcomes.give_up(room, registration, flow, now, reason)
+    else:
+        outcomes.park(room, registration, flow, now, [target.key for target in targets])
+
+
+def _choose(room: Registrations, flow: Flow, targets: list[Target], now: float) -> Target | None:
+    """The first target that was not tried and is not down; a refresh stays where its binding is, a canary goes first
+    where it was sent."""
+    left = [target for target in targets if target.key not in flow.tried]
+    if flow.bound is not None and len(left) > 1:
+        left.sort(key=lambda target: target.key != flow.bound)
+    for target in left:
+        if room.health_of(target.key).canary == flow.id:
+            return target
+    for target in left:
+        if not room.health_of(target.key).down:
+            return target
+    return left[0] if left and flow.forced else None
+
+
+def resolve_limit_reached(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """Names that were not resolved in time count as failed, for everybody who waits; what is known is used."""
+    limit = room.settings.resolve_limit
+    for hop in hops_of(registration, flow):
+        entry = room.host(hop.host)
+        if entry.asked_at and now - entry.asked_at >= limit:
+            room.resolve_failed(hop.host, "resolve_timeout", limit, now)
+    if flow.phase == RESOLVING and now >= flow.ends_at:
+        outcomes.give_up(room, registration, flow, now, Reason.of("resolve_timeout"))
+
+
+def canary(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """Try a target that is down, on behalf of everybody who waits for it."""
+    begin(room, registration, flow, now, RETRY)
+
+
+def target_back(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """A target that was down has answered somebody."""
+    if waits(registration, flow):
+        begin(room, registration, flow, now, REFRESH if flow.lease_end > 0 else RETRY)
+
+
+def waits(registration: Registration, flow: Flow) -> bool:
+    """Whether the flow would use a target that comes back."""
+    return flow.phase == WAITING and registration.should_register and not flow.breaker_open
+
+
+def go(room: Registrations, registration: Registration, flow: Flow, target: Target, now: float) -> None:
+    """Use ``target``: open the way to it, then draw a token."""
+    hop = target.hop if flow.redirect is None else flow.hop
+    use(room, flow, target.key, hop)
+    flow.attempt += 1
+    flow.rounds = 0
+    open_way(room, registration, flow, now)
+
+
+def use(room: Registrations, flow: Flow, key: TransportKey, hop: int) -> None:
+    """Send to ``key`` from now on, as the plan's ``hop`` wants it."""
+    if flow.key is not None and flow.key != key:
+        health.release(room, flow)
+        if flow.key.protocol != key.protocol:
+            flow.middle = b""
+    if flow.hop != hop:
+        flow.middle = b""
+    flow.key = key
+    flow.hop = hop
+
+
+def open_way(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """Have the transport to the flow's target opened, then draw a token."""
+    assert flow.key is not None
+    transport = room.transport(flow.key)
+    if transport.local is None:
+        transport.waiting.add(flow.id)
+        machine.enter(room, flow, OPENING, now + room.settings.open_limit + 1.0)
+    else:
+        pace(room, registration, flow, now)
+
+
+def resolved(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """A name that this flow waited for is resolved, or is known not to be."""
+    if flow.phase == RESOLVING and not any(room.host(hop.host).asked_at for hop in hops_of(registration, flow)):
+        pursue(room, registration, flow, now)
+
+
+def opened(room: Registrations, registration: Registration, flow: Flow, key: TransportKey, now: float) -> None:
+    """The transport is usable."""
+    if flow.phase != OPENING or flow.key != key:
+        return
+    if flow.purpose == RESUME:
+        restart.opened(room, registration, flow, now)
+    else:
+        pace(room, registration, flow, now)
+
+
+def pace(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """Draw a token, or wait for one. A refresh waits no longer than its margin."""
+    registrar = registration.plan.registrar
+    pacer = room.pacer(registrar, now)
+    if flow.purpose != REGISTER:
+        pacer.debit(now)
+        transmit(room, registration, flow, now)
+    elif pacer.try_draw(now):
+        transmit(room, registration, flow, now)
+    elif flow.lease_end > 0:
+        latest = flow.lease_end - flow.granted + latest_delay(flow.granted)
+        flow.queue_class = REFRESH
+        machine.enter(room, flow, QUEUED, max(latest, now + 0.05))
+        room.queue(pacer, registrar, flow, REFRESH, flow.lease_end, now)
+    else:
+        machine.enter(room, flow, QUEUED, 0.0)
+        room.queue(pacer, registrar, flow, flow.queue_class, now, now)
+
+
+def drawn(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """A token was drawn; the target may have gone down or changed while we waited."""
+    assert flow.key is not None
+    known = room.health.get(flow.key)
+    down = known is not None and known.down and known.canary != flow.id and not flow.forced
+    transport = room.transports.get(flow.key)
+    if down or transport is None or transport.local is None:
+        pursue(room, registration, flow, now)
+        show(room, registration, now)
+    else:
+        transmit(room, registration, flow, now)
+
+
+def reserved(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """More CSeq numbers are on disk; the transport may be gone meanwhile."""
+    if flow.phase != RESERVING or flow.key is None:
+        return
+    transport = room.transports.get(flow.key)
+    if transport is None or transport.local is None:
+        open_way(room, registration, flow, now)
+    else:
+        transmit(room, registration, flow, now)

@@ -1,0 +1,114 @@
+"""Bindings that outlive their settings: the old one of a moved profile, the last one of a removed profile.
+
+A ghost is a registration that only exists to remove a binding. Nobody is told about it and nothing of it is stored.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from . import attempt, machine
+from .pacing import RETRY
+from .registration import DEREGISTER, IDLE, SENT, WAITING, Flow, Registration
+from .transmit import end_transaction
+
+if TYPE_CHECKING:
+    from .registrations import Registrations
+
+GHOST_CSEQS = 32
+"""CSeq numbers left to the old binding when a new one takes over the Call-ID."""
+
+
+def rebound(room: Registrations, registration: Registration, flow: Flow, now: float) -> Flow:
+    """Another AOR or registrar: a fresh flow for it; the old one stays behind as a ghost until the new one stands."""
+    has_old = flow.lease_end > 0 or flow.unknown_until > now or flow.phase == SENT or _removes(flow)
+    new = Flow(
+        id=room.new_identity(),
+        profile=flow.profile,
+        number=flow.number,
+        call_id=flow.call_id,
+        contact_token=flow.contact_token,
+        cseq=flow.cseq + GHOST_CSEQS,
+        cseq_reserved=flow.cseq_reserved,
+        cseq_asked=flow.cseq_asked,
+        predecessor=flow.id if has_old else flow.predecessor,
+    )
+    room.flows[new.id] = new
+    if has_old:
+        room.ghosts[flow.id] = msgspec.structs.replace(
+            registration, flows=(flow,), ghost=True, wanted=False, kept=False, counted=None
+        )
+        flow.again = False
+        if flow.phase != SENT and not _removes(flow):
+            machine.leave(room, flow)
+        machine.rearm(room, room.ghosts[flow.id], flow)
+    else:
+        machine.leave(room, flow)
+        del room.flows[flow.id]
+    registration.flows = (new,)
+    return new
+
+
+def lay(room: Registrations, flow: Flow, now: float) -> None:
+    """The new binding stands, or cannot stand beside the old one, or is not wanted: the old one goes."""
+    ghost = room.ghosts.get(flow.predecessor)
+    if ghost is None:
+        flow.predecessor = 0
+    elif ghost.flows[0].phase == IDLE:
+        machine.finish_unwanted(room, ghost, ghost.flows[0], now)
+
+
+def replaced(room: Registrations, registration: Registration, flow: Flow) -> bool:
+    """Whether a ghost's binding became its successor's: the same contact at the same address-of-record."""
+    successor = room.by_profile.get(registration.profile) if registration.ghost else None
+    if successor is None:
+        return False
+    plan, before = successor.plan, registration.plan
+    return (plan.aor, plan.domain) == (before.aor, before.domain) and any(
+        heir.lease_end > 0 and heir.contact == flow.contact for heir in successor.flows
+    )
+
+
+def exorcised(room: Registrations, ghost: Registration, flow: Flow, now: float) -> None:
+    """A ghost's binding is gone, or as gone as it will be; who waited for that goes on."""
+    machine.forget_lease(room, flow)
+    room.ghosts.pop(flow.id, None)
+    room.flows.pop(flow.id, None)
+    if flow.predecessor:
+        lay(room, flow, now)
+    successor = room.by_profile.get(ghost.profile)
+    if successor is None:
+        return
+    for heir in successor.flows:
+        if heir.predecessor == flow.id:
+            heir.predecessor = 0
+            if heir.phase == WAITING and successor.should_register and not heir.breaker_open:
+                attempt.begin(room, successor, heir, now, RETRY)
+
+
+def dropped(room: Registrations, flow: Flow, now: float) -> None:
+    """Forget the ghosts behind ``flow`` without SIP."""
+    ghost = room.ghosts.get(flow.predecessor)
+    flow.predecessor = 0
+    if ghost is not None:
+        old = ghost.flows[0]
+        dropped(room, old, now)
+        end_transaction(room, old)
+        machine.leave(room, old)
+        exorcised(room, ghost, old, now)
+
+
+def haunt(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """The profile was removed: only its binding, if any, is left to be removed."""
+    registration.ghost = True
+    registration.wanted = False
+    registration.kept = False
+    room.ghosts[flow.id] = registration
+    if flow.phase != SENT and not _removes(flow):
+        machine.finish_unwanted(room, registration, flow, now)
+
+
+def _removes(flow: Flow) -> bool:
+    return flow.purpose == DEREGISTER and flow.phase != IDLE

@@ -1,0 +1,127 @@
+"""Which addresses are down, and the canary that finds out when they are back (RFC 3263 §4.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import attempt
+from .actions import TransportKey
+from .registration import IDLE, WAITING, Flow
+
+if TYPE_CHECKING:
+    from .registrations import Registrations
+
+
+class Health:
+    """What is known about one address, over all profiles.
+
+    A target is down after a failure, unless it answered somebody else since the failed attempt began: then the
+    failure is that one profile's. While it is down a canary tries it, another profile each time. When nobody waits
+    for it any more it is forgotten, and the next profile that wants it finds out.
+    """
+
+    __slots__ = ("answered_at", "canary", "canary_at", "down_since", "waiting")
+
+    def __init__(self) -> None:
+        self.answered_at = -1.0
+        self.down_since = 0.0
+        """0 = up."""
+        self.canary = 0
+        """The flow that is trying it now; 0 = none."""
+        self.canary_at = 0.0
+        """When the next canary goes."""
+        self.waiting: set[int] = set()
+
+    @property
+    def down(self) -> bool:
+        """Whether it is to be avoided."""
+        return self.down_since > 0.0
+
+
+def failed(
+    room: Registrations, key: TransportKey, flow: Flow, since: float, now: float, retry_after: float = 0.0
+) -> None:
+    """An attempt that began at ``since`` got no usable answer from ``key``; it may have said when to come again."""
+    health = room.health_of(key)
+    if health.canary == flow.id:
+        health.canary = 0
+    if health.answered_at > since:
+        return  # it answered somebody else meanwhile: this failure is the profile's own
+    if not health.down:
+        health.down_since = now
+        # One answer must not stop everybody for a day.
+        _arm_canary(room, key, health, now, min(retry_after, room.settings.backoff_maximum))
+
+
+def answered(room: Registrations, key: TransportKey, flow: Flow, now: float) -> None:
+    """``key`` answered; everybody who waits for it is due, in random order, through the bucket."""
+    health = room.health_of(key)
+    health.answered_at = now
+    if health.canary == flow.id:
+        health.canary = 0
+    if not health.down:
+        return
+    health.down_since = 0.0
+    health.canary_at = 0.0
+    health.canary = 0
+    waiting = sorted(health.waiting)
+    health.waiting = set()
+    room.random.shuffle(waiting)
+    for identity in waiting:
+        waiter = room.flows.get(identity)
+        if waiter is not None and waiter is not flow:
+            attempt.target_back(room, room.owner(waiter), waiter, now)
+
+
+def canary_due(room: Registrations, key: TransportKey, at: float, now: float) -> None:
+    """Send the next canary to ``key``, unless the last one is still at it."""
+    health = room.health.get(key)
+    if health is None or not health.down or health.canary_at != at:
+        return
+    waiting = [room.flows[identity] for identity in sorted(health.waiting) if identity in room.flows]
+    waiting = [flow for flow in waiting if attempt.waits(room.owner(flow), flow)]
+    health.waiting = {flow.id for flow in waiting}
+    trying = room.flows.get(health.canary)
+    if trying is not None and (trying.phase in (IDLE, WAITING) or trying.key != key):
+        trying = None
+    if trying is None:
+        health.canary = 0
+        if not waiting:
+            del room.health[key]
+            return
+    _arm_canary(room, key, health, now)
+    if trying is None:
+        flow = waiting[room.random.randrange(len(waiting))]
+        health.waiting.discard(flow.id)
+        health.canary = flow.id
+        attempt.canary(room, room.owner(flow), flow, now)
+
+
+def wait_for(room: Registrations, flow: Flow, keys: tuple[TransportKey, ...] | list[TransportKey]) -> None:
+    """Have ``flow`` told when one of ``keys`` answers again."""
+    for key in keys:
+        health = room.health_of(key)
+        if health.canary == flow.id:
+            health.canary = 0
+        if health.down:
+            health.waiting.add(flow.id)
+
+
+def release(room: Registrations, flow: Flow) -> None:
+    """``flow`` no longer tries its target: another may be the canary, an unused connection is closed."""
+    key = flow.key
+    if key is None:
+        return
+    health = room.health.get(key)
+    if health is not None and health.canary == flow.id:
+        health.canary = 0
+    transport = room.transports.get(key)
+    if transport is not None:
+        transport.waiting.discard(flow.id)
+        room.close_unused(key, transport)
+
+
+def _arm_canary(room: Registrations, key: TransportKey, health: Health, now: float, retry_after: float = 0.0) -> None:
+    wait = room.settings.canary_interval * (0.5 + 0.5 * room.random.random())
+    health.canary_at = now + max(wait, retry_after)
+    room.arm_canary(key, health.canary_at)

@@ -1,0 +1,401 @@
+"""The shell around the service core: inputs go in with the time, effects come out and are performed.
+
+No decision is taken here. After every input the effects are performed until there are none, and one timer is set for
+the core's next deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from ..errors import SipProfileError
+from ..events import Event
+from ..net.resolver import ResolveFailed, Resolver
+from ..net.transports import Transports
+from ..records import RuntimeWrite
+from ..registration.actions import CloseTransport, OpenTransport, Resolve, Send, TransportKey
+from ..service.effects import (
+    Commit,
+    Effect,
+    EndSession,
+    Publish,
+    ReadHistory,
+    ReadProfiles,
+    Reply,
+    Save,
+    Stopped,
+    Wake,
+)
+from ..service.operations import Operation
+from ..service.policy import Actor
+from ..service.service import Service
+from ..store.store import Store
+from ..store.writer import Writer
+from . import clock
+from .completions import Completions
+from .logging import RateBound
+
+CHECK_INTERVAL = 2.0  # seconds between looks at the clocks
+WALL_JUMP = 2.0  # seconds; a smaller step of the wall clock does not matter to a lease
+TIMER_SLACK = 0.0005  # seconds; uvloop rounds to milliseconds, and must not fire too early again and again
+LATE = 0.01  # seconds; a timer that fires later than this shows that the loop is congested
+SOON = 0.001  # seconds; not 0, which would be before the sockets are looked at
+LONGEST_DEFERRAL = 4.0  # seconds for which a congested loop reads answers before it looks at its timers
+PAUSE_AFTER_MISTAKE = 1.0  # seconds until a timer that failed is tried again
+PORT_KEY = "sip_port"  # in the store's meta table
+
+
+class SessionEnd(Protocol):
+    """The sending half of a session, as the daemon sees it."""
+
+    def wake(self) -> None:
+        """Frames are waiting in the core."""
+
+    def end(self, error: SipProfileError) -> None:
+        """The core has ended the session."""
+
+
+class Daemon:
+    """Drives one :class:`Service` with sockets, resolver, store and clock.
+
+    ``publish`` gets every event once, with the time. :attr:`stopping` is set when a stop was asked for,
+    :attr:`stopped` when the core has nothing outstanding.
+    """
+
+    writer: Writer
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        store: Store,
+        resolver: Resolver,
+        log: Any,
+        publish: Callable[[Event, float], None],
+        wall_offset: float,
+    ) -> None:
+        self.service = service
+        self.stopping = asyncio.Event()
+        self.stopped = asyncio.Event()
+        self.transports: Transports | None = None
+        self._store = store
+        self._loaded = False
+        self._resolver = resolver
+        self._log = log
+        self._publish = publish
+        self._wall_offset = wall_offset
+        self._loop = asyncio.get_running_loop()
+        self._completions = Completions(self._loop)
+        self._mistakes = RateBound(log, 10)
+        self._tokens = itertools.count(1)
+        self._replies: dict[int, asyncio.Future[Any]] = {}
+        self._sessions: dict[int, SessionEnd] = {}
+        self._lookups: set[asyncio.Task[None]] = set()
+        self._performing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._due: float | None = None
+        self._heard = False
+        self._deferred_since: float | None = None
+        self._check: asyncio.TimerHandle | None = None
+        self._perform: dict[type, Callable[[Any], None]] = {
+            Reply: self._reply,
+            Commit: self._commit,
+            ReadProfiles: self._read_profiles,
+            ReadHistory: self._read_history,
+            Wake: self._wake,
+            EndSession: self._end_session,
+            Publish: self._published,
+            Stopped: lambda _: self.stopped.set(),
+            Resolve: self._resolve,
+            OpenTransport: self._open_transport,
+            CloseTransport: self._close_transport,
+        }
+
+    # Start and end
+
+    async def open_sockets(self, bind: Sequence[str], port: int) -> None:
+        """Open the SIP sockets. Without a ``port`` it is the one of the last time: the registrars know our contacts by
+        it. Raises ``address_in_use`` when a given port is taken.
+        """
+        remembered = 0 if port else int(self._store.meta(PORT_KEY) or 0)
+        try:
+            await self._open_sockets(bind, port or remembered)
+        except OSError as error:
+            if not remembered or error.errno != errno.EADDRINUSE:
+                code = "address_in_use" if error.errno == errno.EADDRINUSE else "bad_configuration"
+                where = f"{', '.join(bind)} port {port}"
+                raise SipProfileError(code, f"SIP on {where}: {error.strerror or error}.", field="sip") from None
+            self._log.warning("the SIP port is taken, another is used; leases are renewed", port=remembered)
+            await self._open_sockets(bind, 0)
+        assert self.transports is not None
+        if not port and self.transports.port != remembered:
+            self._store.set_meta(PORT_KEY, str(self.transports.port))
+
+    async def _open_sockets(self, bind: Sequence[str], port: int) -> None:
+        transports = Transports(
+            bind=bind,
+            port=port,
+            received=self._received,
+            opened=self._opened,
+            failed=self._failed,
+            flush=self._flush,
+        )
+        await transports.start()
+        self.transports = transports
+
+    def load(self) -> None:
+        """Hand over everything stored, and begin; the store belongs to the writer's threads from here on."""
+        self._store.reserve()
+        self.service.load(self._store.load(), clock.now())
+        self.writer = Writer(self._store)
+        self._loaded = True
+        self._flush()
+        self._look_at_clocks()
+
+    def stop(self, *, deregister: bool) -> None:
+        """Begin to end; a second call ends at once."""
+        if self.stopping.is_set():
+            self.stopped.set()
+            return
+        self._log.info("stopping", deregister=deregister)
+        self.stopping.set()
+        self._input(self.service.stop, deregister)
+        if not deregister:
+            self.stopped.set()
+
+    async def close(self) -> None:
+        """Let go of timers, sockets and lookups; what the store still has to write is written."""
+        for handle in (self._timer, self._check):
+            if handle is not None:
+                handle.cancel()
+        for task in self._lookups:
+            task.cancel()
+        if self.transports is not None:
+            await self.transports.stop()
+        await self._loop.run_in_executor(None, self.writer.stop if self._loaded else self._store.close)
+        if self._loaded and self.writer.failing:
+            self._log.error("some leases are not on disk", reason=self.writer.failing)
+
+    # What the HTTP interface calls
+
+    async def ask(self, actor: Actor, operation: Operation) -> Any:
+        """The result of ``operation``; raises the error that the service answers."""
+        token = next(self._tokens)
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._replies[token] = future
+        try:
+            if not self._input(self.service.request, token, actor, operation):
+                raise SipProfileError("internal")
+            return await future
+        finally:
+            self._replies.pop(token, None)
+
+    def open_session(self, actor: Actor, session: SessionEnd) -> int:
+        """A new session; raises ``too_many_sessions``, ``permission_denied`` or ``shutting_down``."""
+        number = self.service.open_session(actor, clock.now())
+        self._sessions[number] = session
+        self._flush()
+        return number
+
+    def close_session(self, number: int) -> None:
+        """The session's connection is closed or lost."""
+        self._sessions.pop(number, None)
+        self._input(self.service.close_session, number)
+
+    def frame(self, number: int, data: bytes) -> None:
+        """A frame came in."""
+        self._input(self.service.frame, number, data)
+
+    def frames(self, number: int) -> list[bytes]:
+        """Frames to send; empty when there are none now."""
+        return self.service.frames(number)
+
+    def congested(self, number: int) -> bool:
+        """Whether to leave the session's next frames unread for now."""
+        return self.service.congested(number)
+
+    # Inputs
+
+    def _input(self, function: Callable[..., None], *arguments: Any) -> bool:
+        """Give the core an input with the time, and perform what follows; false when it made a mistake."""
+        try:
+            function(*arguments, clock.now())
+        except Exception:
+            self._mistake(function.__name__)
+            return False
+        finally:
+            self._flush()
+        return True
+
+    def _received(self, data: bytes, source: tuple[str, int], key: TransportKey) -> None:
+        """One of many: the transports call for the effects when they have no more."""
+        self._heard = True
+        try:
+            self.service.received(data, source, key, clock.now())
+        except Exception:  # one message must not stop the others
+            self._mistake("received")
+
+    def _opened(self, key: TransportKey, local: tuple[str, int]) -> None:
+        self._input(self.service.transport_opened, key, local)
+
+    def _failed(self, key: TransportKey, code: str, text: str) -> None:
+        self._input(self.service.transport_failed, key, code, text)
+
+    def _timer_fired(self) -> None:
+        now = clock.now()
+        if self._answers_first(now):
+            self._timer = self._loop.call_later(SOON, self._timer_fired)
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._due = self._deferred_since = None
+        if not self._input(self.service.timer):
+            self._arm(clock.now() + PAUSE_AFTER_MISTAKE)
+
+    def _answers_first(self, now: float) -> bool:
+        """Whether to read what has come in before the timers: in a congested loop most retransmissions (RFC 3261
+        §17.1.2.2) would repeat requests whose answers wait in the socket, and make the congestion worse.
+        """
+        if not self._heard or self._due is None or now - self._due < LATE:
+            return False
+        self._heard = False
+        if self._deferred_since is None:
+            self._deferred_since = now
+        return now - self._deferred_since < LONGEST_DEFERRAL
+
+    def _look_at_clocks(self) -> None:
+        """A suspend stops the loop's timers but not CLOCK_BOOTTIME; a set wall clock voids what is stored."""
+        self._check = self._loop.call_later(CHECK_INTERVAL, self._look_at_clocks)
+        offset = clock.wall_offset()
+        if abs(offset - self._wall_offset) > WALL_JUMP:
+            self._log.warning("the wall clock was set", seconds=round(offset - self._wall_offset, 3))
+            self._wall_offset = offset
+            self._input(self.service.clock_jumped, offset)
+        due = self.service.next_timer()
+        if due is not None and due <= clock.now():
+            self._timer_fired()
+
+    # Effects
+
+    def _flush(self) -> None:
+        """Perform effects until there are none, then set the timer; an effect may be answered while it is performed."""
+        if self._performing:
+            return
+        self._performing = True
+        transports = self.transports
+        try:
+            while effects := self._take():
+                rows: list[RuntimeWrite] = []
+                for effect in effects:
+                    try:
+                        if isinstance(effect, Send):
+                            if transports is not None:
+                                transports.send(effect.key, effect.data)
+                        elif isinstance(effect, Save):
+                            rows.extend(effect.rows)
+                        else:
+                            self._perform[type(effect)](effect)
+                    except Exception:  # the other effects belong to other profiles
+                        self._mistake(type(effect).__name__)
+                if rows:
+                    self._save(rows)
+        finally:
+            self._performing = False
+        self._set_timer()
+
+    def _take(self) -> list[Effect]:
+        try:
+            return self.service.take()
+        except Exception:
+            self._mistake("take")
+            return []
+
+    def _set_timer(self) -> None:
+        due = self.service.next_timer()
+        if due is None:
+            return
+        if self._due is None or due < self._due:  # one that is set fires early at worst, and sets itself again
+            self._arm(due)
+
+    def _arm(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = due
+        delay = due - clock.now()
+        self._timer = self._loop.call_later(delay + TIMER_SLACK if delay > 0 else 0, self._timer_fired)
+
+    def _save(self, rows: list[RuntimeWrite]) -> None:
+        self.writer.save(rows, lambda: self._completions.post(self._input, self.service.saved, rows))
+
+    def _commit(self, effect: Commit) -> None:
+        token = effect.token
+        self.writer.submit(
+            effect.writes,
+            lambda error: self._completions.post(self._input, self.service.committed, token, error),
+        )
+
+    def _read_profiles(self, effect: ReadProfiles) -> None:
+        token, query = effect.token, effect.query
+        self.writer.read(
+            lambda store: store.read(query),
+            lambda result: self._completions.post(self._input, self.service.read_done, token, result),
+        )
+
+    def _read_history(self, effect: ReadHistory) -> None:
+        token, profile = effect.token, effect.profile
+        self.writer.read(
+            lambda store: store.history(profile),
+            lambda result: self._completions.post(self._input, self.service.read_done, token, result),
+        )
+
+    def _reply(self, effect: Reply) -> None:
+        future = self._replies.pop(effect.token, None)
+        if future is None or future.done():
+            return  # the client has gone
+        if isinstance(effect.result, SipProfileError):
+            future.set_exception(effect.result)
+        else:
+            future.set_result(effect.result)
+
+    def _wake(self, effect: Wake) -> None:
+        session = self._sessions.get(effect.session)
+        if session is not None:
+            session.wake()
+
+    def _end_session(self, effect: EndSession) -> None:
+        session = self._sessions.pop(effect.session, None)
+        if session is not None:
+            session.end(effect.error)
+
+    def _published(self, effect: Publish) -> None:
+        self._publish(effect.event, clock.now())
+
+    def _open_transport(self, effect: OpenTransport) -> None:
+        if self.transports is not None:
+            self.transports.open(effect.key)
+
+    def _close_transport(self, effect: CloseTransport) -> None:
+        if self.transports is not None:
+            self.transports.close(effect.key)
+
+    def _resolve(self, effect: Resolve) -> None:
+        task = self._loop.create_task(self._look_up(effect.host))
+        self._lookups.add(task)
+        task.add_done_callback(self._lookups.discard)
+
+    async def _look_up(self, host: str) -> None:
+        try:
+            found = await self._resolver.resolve(host)
+        except ResolveFailed as error:
+            self._input(self.service.resolve_failed, host, error.code, error.retry_after)
+        else:
+            self._input(self.service.resolved, host, found.addresses, found.ttl)
+
+    def _mistake(self, where: str) -> None:
+        """Log the exception being handled: it is ours, and it must not take the daemon down."""
+        if self._mistakes.passes(clock.now()):
+            self._log.exception("mistake", where=where)

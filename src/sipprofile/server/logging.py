@@ -1,0 +1,147 @@
+"""The log: text on a terminal, one JSON object a line otherwise; never a secret.
+
+What is logged of the service's work is what it published. A storm of events is cut to a number of lines a second and
+a line that counts the rest, so that the log never slows the registrations down.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, TextIO
+
+import msgspec
+import structlog
+
+from ..events import Event
+
+LINES_A_SECOND = 100
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+TROUBLE = frozenset({"error", "forcibly_disabled"})
+
+
+def configure(form: str, level: str, stream: TextIO | None = None) -> Any:
+    """The logger of the daemon; what libraries log through the standard library (from warning on) goes there too."""
+    stream = stream or sys.stderr
+    plain = form == "text" or (form == "auto" and stream.isatty())
+    processors: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if plain else "iso", utc=not plain),
+    ]
+    if plain:
+        # Not the default traceback: it shows local variables, and those may be secrets.
+        plain_traceback = structlog.dev.plain_traceback
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=stream.isatty(), pad_event_to=24, exception_formatter=plain_traceback
+        )
+        processors.append(renderer)
+    else:
+        processors.append(structlog.processors.format_exc_info)
+        processors.append(structlog.processors.JSONRenderer(serializer=_json))
+    log = structlog.wrap_logger(
+        structlog.PrintLogger(stream),
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [_Forward(log)]
+    root.setLevel(logging.WARNING)
+    return log
+
+
+def _json(entry: dict[str, Any], **_: Any) -> str:
+    return msgspec.json.encode(entry, enc_hook=repr).decode()
+
+
+class _Forward(logging.Handler):
+    """Hands a library's record to the daemon's log."""
+
+    def __init__(self, log: Any) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info if record.exc_info and record.exc_info[0] else None
+        write = self._log.error if record.levelno >= logging.ERROR else self._log.warning
+        write(record.getMessage(), source=record.name, **({"exc_info": error} if error else {}))
+
+
+class RateBound:
+    """Lets :data:`LINES_A_SECOND` lines a second pass and counts the others."""
+
+    def __init__(self, log: Any, rate: int = LINES_A_SECOND) -> None:
+        self._log = log
+        self._rate = rate
+        self._second = -1
+        self._passed = 0
+        self._left_out = 0
+
+    def passes(self, now: float) -> bool:
+        """Whether there is room for one more line at ``now`` seconds."""
+        second = int(now)
+        if second != self._second:
+            if self._left_out:
+                self._log.warning("lines left out of the log", lines=self._left_out)
+            self._second, self._passed, self._left_out = second, 0, 0
+        self._passed += 1
+        if self._passed > self._rate:
+            self._left_out += 1
+            return False
+        return True
+
+
+class EventLog:
+    """Writes published events as lines: what a person wants to know at ``info``, refreshes at ``debug``."""
+
+    def __init__(self, log: Any, level: str) -> None:
+        self._log = log
+        self._debug = level == "debug"
+        self._bound = RateBound(log)
+        self._users: dict[int, int] = {}  # profiles that have users
+
+    def publish(self, event: Event, now: float) -> None:
+        """Log ``event``."""
+        words = self._words(event)
+        if words is None:
+            if not self._debug:
+                return
+            words = "status"
+        if not self._bound.passes(now):
+            return
+        write = self._log.debug if words == "status" else self._log.info
+        if event.event in TROUBLE:
+            write = self._log.warning
+        write(words, profile=event.name or event.profile, **_facts(event))
+
+    def _words(self, event: Event) -> str | None:
+        """What happened in a word or two; ``None`` for what only a debugging reader wants."""
+        state = event.state
+        before = self._users.get(event.profile, 0)
+        after = state.users if state is not None else before
+        if event.event == "destroyed":
+            after = 0
+        if after:
+            self._users[event.profile] = after
+        elif before:
+            del self._users[event.profile]
+        if event.event != "status":
+            return event.event.replace("_", " ")
+        if after > before:
+            return "in use"
+        return "left" if after < before else None
+
+
+def _facts(event: Event) -> dict[str, Any]:
+    state = event.state
+    if state is None:
+        return {}
+    facts: dict[str, Any] = {"users": state.users}
+    if state.status == "registered":
+        facts.update(target=state.target, expires=state.expires_granted)
+    reason = state.last_error if event.event == "error" and state.last_error else state.reason
+    if reason.code != "none":
+        facts.update(code=reason.code, reason=reason.text)
+    if state.next_try is not None:
+        facts.update(attempt=state.attempt, retry_in=round(max(state.next_try - event.at, 0), 1))
+    return facts

@@ -1,0 +1,130 @@
+"""``/metrics`` in Prometheus' text format: counts by status, reason and registrar, never a series per profile."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from .. import __version__
+from .daemon import Daemon
+from .routes import DAEMON, Route
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Metric
+
+TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
+
+REGISTRARS = 100
+"""Registrars that get series of their own; the profiles of all others are counted under ``other``."""
+
+
+class DaemonCollector:
+    """Makes the metrics anew for each scrape, from figures that the service keeps anyway."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    def collect(self) -> Iterator[Metric]:
+        """All metric families."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        counts = self._daemon.service.counts()
+        names = chosen(counts["registrations"])
+        info = GaugeMetricFamily("sipprofile_info", "The version that runs.", labels=("version",))
+        info.add_metric((__version__,), 1)
+        yield info
+        by_state: Counter[tuple[str, str, str]] = Counter()
+        for (status, reason, registrar), number in counts["registrations"].items():
+            by_state[status, reason, registrar if registrar in names else "other"] += number
+        registrations = GaugeMetricFamily(
+            "sipprofile_registrations", "Registrations by their state.", labels=("status", "reason", "registrar")
+        )
+        for labels, number in by_state.items():
+            registrations.add_metric(labels, number)
+        yield registrations
+        yield from self._queues(counts["queues"], names)
+        yield GaugeMetricFamily("sipprofile_profiles", "Stored profiles.", value=counts["profiles"])
+        yield GaugeMetricFamily("sipprofile_sessions", "Open sessions.", value=counts["sessions"])
+        yield CounterMetricFamily(
+            "sipprofile_register_sent",
+            "REGISTER requests sent, without retransmissions.",
+            value=counts["register_sent"],
+        )
+        yield CounterMetricFamily(
+            "sipprofile_requests_unanswered",
+            "Incoming SIP requests beyond limits.answers.",
+            value=counts["requests_unanswered"],
+        )
+        transports = self._daemon.transports
+        yield CounterMetricFamily(
+            "sipprofile_datagrams_dropped",
+            "Datagrams that the kernel did not take in time.",
+            value=transports.dropped if transports is not None else 0,
+        )
+        yield GaugeMetricFamily(
+            "sipprofile_store_failing", "1 while the store cannot be written.", value=bool(self._daemon.writer.failing)
+        )
+
+    def _queues(self, queues: Any, names: frozenset[str]) -> Iterator[Metric]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        waiting: Counter[str] = Counter()
+        longest: dict[str, float] = {}
+        for queue in queues:
+            name = queue.registrar if queue.registrar in names else "other"
+            waiting[name] += queue.waiting
+            longest[name] = max(longest.get(name, 0.0), queue.seconds_to_empty)
+        lengths = GaugeMetricFamily(
+            "sipprofile_queue_waiting",
+            "REGISTER requests that wait for the rate of their registrar.",
+            labels=("registrar",),
+        )
+        times = GaugeMetricFamily(
+            "sipprofile_queue_seconds", "Until the queue of the registrar is empty.", labels=("registrar",)
+        )
+        for name, number in waiting.items():
+            lengths.add_metric((name,), number)
+            times.add_metric((name,), longest[name])
+        yield lengths
+        yield times
+
+
+def chosen(registrations: dict[tuple[str, str, str], int]) -> frozenset[str]:
+    """The registrars with the most profiles."""
+    sizes: Counter[str] = Counter()
+    for (_, _, registrar), number in registrations.items():
+        sizes[registrar] += number
+    return frozenset(name for name, _ in sizes.most_common(REGISTRARS))
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Everything that a scrape asks for; the library is loaded by the first one."""
+    from prometheus_client.exposition import generate_latest
+
+    return web.Response(body=generate_latest(_registry(request.app[DAEMON])), headers={"Content-Type": TEXT_FORMAT})
+
+
+def _registry(daemon: Daemon) -> CollectorRegistry:
+    from prometheus_client import CollectorRegistry, ProcessCollector
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(DaemonCollector(daemon))
+    ProcessCollector(registry=registry)
+    return registry
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/metrics",
+        metrics,
+        "getMetrics",
+        "Figures for Prometheus.",
+        ("read",),
+        answer="Metrics",
+        media="text/plain",
+    ),
+)

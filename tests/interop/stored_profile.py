@@ -1,0 +1,67 @@
+"""A profile of a running service, seen and changed over its HTTP interface."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from running_service import RunningService
+
+from .kamailio import Kamailio
+
+WAIT_LIMIT = 10.0  # seconds
+
+
+class StoredProfile:
+    """A profile of `daemon`, made from `document` when the object is."""
+
+    def __init__(self, daemon: RunningService, document: dict[str, Any]) -> None:
+        self._daemon = daemon
+        self.name = str(document["name"])
+        answer = daemon.request("POST", "/v1/profiles", document)
+        assert answer.status == 201, answer.document
+        self._path = f"/v1/profiles/{answer.document['id']}"
+
+    def document(self) -> dict[str, Any]:
+        return dict(self._daemon.request("GET", self._path).document)
+
+    def state(self) -> dict[str, Any]:
+        """What the service says of the registration."""
+        return dict(self.document()["registration"])
+
+    def patch(self, **changes: object) -> dict[str, Any]:
+        """Save changes; the result is the new document."""
+        answer = self._daemon.request("PATCH", self._path, changes)
+        assert answer.status == 200, answer.document
+        return dict(answer.document)
+
+    def control(self, verb: str) -> None:
+        """force-disable, pause, resume or retry-now."""
+        answer = self._daemon.request("POST", f"{self._path}/{verb}")
+        assert answer.status == 200, answer.document
+
+    def remove(self) -> int:
+        """The HTTP status of its removal."""
+        return self._daemon.request("DELETE", self._path).status
+
+    def discard(self) -> None:
+        """Remove it, whoever uses it and whether it is still there or not; its binding stays."""
+        self._daemon.request("POST", f"{self._path}/force-disable")
+        self.remove()
+
+    def wait(self, limit: float = WAIT_LIMIT, **expected: object) -> dict[str, Any]:
+        """The state as soon as it has these members (`reason` stands for its code); AssertionError after `limit`."""
+        deadline = time.monotonic() + limit
+        while True:
+            state = self.state()
+            if {**state, "reason": state.get("reason", {}).get("code", "none")}.items() >= expected.items():
+                return state
+            assert time.monotonic() < deadline, f"not within {limit} s: {expected}; it is {state}"
+            time.sleep(0.02)
+
+
+def alice(kamailio: Kamailio, **changes: Any) -> dict[str, Any]:
+    """Alice's profile at `kamailio`, registered at once, with `changes`; those to `registrar` are merged."""
+    registrar = {"uri": kamailio.uri, "username": "alice", "password": "secret", **changes.pop("registrar", {})}
+    document = {"name": "alice", "aor": kamailio.aor("alice"), "registrar": registrar, "register": "always"}
+    return {**document, **changes}

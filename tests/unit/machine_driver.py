@@ -1,0 +1,453 @@
+"""Drives the registration machine by hand: a scripted registrar, a given clock, invariants checked after every step."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import msgspec
+
+from sipprofile.agents.base import Agent
+from sipprofile.agents.ietf import IetfAgent
+from sipprofile.events import RegistrationState, StateChanged
+from sipprofile.profile import Profile, ServerParameters
+from sipprofile.records import RESERVED_BLOCK, FlowRecord, ProfileRecord, TransitionRecord
+from sipprofile.registration.actions import Action, CloseTransport, OpenTransport, Resolve, Send, TransportKey
+from sipprofile.registration.registration import (
+    DEREGISTER,
+    IDLE,
+    OPENING,
+    QUEUED,
+    RESERVING,
+    RESOLVING,
+    SENT,
+    WAITING,
+    Flow,
+    Registration,
+)
+from sipprofile.registration.registrations import Registrations
+from sipprofile.registration.settings import RegistrationSettings
+from sipprofile.registration.state import status_of
+from sipprofile.sip.digest import ha1, verify
+from sipprofile.sip.message import Request, parse
+
+LATENCY = 0.01  # seconds, there and back
+WALL = 1_700_000_000.0
+UDP = TransportKey("udp", "192.0.2.1", 5060)
+TCP = TransportKey("tcp", "192.0.2.1", 5060)
+
+Answer = Callable[[Request, TransportKey], bytes | None]
+
+
+def reply(request: Request, status: int, *headers: str, phrase: str = "Phrase") -> bytes:
+    """A response with the headers that RFC 3261 §8.2.6.2 asks for."""
+    lines = [f"SIP/2.0 {status} {phrase}"]
+    lines += [f"{name}: {request.header(name.lower())}" for name in ("Via", "From", "To", "Call-ID", "CSeq")]
+    lines += [*headers, "Content-Length: 0", "", ""]
+    return "\r\n".join(lines).encode("utf-8", "surrogateescape")
+
+
+def answer(status: int, *headers: str, phrase: str = "Phrase") -> Answer:
+    return lambda request, _: reply(request, status, *headers, phrase=phrase)
+
+
+def silence(request: Request, key: TransportKey) -> None:
+    """No answer at all."""
+
+
+def ok(grant: int | None = None, *others: str) -> Answer:
+    """A 200 that lists our contact (unless it was removed) with ``grant`` or what was asked for, after ``others``."""
+
+    def respond(request: Request, _: TransportKey) -> bytes:
+        contacts = list(others)
+        expires = request.header("expires")
+        for contact in request.headers("contact"):
+            if "expires=0" not in contact:
+                contacts.append(f"{contact};expires={grant if grant is not None else expires}")
+        return reply(request, 200, *(f"Contact: {contact}" for contact in contacts))
+
+    return respond
+
+
+def challenge(nonce: str = "n1", realm: str = "example.test", more: str = ', qop="auth"', status: int = 401) -> Answer:
+    name = "WWW-Authenticate" if status == 401 else "Proxy-Authenticate"
+    return answer(status, f'{name}: Digest realm="{realm}", nonce="{nonce}"{more}')
+
+
+def digest(password: str = "secret", more: str = ', qop="auth"', grant: int | None = None) -> Answer:
+    """A registrar that wants this password."""
+
+    def respond(request: Request, key: TransportKey) -> bytes | None:
+        value = request.header("authorization")
+        good = value is not None and verify(
+            value, method="REGISTER", ha1=lambda user, realm, algorithm: ha1(algorithm, user, realm, password)
+        )
+        return (ok(grant) if good else challenge(more=more))(request, key)
+
+    return respond
+
+
+class Driver:
+    """Registrations, and the world around them. ``answers`` come first, then ``always``; they may be set per host."""
+
+    def __init__(
+        self,
+        *,
+        settings: RegistrationSettings | None = None,
+        agent: Agent | None = None,
+        seed: int = 1,
+        now: float = 1000.0,
+        boot_id: str = "boot",
+        wall_offset: float = WALL,
+    ) -> None:
+        self.now = now
+        self.agent = agent or IetfAgent()
+        self.settings = settings or RegistrationSettings()
+        self.seed = seed
+        self.answers: deque[Answer] = deque()
+        self.always: Answer = ok()
+        self.hosts: dict[str, Answer] = {}
+        """By address: what it always answers."""
+        self.names: dict[str, tuple[str, ...]] = {}
+        self.unanswered_names: set[str] = set()
+        self.refused: set[str] = set()
+        self.unopened: set[str] = set()
+        self.local = {"udp": ("198.51.100.1", 5060), "tcp": ("198.51.100.1", 40000)}
+        self.saving = True
+        self.profiles: dict[int, Profile] = {}
+        self.rows: dict[int, FlowRecord] = {}
+        self.history: list[TransitionRecord] = []
+        self.changes: list[StateChanged] = []
+        self.sends: list[tuple[float, TransportKey, Request]] = []
+        """Every REGISTER but retransmissions."""
+        self.retransmissions: list[tuple[float, Request]] = []
+        self.keepalives: list[tuple[float, TransportKey]] = []
+        self.resolved_names: list[str] = []
+        self.open: set[TransportKey] = set()
+        self.closed: list[TransportKey] = []
+        self._seen = 0
+        self._seen_changes = 0
+        self._actions: list[Action] = []
+        self._unsaved: list[FlowRecord] = []
+        self._arrivals: list[tuple[float, int, TransportKey, bytes]] = []
+        self._branches: dict[str, bytes | None] = {}
+        self._cseq: dict[tuple[str | None, ...], int] = {}
+        self.registrations = self._registrations(boot_id, wall_offset)
+
+    def _registrations(self, boot_id: str, wall_offset: float) -> Registrations:
+        return Registrations(
+            settings=self.settings,
+            random=Random(self.seed),
+            emit=self.changes.append,
+            save=self._save,
+            act=self._actions.append,
+            wall_offset=wall_offset,
+            boot_id=boot_id,
+        )
+
+    # -- what a test does --------------------------------------------------------------------------------------------
+
+    def add(self, number: int = 1, *, wanted: bool = True, **changes: Any) -> None:
+        """Add a profile; with ``wanted`` somebody waits for it."""
+        self.profiles[number] = profile = a_profile(number, **changes)
+        self.agent.validate(profile)
+        flow = self.registrations.new_flow(number)
+        self.rows[number] = flow
+        self.registrations.add(ProfileRecord(profile, 1, "", (flow,)), self.agent, self.now, wanted=False)
+        if wanted:
+            self.want(number)
+        self.settle()
+
+    def registered(self, number: int = 1, **changes: Any) -> None:
+        """Add a profile and have it registered."""
+        self.add(number, **changes)
+        self.run(1)
+        self.assert_status("registered", number=number)
+        self.sent()
+        self.events()
+
+    def want(self, number: int = 1, wanted: bool = True, *, waiting: bool = True) -> None:
+        self.registrations.want(number, wanted, self.now, waiting=waiting)
+        self.settle()
+
+    def disable(self, number: int = 1) -> None:
+        self.want(number, False)
+
+    def update(self, number: int = 1, **changes: Any) -> None:
+        old = self.profiles[number]
+        self.profiles[number] = new = msgspec.structs.replace(old, **changes)
+        self.agent.validate(new)
+        self.registrations.update(old, ProfileRecord(new, 2), self.agent, self.now)
+        self.settle()
+
+    def remove(self, number: int = 1) -> None:
+        del self.profiles[number], self.rows[number]
+        self.registrations.remove(number, self.now)
+        self.settle()
+
+    def hold(self, held: Any, number: int = 1) -> None:
+        self.registrations.hold(number, held, self.now)
+        self.settle()
+
+    def retry_now(self, number: int = 1) -> None:
+        self.registrations.retry_now(number, self.now)
+        self.settle()
+
+    def stop(self, *, deregister: bool) -> None:
+        self.registrations.stop(deregister, self.now)
+        self.settle()
+
+    def fail(self, key: TransportKey, code: str = "transport_closed") -> None:
+        """The transport ``key`` is lost."""
+        self.open.discard(key)
+        self.registrations.transport_failed(key, code, "", self.now)
+        self.settle()
+
+    def save_now(self) -> None:
+        """Everything that waits for the disk is on it."""
+        unsaved, self._unsaved = self._unsaved, []
+        for row in unsaved:
+            if row.profile in self.profiles:
+                self.rows[row.profile] = row
+            self.registrations.saved(row, self.now)
+        self.settle()
+
+    def crash(self, down: float = 1.0, *, boot_id: str = "boot", wall_offset: float = WALL, held: Any = "") -> None:
+        """Kill and start again; only what is on disk survives, and the store raises the reserved CSeq numbers."""
+        self._actions.clear()
+        self._unsaved.clear()
+        self._arrivals.clear()
+        self.open.clear()
+        self.now += down
+        self.seed += 1
+        self.registrations = self._registrations(boot_id, wall_offset)
+        for number, profile in self.profiles.items():
+            row = self.rows[number]
+            self.rows[number] = row = msgspec.structs.replace(row, cseq_reserved=row.cseq_reserved + RESERVED_BLOCK)
+            self.registrations.add(ProfileRecord(profile, 1, held, (row,)), self.agent, self.now, wanted=False)
+        self.settle()
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        end = self.now + seconds
+        for _ in range(1_000_000):
+            timer = self.registrations.next_timer()
+            times = [at for at in (timer, self._arrivals[0][0] if self._arrivals else None) if at is not None]
+            if not times or min(times) > end:
+                self.now = end
+                return
+            self.now = max(self.now, min(times))
+            while self._arrivals and self._arrivals[0][0] <= self.now:
+                _, _, key, data = heapq.heappop(self._arrivals)
+                self.registrations.received(data, (key.host, key.port), key, self.now)
+                self.settle()
+            if timer is not None and timer <= self.now:
+                self.registrations.timer(self.now)
+                self.settle()
+        raise AssertionError("the machine never rests")
+
+    def settle(self) -> None:
+        """Do what was asked for, then check that nothing is broken."""
+        while self._actions or (self.saving and self._unsaved):
+            actions, self._actions[:] = self._actions[:], []
+            for action in actions:
+                self._perform(action)
+            if self.saving and self._unsaved:
+                unsaved, self._unsaved = self._unsaved, []
+                for row in unsaved:
+                    if row.profile in self.profiles:
+                        self.rows[row.profile] = row
+                    self.registrations.saved(row, self.now)
+        check(self.registrations, self.now)
+
+    # -- what a test asks --------------------------------------------------------------------------------------------
+
+    def state(self, number: int = 1) -> RegistrationState:
+        return self.registrations.state(number)
+
+    def flow(self, number: int = 1) -> Flow:
+        return self.registrations.by_profile[number].flows[0]
+
+    def sent(self) -> list[Request]:
+        """The REGISTERs since the last question, retransmissions aside."""
+        new = [request for _, _, request in self.sends[self._seen :]]
+        self._seen = len(self.sends)
+        return new
+
+    def sent_register(self) -> Request:
+        """The one REGISTER since the last question."""
+        sent = self.sent()
+        assert len(sent) == 1, f"{len(sent)} REGISTERs were sent"
+        return sent[0]
+
+    def assert_quiet(self) -> None:
+        assert not self.sent()
+
+    def events(self, number: int = 1) -> list[str]:
+        """The names of the events since the last question."""
+        new = self.changes[self._seen_changes :]
+        self._seen_changes = len(self.changes)
+        return [change.event for change in new if change.profile == number]
+
+    def assert_status(
+        self, status: str, code: str | None = None, *, error: str | None = None, number: int = 1
+    ) -> RegistrationState:
+        """``code`` is that of the reason, ``error`` that of the last failure under a living lease."""
+        state = self.state(number)
+        assert state.status == status, state
+        if code is not None:
+            assert state.reason.code == code, state
+        if error is not None:
+            assert state.last_error is not None, state
+            assert state.last_error.code == error, state
+        return state
+
+    def next_try(self, number: int = 1) -> float:
+        """Seconds until the next try."""
+        at = self.state(number).next_try
+        assert at is not None, "there is no next try"
+        return at - self.registrations.wall_offset - self.now
+
+    # -- the world ---------------------------------------------------------------------------------------------------
+
+    def _save(self, row: Any) -> None:
+        if isinstance(row, FlowRecord):
+            self._unsaved.append(row)
+        else:
+            self.history.append(row)
+
+    def _perform(self, action: Action) -> None:
+        machine = self.registrations
+        if isinstance(action, Resolve):
+            self.resolved_names.append(action.host)
+            addresses = (action.host,) if action.host[0].isdigit() else self.names.get(action.host)
+            if action.host in self.unanswered_names:
+                return
+            if addresses is None:
+                machine.resolve_failed(action.host, "resolve_not_found", 60.0, self.now)
+            else:
+                machine.resolved(action.host, addresses, 300.0, self.now)
+        elif isinstance(action, OpenTransport):
+            if action.key.host in self.unopened:
+                return
+            if action.key.protocol == "tcp":
+                if action.key.host in self.refused:
+                    machine.transport_failed(action.key, "transport_refused", "", self.now)
+                    return
+                self.open.add(action.key)
+                self.local["tcp"] = (self.local["tcp"][0], self.local["tcp"][1] + 1)
+            machine.transport_opened(action.key, self.local[action.key.protocol], self.now)
+        elif isinstance(action, CloseTransport):
+            self.open.discard(action.key)
+            self.closed.append(action.key)
+        elif isinstance(action, Send):
+            self._send(action.key, action.data)
+
+    def _send(self, key: TransportKey, data: bytes) -> None:
+        if not data.strip():
+            self.keepalives.append((self.now, key))
+            return
+        request = parse(data)
+        assert isinstance(request, Request)
+        branch = request.branch()
+        assert branch is not None
+        if branch in self._branches:
+            self.retransmissions.append((self.now, request))
+            response = self._branches[branch]
+        else:
+            self.sends.append((self.now, key, request))
+            number, _ = request.cseq()
+            binding = (request.header("call-id"), request.header("to"), request.uri)
+            assert number > self._cseq.get(binding, 0), f"CSeq {number} goes back"
+            self._cseq[binding] = number
+            respond = self.hosts.get(key.host) or (self.answers.popleft() if self.answers else self.always)
+            response = self._branches[branch] = respond(request, key)
+        if key.protocol == "udp" and key.host in self.refused:
+            self.registrations.transport_failed(key, "transport_refused", "", self.now)
+        elif response is not None:
+            heapq.heappush(self._arrivals, (self.now + LATENCY, len(self.sends), key, response))
+
+
+def a_profile(number: int = 1, **changes: Any) -> Profile:
+    """A profile whose registrar is at :data:`UDP`."""
+    values: dict[str, Any] = {
+        "id": number,
+        "name": f"p{number}",
+        "aor": f"sip:alice{number}@192.0.2.1",
+        "registrar": server(),
+        "instance_id": f"00000000-0000-4000-8000-{number:012x}",
+    }
+    return Profile(**{**values, **changes})
+
+
+def server(uri: str = "sip:192.0.2.1", password: str | None = "secret", **more: Any) -> ServerParameters:
+    return ServerParameters(uri=uri, password=password, **more)
+
+
+def check(machine: Registrations, now: float) -> None:
+    """What must be true after every input: nothing is stuck, leaked or told wrongly."""
+    timers = set(machine._timers)
+    queued = {entry[2] for pacer in machine.pacers.values() for entry in pacer.queue}
+    for pacer in machine.pacers.values():
+        assert not pacer.queue or pacer.timer, "a queue that nobody looks at"
+    for flow in machine.flows.values():
+        _check_flow(machine, machine.owner(flow), flow, now, timers, queued)
+    live = {flow.id for registration in machine.by_profile.values() for flow in registration.flows}
+    predecessors = {flow.predecessor for flow in machine.flows.values()}
+    for identity, ghost in machine.ghosts.items():
+        assert identity not in live
+        assert machine.flows.get(identity) is ghost.flows[0]
+        assert ghost.flows[0].phase != IDLE or identity in predecessors, "a ghost that nobody lays"
+    assert set(machine.flows) == live | set(machine.ghosts), "a flow without an owner"
+    for registration in machine.by_profile.values():
+        assert registration.status == status_of(registration), (registration.status, registration.flows[0])
+    told = Counter(r.counted for r in machine.by_profile.values())
+    assert dict(told) == machine.count_by
+    for key, transport in machine.transports.items():
+        for identity in transport.active:
+            assert machine.flows[identity].phase == SENT
+            assert machine.flows[identity].key == key
+        for identity in transport.bound:
+            assert machine.flows[identity].bound == key
+        users = transport.active | transport.bound | transport.waiting
+        coming = any(flow.key == key and flow.phase in (QUEUED, RESERVING) for flow in machine.flows.values())
+        assert key.protocol == "udp" or users or coming, "a connection that nobody uses"
+    for health in machine.health.values():
+        assert not health.down or health.canary_at >= now, "a target that nobody tries"
+
+
+def _check_flow(
+    machine: Registrations,
+    registration: Registration,
+    flow: Flow,
+    now: float,
+    timers: set[tuple[float, int]],
+    queued: set[int],
+) -> None:
+    def wakes_by(at: float) -> bool:
+        return 0 < flow.wake_at <= max(at, now) and (flow.wake_at, flow.id) in timers
+
+    if flow.phase in (RESOLVING, OPENING, RESERVING, SENT):
+        assert flow.ends_at, "no deadline"
+        assert wakes_by(flow.ends_at)
+    elif flow.phase == QUEUED:
+        assert flow.id in queued or (flow.ends_at and wakes_by(flow.ends_at))
+    elif flow.phase == WAITING and not machine.stopping:
+        assert registration.should_register
+        if flow.next_try:
+            assert wakes_by(flow.next_try)
+        else:
+            assert flow.breaker_open
+            assert not machine.settings.probe_interval
+    if flow.lease_end:
+        assert wakes_by(flow.lease_end), "a lease without an end"
+    if flow.phase == IDLE and not registration.ghost and not machine.stopping:
+        assert bool(flow.lease_end) == registration.should_register, "a binding nobody wants, or a wish nobody hears"
+        assert not flow.lease_end or wakes_by(flow.refresh_at)
+    if flow.phase == SENT:
+        assert flow.key in machine.transports
+    if flow.purpose == DEREGISTER and flow.phase != IDLE:
+        assert flow.phase in (OPENING, RESERVING, SENT)
