@@ -25,47 +25,85 @@ ERRORS: dict[str, ErrorKind] = {
     # The request itself
     "bad_request": ErrorKind(400, "The request cannot be understood", "Send JSON as the API description says."),
     "unknown_command": ErrorKind(400, "Unknown command", "Use a command of the protocol version that hello announced."),
-    "protocol_version": ErrorKind(400, "Unsupported protocol version", "Use a client of the service's protocol version."),
-    "unauthenticated": ErrorKind(401, "Who is asking is not known", "Send 'Authorization: Bearer TOKEN'; make one with 'sipprofile token add'."),
-    "permission_denied": ErrorKind(403, "Not allowed", "Ask an operator for the capability named here, or use a token that has it."),
+    "protocol_version": ErrorKind(
+        400, "Unsupported protocol version", "Use a client of the service's protocol version."
+    ),
+    "unauthenticated": ErrorKind(
+        401, "Who is asking is not known", "Send 'Authorization: Bearer TOKEN'; make one with 'sipprofile token add'."
+    ),
+    "permission_denied": ErrorKind(
+        403, "Not allowed", "Ask an operator for the capability named here, or use a token that has it."
+    ),
     "not_found": ErrorKind(404, "No such thing", "List what exists with 'sipprofile list'."),
     "method_not_allowed": ErrorKind(405, "Method not allowed", "See the API description at /openapi.json."),
     "too_large": ErrorKind(413, "Too large", "Send less at once."),
     # Profiles
     "invalid_value": ErrorKind(422, "Invalid value", "Correct the named field."),
     "missing_field": ErrorKind(422, "A required field is missing", "Give the named field."),
-    "unknown_field": ErrorKind(422, "Unknown field", "Remove the field, or put a parameter of your own into 'extensions'."),
-    "unknown_type": ErrorKind(422, "Unknown profile type", "Use a type that 'sipprofile types' lists, or install its agent."),
-    "not_supported": ErrorKind(422, "Not supported by this version", "Leave the named setting out; 'sipprofile types' says what is supported."),
+    "unknown_field": ErrorKind(
+        422, "Unknown field", "Remove the field, or put a parameter of your own into 'extensions'."
+    ),
+    "unknown_type": ErrorKind(
+        422, "Unknown profile type", "Use a type that 'sipprofile types' lists, or install its agent."
+    ),
+    "not_supported": ErrorKind(
+        422, "Not supported by this version", "Leave the named setting out; 'sipprofile types' says what is supported."
+    ),
     "duplicate_name": ErrorKind(409, "The name is taken", "Choose another name, or change the profile that has it."),
     "in_use": ErrorKind(409, "The profile is in use", "Wait until its users disable it, or force-disable it first."),
     "locked": ErrorKind(409, "The profile is locked", "Set locked to false first."),
     "revision_mismatch": ErrorKind(412, "The profile has changed meanwhile", "Read it again and repeat the change."),
     # Sessions
     "hello_expected": ErrorKind(400, "The session has not said hello", "Send a hello frame first."),
-    "already_enabled": ErrorKind(409, "This session has the profile enabled already", "Enable a profile once per session."),
+    "already_enabled": ErrorKind(
+        409, "This session has the profile enabled already", "Enable a profile once per session."
+    ),
     "not_enabled": ErrorKind(409, "This session has not enabled the profile", "Enable the profile first."),
     "not_held": ErrorKind(409, "This session does not hold the profile", "Hold the profile first."),
-    "forcibly_disabled": ErrorKind(409, "The profile was forcibly disabled", "Enable it again, or let an operator resume it."),
-    "slow_consumer": ErrorKind(429, "Events are not read fast enough", "Read events without delay, or hold fewer profiles."),
-    "too_many_sessions": ErrorKind(503, "Too many sessions", "Close sessions that are not needed, or raise limits.sessions."),
+    "forcibly_disabled": ErrorKind(
+        409, "The profile was forcibly disabled", "Enable it again, or let an operator resume it."
+    ),
+    "slow_consumer": ErrorKind(
+        429, "Events are not read fast enough", "Read events without delay, or hold fewer profiles."
+    ),
+    "too_many_sessions": ErrorKind(
+        503, "Too many sessions", "Close sessions that are not needed, or raise limits.sessions."
+    ),
     # The service
     "shutting_down": ErrorKind(503, "The service is stopping", "Connect again when it has restarted."),
-    "store_failed": ErrorKind(507, "The store refused the change", "Check disk space and the permissions of the state directory."),
+    "store_failed": ErrorKind(
+        507, "The store refused the change", "Check disk space and the permissions of the state directory."
+    ),
     "internal": ErrorKind(500, "The service made a mistake", "Report it with the log lines of that moment."),
     # Raised by the client library
-    "service_unavailable": ErrorKind(503, "The service cannot be reached", "Start it with 'sipprofile serve', or name it with --url or SIPPROFILE_URL."),
-    "service_gone": ErrorKind(503, "The connection to the service was lost", "The client connects again by itself; repeat the call then."),
-    "registration_failed": ErrorKind(502, "The registration was refused", "Read the reason; 'sipprofile test NAME' explains it step by step."),
+    "service_unavailable": ErrorKind(
+        503,
+        "The service cannot be reached",
+        "Start it with 'sipprofile serve', or name it with --url or SIPPROFILE_URL.",
+    ),
+    "service_gone": ErrorKind(
+        503, "The connection to the service was lost", "The client connects again by itself; repeat the call then."
+    ),
+    "registration_failed": ErrorKind(
+        502, "The registration was refused", "Read the reason; 'sipprofile test NAME' explains it step by step."
+    ),
     "timed_out": ErrorKind(504, "Not done in time", "Wait longer, or look at the profile's status for the reason."),
     "closed": ErrorKind(409, "Already closed", "Make a new object."),
     # The daemon's start
     "bad_configuration": ErrorKind(500, "The configuration has a mistake", "Correct the named line."),
-    "already_running": ErrorKind(500, "A service already runs on this state directory", "Stop it first, or use another --state."),
-    "missing_key": ErrorKind(500, "The key of the store's secrets is missing", "Restore the key file from its backup; a new key cannot open old secrets."),
-    "store_damaged": ErrorKind(500, "The store cannot be read", "Restore it from a backup made with 'sipprofile backup'."),
+    "already_running": ErrorKind(
+        500, "A service already runs on this state directory", "Stop it first, or use another --state."
+    ),
+    "missing_key": ErrorKind(
+        500,
+        "The key of the store's secrets is missing",
+        "Restore the key file from its backup; a new key cannot open old secrets.",
+    ),
+    "store_damaged": ErrorKind(
+        500, "The store cannot be read", "Restore it from a backup made with 'sipprofile backup'."
+    ),
     "address_in_use": ErrorKind(500, "The address is in use", "Choose another port, or end the program that has it."),
-}  # fmt: skip
+}
 
 
 class SipProfileError(Exception):

@@ -50,7 +50,7 @@ REASONS: dict[str, str] = {
 
 
 class Reason(msgspec.Struct, frozen=True, gc=False):
-    """Why a status is what it is: a stable code of :data:`REASONS`, the SIP status code if there was one, a sentence."""
+    """Why a status is what it is: a code of :data:`REASONS`, the SIP status code if there was one, a sentence."""
 
     code: str = "none"
     status_code: int | None = None
@@ -125,7 +125,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 class StateChanged(msgspec.Struct, frozen=True, gc=False):
     """From a registration to the service: the state of ``profile`` is now ``state``.
 
-    ``event`` is what applications are told. ``transition`` is true when it belongs into the history (a refresh does not).
+    ``event`` is what applications are told. ``transition``: it belongs into the history (a refresh does not).
     """
 
     profile: int

@@ -111,8 +111,6 @@ NOT_BUILT = ("sigcomp", "security_negotiation", "access_point", "destination", "
 READ_ONLY = ("revision", "registration", "password_set", "warnings")
 """Members of an answer that a client may send back; they are ignored."""
 
-SECRETS = (("registrar", "password"), ("proxies", "password"), ("registrar", "tls"), ("proxies", "tls"))
-
 
 def decode(document: Any) -> Profile:
     """Turn a JSON object into a profile; raises ``unknown_field`` or ``invalid_value`` with field and value."""
@@ -130,7 +128,9 @@ def decode(document: Any) -> Profile:
 
 
 def _configurable(server: Any) -> Any:
-    return {name: value for name, value in server.items() if name not in READ_ONLY} if isinstance(server, dict) else server
+    if not isinstance(server, dict):
+        return server
+    return {name: value for name, value in server.items() if name not in READ_ONLY}
 
 
 def _explained(message: str, document: dict[str, Any]) -> SipProfileError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from running_service import RunningService
@@ -50,14 +51,22 @@ class StoredProfile:
         self.remove()
 
     def wait(self, limit: float = WAIT_LIMIT, **expected: object) -> dict[str, Any]:
-        """The state as soon as it has these members (`reason` stands for its code); AssertionError after `limit`."""
+        """The state as soon as it has these members; `reason` stands for its code."""
+
+        def as_expected(state: dict[str, Any]) -> bool:
+            return {**state, "reason": state["reason"]["code"]}.items() >= expected.items()
+
+        return self.wait_until(as_expected, str(expected), limit)
+
+    def wait_until(
+        self, condition: Callable[[dict[str, Any]], bool], what: str, limit: float = WAIT_LIMIT
+    ) -> dict[str, Any]:
+        """The first state that fulfils `condition`; AssertionError naming `what` after `limit` seconds."""
         deadline = time.monotonic() + limit
-        while True:
-            state = self.state()
-            if {**state, "reason": state.get("reason", {}).get("code", "none")}.items() >= expected.items():
-                return state
-            assert time.monotonic() < deadline, f"not within {limit} s: {expected}; it is {state}"
+        while not condition(state := self.state()):
+            assert time.monotonic() < deadline, f"not within {limit} s: {what}; it is {state}"
             time.sleep(0.02)
+        return state
 
 
 def alice(kamailio: Kamailio, **changes: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from running_service import RunningService
 
 __all__ = ["RunningService"]

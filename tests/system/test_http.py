@@ -328,21 +328,24 @@ class TestTcp:
 
 
 class TestTls:
-    async def test_certificate_of_the_configuration(self, service: RunningService, tmp_path: Path) -> None:
-        certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-            + ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "1"]
-            + ["-out", str(certificate), "-keyout", str(key)],
-            check=True,
-            capture_output=True,
-        )
-        service.configuration += f"[listen]\nport = 0\ntls_certificate = '{certificate}'\ntls_key = '{key}'\n"
+    @pytest.fixture
+    def certificate(self, tmp_path: Path) -> tuple[Path, Path]:
+        """A certificate for localhost and its key."""
+        made = tmp_path / "cert.pem", tmp_path / "key.pem"
+        request = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost"
+        extension = ("-addext", "subjectAltName=DNS:localhost")
+        files = ("-out", str(made[0]), "-keyout", str(made[1]))
+        subprocess.run([*request.split(), *extension, *files], check=True, capture_output=True)
+        return made
+
+    async def test_configured_certificate(self, service: RunningService, certificate: tuple[Path, Path]) -> None:
+        chain, key = certificate
+        service.configuration += f"[listen]\nport = 0\ntls_certificate = '{chain}'\ntls_key = '{key}'\n"
         await asyncio.to_thread(service.start)
         line = next(line for line in service.lines() if line["event"] == "listening")
         assert line["tls"] is True
         headers = {"Authorization": "Bearer " + add_token(service.state, "reader", ["read"])}
-        trusted = ssl.create_default_context(cafile=str(certificate))
+        trusted = ssl.create_default_context(cafile=str(chain))
         async with (
             aiohttp.ClientSession(headers=headers) as client,
             client.get(f"https://localhost:{line['port']}/v1/status", ssl=trusted) as answer,

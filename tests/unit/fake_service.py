@@ -6,7 +6,7 @@ import asyncio
 import json
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class FakeService:
         self.refuse: dict[str, SipProfileError] = {}
         """By command: what to answer instead of doing it."""
         self.on_enable: Callable[[int], None] = lambda id_: None
+        self.before_answer: Callable[[], Awaitable[None] | None] = lambda: None
         self.events: list[tuple[str, str, dict[str, Any]]] = []
         """What GET /v1/events sends: id, name, data."""
         self.last_event_ids: list[str | None] = []
@@ -135,6 +136,8 @@ class FakeService:
             answer = {"id": command["id"], "ok": getattr(self, "_op_" + op.replace("-", "_"))(session, command)}
         except SipProfileError as error:
             answer = {"id": command["id"], "error": error.problem()}
+        if (overtaking := self.before_answer()) is not None:
+            await overtaking
         await session.socket.send_str(json.dumps(answer))
         if op == "enable" and "ok" in answer:
             self.on_enable(command["profile"])

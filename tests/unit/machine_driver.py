@@ -249,6 +249,18 @@ class Driver:
                 self.settle()
         raise AssertionError("the machine never rests")
 
+    def run_to_register(self, within: float = 7200) -> float:
+        """Let time pass until the next REGISTER is sent, and answered if it is at all; how long that took."""
+        start, known = self.now, len(self.sends)
+        while len(self.sends) == known:
+            timer = self.registrations.next_timer()
+            assert timer is not None, "nothing will ever be sent"
+            assert timer - start <= within, f"nothing is sent within {within} s"
+            self.run(max(timer - self.now, 0))
+        waited = self.sends[known][0] - start
+        self.run(10 * LATENCY)
+        return waited
+
     def settle(self) -> None:
         """Do what was asked for, then check that nothing is broken."""
         while self._actions or (self.saving and self._unsaved):

@@ -179,6 +179,24 @@ class TestUse:
         assert profile.active
         assert profile.users == 1
 
+    async def test_an_answer_older_than_an_event_that_overtook_it(
+        self, registry: ProfileRegistry, service: FakeService
+    ) -> None:
+        profile = await registry.profile(1)
+        enable = service._op_enable
+
+        def overtaken(session: Any, command: dict[str, Any]) -> dict[str, Any]:
+            answer = enable(session, command)
+            state = {"status": "registered", "revision": 5}
+            overtaking.append(service.tell({"event": "registered", "profile": 1, "state": state}))
+            return {"registration": {**answer["registration"], "revision": 4}}
+
+        overtaking: list[Any] = []
+        service._op_enable = overtaken  # type: ignore[method-assign]
+        service.before_answer = lambda: overtaking.pop() if overtaking else None
+        await registry.enable(profile)
+        assert (profile.status, profile.registration.revision) == ("registered", 5)
+
     async def test_twice(self, registry: ProfileRegistry) -> None:
         profile = await registry.profile(1)
         await registry.enable(profile)

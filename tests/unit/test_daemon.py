@@ -39,7 +39,8 @@ class Core:
         def given(*arguments: Any) -> Any:
             self.inputs.append((name, *arguments))
             self.called.set()
-            self._effects += self.answers.get(name, nothing)(*arguments)
+            answer: Callable[..., list[Any]] = self.answers.get(name, nothing)
+            self._effects.extend(answer(*arguments))
             return len(self.inputs)
 
         given.__name__ = name

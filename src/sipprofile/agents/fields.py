@@ -33,10 +33,10 @@ MAXIMUM_STRING = 4_096
 MAXIMUM_ITEMS = 256
 
 OWN_CONTACT_PARAMS = frozenset({"expires", "+sip.instance", "reg-id"})
-OWN_HEADERS = frozenset(
-    ("via", "v", "from", "f", "to", "t", "call-id", "i", "cseq", "contact", "m", "max-forwards", "content-length", "l")
-    + ("content-type", "c", "authorization", "proxy-authorization", "expires", "route", "record-route")
-)
+_OWN = ("via", "from", "to", "call-id", "cseq", "contact", "max-forwards", "content-length", "content-type")
+_OWN_COMPACT = ("v", "f", "t", "i", "m", "l", "c")
+_OWN_OPTIONAL = ("authorization", "proxy-authorization", "expires", "route", "record-route")
+OWN_HEADERS = frozenset((*_OWN, *_OWN_COMPACT, *_OWN_OPTIONAL))
 _FORBIDDEN = re.compile("[\r\n\0]")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

@@ -8,7 +8,7 @@ import msgspec
 
 from ..errors import SipProfileError
 from ..events import Event
-from .document import ProfileDocument, decode, identify, newer, with_state
+from .document import ProfileDocument, decode, identify, newer, revision_of, with_state
 
 
 class HeldRecords:
@@ -65,17 +65,18 @@ class HeldRecords:
         return latest[1]
 
     def replace(self, id_: int, record: bytes) -> None:
-        """The service sent a newer record."""
+        """What a new connection says counts; a restarted service may have begun its revisions anew."""
         if id_ in self._records:
             self._records[id_] = record
 
     def set_state(self, id_: int, state: msgspec.Raw) -> None:
-        """The service sent a newer registration state."""
-        if id_ in self._records:
-            self._records[id_] = with_state(self._records[id_], state)
+        """The service sent a registration state; an answer may be older than an event that overtook it."""
+        current = self._records.get(id_)
+        if current is not None and revision_of(state) >= identify(current).registration.revision:
+            self._records[id_] = with_state(current, state)
 
     def renew(self, record: bytes) -> None:
-        """A record that came by another way than the session's events, one of which may have been newer."""
+        """The service sent a record; the settings or the state that are held may be newer already."""
         id_ = identify(record).id
         if id_ in self._records:
             self._records[id_] = newer(record, self._records[id_])

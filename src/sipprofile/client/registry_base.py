@@ -271,7 +271,7 @@ class RegistryBase(Generic[Handle]):
         if not held and frame.event not in ("created", "forcibly_disabled"):
             return
         if frame.document and frame.event == "updated":
-            self.records.replace(id_, bytes(frame.document))
+            self.records.renew(bytes(frame.document))
         elif frame.state:
             self.records.set_state(id_, frame.state)
         if frame.event in ("forcibly_disabled", "destroyed"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from . import attempt, machine
-from .pacing import RETRY
+from .pacing import AWAITED, RETRY
 from .registration import DEREGISTER, IDLE, SENT, WAITING, Flow, Registration
 from .transmit import end_transaction
 
@@ -86,6 +86,21 @@ def exorcised(room: Registrations, ghost: Registration, flow: Flow, now: float) 
             heir.predecessor = 0
             if heir.phase == WAITING and successor.should_register and not heir.breaker_open:
                 attempt.begin(room, successor, heir, now, RETRY)
+
+
+def succeeded(room: Registrations, ghost: Registration, now: float) -> None:
+    """A ghost's binding was removed; where both registrars were one, our new binding may have gone with it.
+
+    A registrar under two names has one binding for one contact, and Kamailio finds what to remove by its instance id.
+    """
+    successor = room.by_profile.get(ghost.profile)
+    if successor is None or successor.plan.aor != ghost.plan.aor or not successor.should_register:
+        return
+    for heir in successor.flows:
+        if heir.phase == SENT:
+            heir.again = True
+        elif heir.phase == IDLE and heir.lease_end > 0:
+            attempt.begin(room, successor, heir, now, AWAITED)
 
 
 def dropped(room: Registrations, flow: Flow, now: float) -> None:

@@ -157,6 +157,7 @@ def removed(room: Registrations, registration: Registration, flow: Flow, now: fl
     flow.old_contact = ""
     if registration.ghost:
         ghosts.exorcised(room, registration, flow, now)
+        ghosts.succeeded(room, registration, now)
         return
     reason = failure or Reason.of(machine.reason_down(room, registration))
     tell(room, registration, now, reason, event="deregistered")

@@ -31,10 +31,7 @@ def configure(form: str, level: str, stream: TextIO | None = None) -> Any:
     if plain:
         # Not the default traceback: it shows local variables, and those may be secrets.
         plain_traceback = structlog.dev.plain_traceback
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=stream.isatty(), pad_event_to=24, exception_formatter=plain_traceback
-        )
-        processors.append(renderer)
+        processors.append(structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain_traceback))
     else:
         processors.append(structlog.processors.format_exc_info)
         processors.append(structlog.processors.JSONRenderer(serializer=_json))

@@ -1,0 +1,63 @@
+"""The registrars of a simulation: several addresses each, restarts, changed passwords, and what they have answered."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from sipprofile.testing.location import Binding
+from sipprofile.testing.registrar import Registrar
+from sipprofile.testing.virtual_network import Address, VirtualNetwork
+
+
+class Site:
+    """One registrar behind several addresses."""
+
+    def __init__(self, name: str, addresses: Sequence[str], network: VirtualNetwork, random: random.Random) -> None:
+        self.name = name
+        self.addresses = tuple(addresses)
+        self.registrar = Registrar(name, {}, random=random)
+        self.restarted_at = -1.0
+        self.bound_at: dict[str, float] = {}
+        """When each AOR's last binding was made or refreshed."""
+        self.refusals: dict[str, int] = {}
+        """How often credentials were refused, by AOR, since somebody last changed anything."""
+        self._network = network
+        for address in addresses:
+            network.serve(address, lambda data, source, address=address: self._receive(data, source, address))  # type: ignore[misc]
+
+    def bindings(self, aor: str) -> list[Binding]:
+        """What it holds for an AOR now."""
+        return self.registrar.bindings(aor, self._network.clock.now)
+
+    def all_bindings(self) -> dict[str, list[Binding]]:
+        """What it holds now."""
+        return self.registrar.all_bindings(self._network.clock.now)
+
+    def restart(self) -> None:
+        """It forgets everything it has not been configured with."""
+        clock = self._network.clock
+        self.registrar.restart(clock.now)
+        self.restarted_at = clock.now
+        for address in self.addresses:
+            self._network.break_connections(address)
+
+    def forget_nonces(self) -> None:
+        """Every nonce is stale from now on."""
+        self.registrar._authentication.clear()
+
+    def _receive(self, data: bytes, source: Address, address: str) -> None:
+        clock = self._network.clock
+        log = self.registrar.log
+        before = len(log)
+        replies = self.registrar.receive(data, source, clock.now)
+        if len(log) > before and log[-1].method == "REGISTER" and not log[-1].retransmission:
+            seen = log[-1]
+            if seen.status == 200 and seen.expires:
+                self.bound_at[seen.aor] = clock.now
+                self.refusals[seen.aor] = 0
+            elif seen.status in (401, 403) and b"uthorization: Digest" in data and replies:
+                if b"stale=true" not in replies[-1].data:
+                    self.refusals[seen.aor] = self.refusals.get(seen.aor, 0) + 1
+        for reply in replies:
+            clock.after(reply.delay, self._network.answer, reply.data, address, reply.destination)

@@ -1,0 +1,120 @@
+"""What must be true of every REGISTER that the service sends, judged by its bytes alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import msgspec
+
+from sipprofile.registration.actions import TransportKey
+from sipprofile.registration.settings import RegistrationSettings
+from sipprofile.sip.message import Request, Response, parse
+from sipprofile.testing.simulation.trace import Trace, Violation
+
+FOLLOW_UP = 6.0  # seconds after a challenge or 423 within which the next request answers it; a reservation may take 5
+
+_nonce = re.compile(r'\bnonce="([^"]*)"').search
+_count = re.compile(r"\bnc=([0-9a-f]{8})").search
+
+
+class _Sequence(msgspec.Struct):
+    """The last request of one Call-ID to one registrar about one AOR."""
+
+    cseq: int
+    data: bytes
+
+
+class Wire:
+    """Watches the messages between the service and the network.
+
+    ``overdrawn()`` is how many refreshes the service says it sent beyond its rate since it started.
+    """
+
+    def __init__(
+        self, trace: Trace, settings: RegistrationSettings, now: Callable[[], float], overdrawn: Callable[[], int]
+    ) -> None:
+        self.registers = 0
+        """REGISTER requests sent, retransmissions not counted."""
+        self.attempts: dict[str, int] = {}
+        """New attempts, by AOR."""
+        self._trace = trace
+        self._settings = settings
+        self._now = now
+        self._overdrawn = overdrawn
+        self._sequences: dict[tuple[str, str, str], _Sequence] = {}
+        self._counts: dict[str, int] = {}
+        self._challenged: dict[str, float] = {}
+        self._levels: dict[str, tuple[float, float]] = {}
+
+    def restarted(self) -> None:
+        """A service started: its buckets are full."""
+        self._levels.clear()
+
+    def received(self, data: bytes) -> None:
+        """A message for the service has come in."""
+        self._trace.note(f"received {_first_line(data)}", data)
+        if data.startswith(b"SIP/2.0 "):
+            message = parse(data)
+            if isinstance(message, Response) and message.status in (401, 407, 423):
+                self._challenged[message.header("call-id") or ""] = self._now()
+
+    def sent(self, key: TransportKey, data: bytes) -> None:
+        """A message leaves the service."""
+        self._trace.note(f"sent {key.protocol}:{key.host}:{key.port} {_first_line(data)}", data)
+        if not data.startswith(b"REGISTER "):
+            return
+        request = parse(data)
+        assert isinstance(request, Request)
+        call_id, aor = request.header("call-id") or "", request.header("to") or ""
+        if self._in_sequence(call_id, aor, request, data):
+            self.registers += 1
+            self._check_nonces(request)
+            if self._is_attempt(call_id, request):
+                self.attempts[aor] = self.attempts.get(aor, 0) + 1
+                self._draw(request.uri)
+
+    def _in_sequence(self, call_id: str, aor: str, request: Request, data: bytes) -> bool:
+        """RFC 3261 §10.2: CSeq rises for every REGISTER with the same Call-ID. False for a retransmission."""
+        cseq, _ = request.cseq()
+        place = (call_id, request.uri, aor)
+        last = self._sequences.get(place)
+        if last is not None and cseq <= last.cseq:
+            if data == last.data:
+                return False
+            raise Violation(f"CSeq went back from {last.cseq} to {cseq} for {place}")
+        self._sequences[place] = _Sequence(cseq, data)
+        return True
+
+    def _check_nonces(self, request: Request) -> None:
+        """RFC 7616 §3.4: the nonce count rises with every request that uses the nonce."""
+        for name in ("authorization", "proxy-authorization"):
+            for line in request.headers(name):
+                nonce, count = _nonce(line), _count(line)
+                if nonce is None or count is None:
+                    continue
+                used = int(count[1], 16)
+                last = self._counts.get(nonce[1], 0)
+                if used <= last:
+                    raise Violation(f"nonce count went from {last} to {used}")
+                self._counts[nonce[1]] = used
+
+    def _is_attempt(self, call_id: str, request: Request) -> bool:
+        """Whether it begins something: de-registrations and answers to challenges do not wait for the bucket."""
+        challenged = self._challenged.pop(call_id, None)
+        if challenged is not None and self._now() - challenged <= FOLLOW_UP:
+            return False
+        return request.header("expires") not in (None, "0")
+
+    def _draw(self, uri: str) -> None:
+        settings = self._settings
+        now = self._now()
+        level, at = self._levels.get(uri, (settings.burst, now))
+        level = min(settings.burst, level + (now - at) * settings.rate) - 1.0
+        self._levels[uri] = level, now
+        if level < -self._overdrawn() - 1e-6:
+            raise Violation(f"more attempts at {uri} than the bucket has: level {level:.2f}")
+
+
+def _first_line(data: bytes) -> str:
+    return data.partition(b"\r\n")[0].decode(errors="replace") or "keepalive"

@@ -1,0 +1,110 @@
+"""The store's writer without its threads: the same order and batches, in virtual time, with points to crash at."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+from sipprofile.errors import SipProfileError
+from sipprofile.records import ConfigurationWrite, PutProfile, RuntimeWrite
+from sipprofile.store.batch import Batch, Done
+from sipprofile.store.store import Store
+from sipprofile.store.writer import BATCH_TIME, RETRY_TIME
+from sipprofile.testing.virtual import VirtualClock
+
+Committed = Callable[[SipProfileError | None], None]
+
+
+class VirtualWriter:
+    """Does what :class:`sipprofile.store.writer.Writer` does.
+
+    ``point(name)`` is called wherever the process may be killed: before and after every transaction.
+    ``guard(function)`` is how an event of the loop is run.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: VirtualClock,
+        random: random.Random,
+        *,
+        point: Callable[[str], None],
+        guard: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self.full = False
+        """The disk is full: nothing can be written."""
+        self._store = store
+        self._clock = clock
+        self._random = random
+        self._point = point
+        self._guard = guard
+        self._submitted = 0
+        self._commits: list[tuple[int, Sequence[ConfigurationWrite], Committed]] = []
+        self._rows = Batch()
+        self._save_armed = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything is on disk."""
+        return not self._commits and not self._rows
+
+    def submit(self, writes: Sequence[ConfigurationWrite], done: Committed) -> None:
+        """Commit in one transaction, some time soon."""
+        self._submitted += 1
+        self._commits.append((self._submitted, writes, done))
+        self._clock.after(0.02 * self._random.random(), self._guard, self._commit)
+
+    def save(self, rows: Sequence[RuntimeWrite], done: Done) -> None:
+        """Write within 50 ms."""
+        self._rows.add(rows, done, commits=self._submitted)
+        self._arm(BATCH_TIME)
+
+    def finish(self) -> None:
+        """The daemon ends in an orderly way: what waits is written."""
+        while self._commits:
+            self._commit()
+        if self._rows and not self.full:
+            self._store.save(self._rows.rows())
+
+    def _arm(self, delay: float) -> None:
+        if not self._save_armed:
+            self._save_armed = True
+            self._clock.after(delay, self._guard, self._save)
+
+    def _commit(self) -> None:
+        """The oldest commit; the others have events of their own."""
+        if not self._commits:
+            return
+        number, writes, done = self._commits.pop(0)
+        self._point("before a commit")
+        error = self._attempt(lambda: self._store.commit(writes))
+        self._point("after a commit")
+        if error is None:
+            self._rows.overtake(
+                [flow for write in writes if isinstance(write, PutProfile) for flow in write.flows], number
+            )
+        done(error)
+
+    def _save(self) -> None:
+        self._save_armed = False
+        batch, self._rows = self._rows, Batch()
+        if not batch:
+            return
+        self._point("before a save")
+        error = self._attempt(lambda: self._store.save(batch.rows()))
+        self._point("after a save")
+        if error is not None:
+            self._rows = batch.before(self._rows)
+            self._arm(RETRY_TIME)
+            return
+        for done in batch.done:
+            done()
+
+    def _attempt(self, action: Callable[[], None]) -> SipProfileError | None:
+        try:
+            if self.full:
+                raise SipProfileError("store_failed", "The disk is full.")
+            action()
+        except SipProfileError as error:
+            return error
+        return None
