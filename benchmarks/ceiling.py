@@ -22,7 +22,8 @@ def md5(text: str) -> str:
 
 def request(number: int, port: int, local: int, cseq: int, credentials: str) -> bytes:
     return (
-        f"REGISTER sip:{HOST}:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {HOST}:{local};rport;branch=z9hG4bK{number:x}.{cseq}\r\n"
+        f"REGISTER sip:{HOST}:{port} SIP/2.0\r\n"
+        f"Via: SIP/2.0/UDP {HOST}:{local};rport;branch=z9hG4bK{number:x}.{cseq}\r\n"
         f"Max-Forwards: 70\r\nFrom: <sip:user{number}@bench.example>;tag=a\r\nTo: <sip:user{number}@bench.example>\r\n"
         f"Call-ID: {number:032x}\r\nContact: <sip:{number:030x}@{HOST}:{local}>\r\nCSeq: {cseq} REGISTER\r\n"
         f"Expires: 60\r\n{credentials}Content-Length: 0\r\n\r\n"

@@ -13,10 +13,10 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from benchmarks.daemon import Daemon
-from benchmarks.process import Usage, usage
+from benchmarks.process import Usage
 from benchmarks.profiles import EXPIRES, fill
 from benchmarks.report import Ceiling, Measurement
-from benchmarks.responder import Counters, Responder
+from benchmarks.responder import Responder
 from benchmarks.session import Session, open_session
 
 CORE, OTHER_CORE = 0, 1  # the daemon's own; everybody else's
@@ -30,14 +30,18 @@ Case = Literal["always", "session"]
 
 async def measure(case: Case, count: int, *, refresh: bool) -> Measurement:
     """Register `count` profiles from nothing and, if asked for, wait for their first refreshes."""
-    with TemporaryDirectory(prefix="sipprofile-bench") as name, Responder(expires=EXPIRES, core=OTHER_CORE) as responder:
+    with (
+        TemporaryDirectory(prefix="sipprofile-bench") as name,
+        Responder(expires=EXPIRES, core=OTHER_CORE) as responder,
+    ):
         directory = Path(name)
         daemon = Daemon(directory, CORE)
         empty = _idle(daemon)
         register: Literal["always", "on-demand"] = "always" if case == "always" else "on-demand"
         fill(daemon.state, count, responder.uri, "on-demand")
         loaded = _idle(daemon)
-        fill(daemon.state, count, responder.uri, register)  # the same file as before, only this setting differs
+        if register == "always":
+            fill(daemon.state, count, responder.uri, register)
         with daemon:
             before = loaded if case == "always" else _settled(daemon)
             async with _users(case, daemon, count) as session:
@@ -52,7 +56,7 @@ async def measure(case: Case, count: int, *, refresh: bool) -> Measurement:
     return Measurement(
         case=case,
         profiles=count,
-        seconds=cold.last_accepted - cold.first_accepted,
+        seconds=cold.last_accepted - cold.first_request,
         per_second=cold.accepted_per_second,
         cpu=(after.cpu - before.cpu) / count * 1000,
         main_cpu=(after.main_cpu - before.main_cpu) / count * 1000,
@@ -102,18 +106,14 @@ async def _until_registered(responder: Responder, count: int) -> None:
 async def _refreshed(daemon: Daemon, responder: Responder, count: int) -> float:
     """CPU seconds per 1,000 refreshes, over the time in which each profile refreshes once."""
     usage_before, before = daemon.usage(), responder.counters()
-    end = before.first_accepted + EXPIRES * 0.6 + SETTLE
-    while _done(before, now := responder.counters()) < count and now.now < end:
+    end = before.last_accepted + EXPIRES * 0.6 + SETTLE
+    while (done := (now := responder.counters()).refreshes - before.refreshes) < count:
+        if now.now > end:
+            raise RuntimeError(f"only {done} of {count} profiles refreshed in time")
         await asyncio.sleep(POLL * 10)
     await asyncio.sleep(SETTLE)
-    done = _done(before, responder.counters())
-    if done < count:
-        raise RuntimeError(f"only {done} of {count} profiles refreshed in time")
+    done = responder.counters().refreshes - before.refreshes
     return (daemon.usage().cpu - usage_before.cpu) / done * 1000
-
-
-def _done(before: Counters, now: Counters) -> int:
-    return now.refreshes - before.refreshes
 
 
 def ceiling(count: int) -> Ceiling:
@@ -138,6 +138,3 @@ def instance_cost(count: int) -> float:
 def _child(module: str, *arguments: str) -> float:
     done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=True)
     return float(done.stdout)
-
-
-__all__ = ["CORE", "OTHER_CORE", "Case", "ceiling", "instance_cost", "measure", "usage"]

@@ -13,7 +13,7 @@ class Measurement(msgspec.Struct, frozen=True):
     case: str
     profiles: int
     seconds: float
-    """From the first to the last accepted REGISTER."""
+    """From the first REGISTER at the registrar to the last accepted one."""
     per_second: float
     cpu: float
     """Of all threads, from "enable" or the start to "registered", written to disk and told."""
@@ -74,7 +74,9 @@ HEADINGS = (
 def text(report: Report) -> str:
     """The tables as Markdown."""
     rows = [_row(one) for one in report.measurements]
-    rows += [("bare loop", f"{one.profiles:,}", f"{one.per_second:,.0f}", "", f"{one.cpu:.3f}") for one in report.ceilings]
+    rows += [
+        ("bare loop", f"{one.profiles:,}", f"{one.per_second:,.0f}", "", f"{one.cpu:.3f}") for one in report.ceilings
+    ]
     parts = [report.machine, _table(HEADINGS, rows)]
     if report.instance is not None:
         parts.append(f"client: {report.instance:.0f} bytes per profile instance")
@@ -94,7 +96,9 @@ def _row(one: Measurement) -> tuple[str, ...]:
         f"{one.resident / 1000:.2f}",
         f"{one.proportional / 1000:.2f}",
         f"{one.empty / 1e6:.0f}",
-        "" if one.enable_median is None or one.enable_worst is None else f"{one.enable_median * 1e3:.0f}/{one.enable_worst * 1e3:.0f}",
+        ""
+        if one.enable_median is None or one.enable_worst is None
+        else f"{one.enable_median * 1e3:.0f}/{one.enable_worst * 1e3:.0f}",
         f"{one.retransmitted}",
         f"{one.lapsed}",
     )
@@ -103,6 +107,8 @@ def _row(one: Measurement) -> tuple[str, ...]:
 def _table(headings: Sequence[str], rows: Iterable[tuple[str, ...]]) -> str:
     full = [tuple(headings), *((*row, *[""] * (len(headings) - len(row))) for row in rows)]
     widths = [max(len(row[column]) for row in full) for column in range(len(headings))]
-    lines = ["| " + " | ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in full]
+    lines = [
+        "| " + " | ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in full
+    ]
     lines.insert(1, "|" + "|".join("-" * (width + 1) + ":" for width in widths) + "|")
     return "\n".join(lines)

@@ -56,7 +56,7 @@ struct binding {
 static struct {
 	uint64_t received, requests, challenged, accepted, distinct, refreshes, retransmissions, lapsed;
 	uint64_t deregistered, unanswered, malformed, keepalives, others;
-	double first_accepted, last_accepted;
+	double first_request, first_accepted, last_accepted;
 } counters;
 
 static struct binding *bindings;
@@ -325,6 +325,8 @@ static size_t respond(const char *data, size_t size, const struct sockaddr_in *s
 		bool again = binding->last_branch == branch;
 		binding->last_branch = branch;
 		counters.requests++;
+		if (!counters.first_request)
+			counters.first_request = now;
 		if (again)
 			counters.retransmissions++;
 		else if (challenge)
@@ -377,8 +379,8 @@ static void report(void)
 	       (unsigned long long)counters.unanswered, (unsigned long long)counters.malformed,
 	       (unsigned long long)counters.keepalives, (unsigned long long)counters.others,
 	       (unsigned long)memory[SK_MEMINFO_DROPS]);
-	printf("\"outage\":%s,\"first_accepted\":%.6f,\"last_accepted\":%.6f,\"now\":%.6f}\n",
-	       outage ? "true" : "false", counters.first_accepted, counters.last_accepted, now);
+	printf("\"outage\":%s,\"first_request\":%.6f,\"first_accepted\":%.6f,\"last_accepted\":%.6f,\"now\":%.6f}\n",
+	       outage ? "true" : "false", counters.first_request, counters.first_accepted, counters.last_accepted, now);
 	fflush(stdout);
 }
 

@@ -38,15 +38,16 @@ class Counters(msgspec.Struct, frozen=True):
     others: int  # requests that are not REGISTER
     dropped: int  # datagrams the kernel threw away because the receive buffer was full
     outage: bool
+    first_request: float
     first_accepted: float
     last_accepted: float
     now: float
 
     @property
     def accepted_per_second(self) -> float:
-        """Between the first and the last accepted REGISTER."""
-        span = self.last_accepted - self.first_accepted
-        return (self.accepted - 1) / span if span > 0 else 0.0
+        """From the first REGISTER that came to the last accepted one."""
+        span = self.last_accepted - self.first_request
+        return self.accepted / span if span > 0 else 0.0
 
 
 def build() -> Path:

@@ -190,8 +190,10 @@ class RegistrationFailed(SipProfileError):
 
 
 def shown(value: Any) -> Any:
-    """``value`` as an error may repeat it: plain, and no longer than :data:`MAXIMUM_VALUE_SHOWN`."""
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= MAXIMUM_VALUE_SHOWN else text[:MAXIMUM_VALUE_SHOWN] + "…"
+    """``value`` as an error may repeat it: plain, and no longer than :data:`MAXIMUM_VALUE_SHOWN`.
+
+    Objects and lists are not repeated: they may have a password in them.
+    """
+    if not isinstance(value, str):
+        return value if isinstance(value, (bool, int, float)) else None
+    return value if len(value) <= MAXIMUM_VALUE_SHOWN else value[:MAXIMUM_VALUE_SHOWN] + "…"

@@ -111,6 +111,9 @@ NOT_BUILT = ("sigcomp", "security_negotiation", "access_point", "destination", "
 READ_ONLY = ("revision", "registration", "password_set", "warnings")
 """Members of an answer that a client may send back; they are ignored."""
 
+MAXIMUM_DEPTH = 16
+"""Objects within objects that a patch may have."""
+
 
 def decode(document: Any) -> Profile:
     """Turn a JSON object into a profile; raises ``unknown_field`` or ``invalid_value`` with field and value."""
@@ -142,9 +145,15 @@ def _explained(message: str, document: dict[str, Any]) -> SipProfileError:
         return SipProfileError(
             "unknown_field", f"There is no field {name!r}.", field=f"{path}.{name}" if path else name
         )
-    secret = path.endswith(("password", "private_key"))
-    value = None if secret else value_at(document, path)
+    value = None if _may_hold_a_secret(path) else value_at(document, path)
     return SipProfileError("invalid_value", f"{path}: {sentence}.", field=path, value=value)
+
+
+def _may_hold_a_secret(path: str) -> bool:
+    """Whether a password or a key belongs at ``path`` or may be found there by mistake."""
+    return path.endswith(("password", "private_key", "tls", "registrar")) or (
+        path.startswith("proxies") and path.endswith("]")
+    )
 
 
 def value_at(document: Any, path: str) -> Any:
@@ -159,15 +168,20 @@ def value_at(document: Any, path: str) -> Any:
     return document
 
 
-def merged(current: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    """JSON merge patch (RFC 7396): ``null`` removes, objects merge, everything else replaces."""
+def merged(current: dict[str, Any], patch: dict[str, Any], depth: int = 0) -> dict[str, Any]:
+    """JSON merge patch (RFC 7396): ``null`` removes, objects merge, everything else replaces.
+
+    Raises ``bad_request`` for objects in objects in objects, many more than a profile has.
+    """
+    if depth > MAXIMUM_DEPTH:
+        raise SipProfileError("bad_request", f"Objects are nested more than {MAXIMUM_DEPTH} deep.")
     result = dict(current)
     for name, value in patch.items():
         if value is None:
             result.pop(name, None)
         elif isinstance(value, dict):
             inner = result.get(name)
-            result[name] = merged(inner if isinstance(inner, dict) else {}, value)
+            result[name] = merged(inner if isinstance(inner, dict) else {}, value, depth + 1)
         else:
             result[name] = value
     return result

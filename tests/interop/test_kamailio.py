@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 
 import pytest
+
 from running_service import RunningService
 
 from .application import Application
-from .capture import Capture
 from .kamailio import Binding, Kamailio, Registered
 from .raw_client import RawClient
 from .stored_profile import StoredProfile, alice
@@ -111,7 +111,7 @@ class TestSharing:
         killed_at = time.time()
         wait_until_gone(kamailio)
         assert registers(kamailio)[-1].expires == "0"
-        assert 0.9 < registers(kamailio)[-1].at - killed_at < 3
+        assert registers(kamailio)[-1].at - killed_at > 0.9
 
 
 class TestRefresh:
@@ -146,7 +146,7 @@ class TestRefusedCredentials:
         assert profile.wait(reason="credentials_needed", status="unregistered")["next_try"] > time.time() + 60
 
         profile.patch(registrar={"uri": kamailio.uri, "username": "alice", "password": "secret"})
-        wait_for_binding(kamailio, 1)
+        wait_for_binding(kamailio, 2)
         assert verdicts(kamailio)[4:] == [-5, 1]
         profile.wait(status="registered")
 
@@ -156,7 +156,7 @@ class TestRefusedCredentials:
         kamailio.set_password("alice", "later")
         assert stays_silent(kamailio)
         profile.control("retry-now")
-        wait_for_binding(kamailio, 1)
+        wait_for_binding(kamailio, 2)
 
     def test_a_password_that_is_changed_at_the_registrar(self, start_kamailio: Start, add_alice: Add) -> None:
         kamailio = start_kamailio(max_expires=SHORT_LEASE)
@@ -175,6 +175,7 @@ class TestSettingsOfTheRegistrar:
         kamailio = start_kamailio(min_expires=60)
         profile = add_alice(kamailio, expires=20)
         profile.wait(status="registered")
+        kamailio.wait_until(lambda: len(kamailio.answer_log()) == 3, 5, "every answer is in the log")
         assert [answer.status for answer in kamailio.answer_log()] == [401, 423, 200]
         assert [register.expires for register in registers(kamailio)] == ["20", "20", "60"]
         assert verdicts(kamailio) == [-5, 1, 1]
@@ -200,30 +201,23 @@ class TestSettingsOfTheRegistrar:
         wait_until_gone(kamailio)
 
     def test_outbound_proxy(self, kamailio: Kamailio, add_alice: Add) -> None:
-        """RFC 3261 §8.1.2: the request goes to the proxy, its URI is the domain's."""
-        user = {"username": "alice", "password": "secret"}
-        with Capture(kamailio.directory, kamailio.port) as capture:
-            add_alice(
-                kamailio,
-                registrar={"uri": "sip:example.test"},
-                proxies=[{"uri": f"sip:{kamailio.host}:{kamailio.port};lr", **user}],
-            )
-            wait_for_binding(kamailio)
-            seen = capture.running
+        """RFC 3261 §8.1.2: the request goes to the proxy; the registrar's own name has no address."""
+        server = {"uri": f"sip:{kamailio.host}:{kamailio.port};lr", "username": "alice", "password": "secret"}
+        profile = add_alice(kamailio, registrar={"uri": "sip:example.test"}, proxies=[server])
+        wait_for_binding(kamailio)
         assert verdicts(kamailio) == [-5, 1]
-        if seen:
-            assert all(line.endswith("REGISTER sip:example.test SIP/2.0") for line in capture.requests())
+        assert profile.wait(status="registered")["target"] == f"udp:{kamailio.host}:{kamailio.port}"
 
 
 class TestRegistrarTrouble:
     def test_a_restart_loses_the_binding_until_the_next_refresh(self, start_kamailio: Start, add_alice: Add) -> None:
-        kamailio = start_kamailio(max_expires=SHORT_LEASE)
+        kamailio = start_kamailio(max_expires=6)  # a refresh comes after 3 to 3.6 s
         profile = add_alice(kamailio)
         profile.wait(status="registered")
         before = the_binding(kamailio)
         kamailio.restart()
         assert kamailio.bindings(ALICE) == []
-        after = wait_for_binding(kamailio, SHORT_LEASE * 0.6 + 1)
+        after = wait_for_binding(kamailio, 4)
         assert (after.contact, after.call_id) == (before.contact, before.call_id)
         assert after.cseq > before.cseq
         assert verdicts(kamailio) == [-5, 1, -1, 1]  # -1: the nonce was the old Kamailio's
@@ -238,13 +232,27 @@ class TestRegistrarTrouble:
         wait_for_binding(kamailio, 3)
         profile.wait(status="registered", reason="none")
 
+    def test_503_to_one_user_does_not_stop_another(self, start_kamailio: Start, add_alice: Add) -> None:
+        """A registrar that answers one user with 503 may be down for everybody; a canary finds out that it is not."""
+        kamailio = start_kamailio(max_contacts=1, users={"alice": "secret", "bob": "secret"})
+        with RawClient(kamailio.port) as phone:
+            phone.register()
+            assert phone.register("secret").status == 200
+        refused = add_alice(kamailio)
+        state = refused.wait(reason="response")
+        assert state["reason"]["status_code"] == 503
+        bob = add_alice(kamailio, name="bob", aor=kamailio.aor("bob"), registrar={"username": "bob"})
+        bob.wait(status="registered", limit=20)
+        assert len(kamailio.bindings(kamailio.aor("bob"))) == 1
+        assert refused.state()["reason"]["status_code"] == 503
+
 
 class TestServiceEnds:
     """SIGTERM and a crash keep what is registered, SIGINT and `stop --deregister` give it back."""
 
     @pytest.fixture
     def profile(self, start_kamailio: Start, own_daemon: RunningService) -> StoredProfile:
-        self.kamailio = start_kamailio(max_expires=12)  # a refresh comes after 6 s at the earliest
+        self.kamailio = start_kamailio(max_expires=10)  # a refresh comes after 5 s at the earliest
         profile = StoredProfile(own_daemon, alice(self.kamailio))
         profile.wait(status="registered")
         return profile
@@ -274,10 +282,28 @@ class TestServiceEnds:
         kamailio.wait_until(lambda: the_binding(kamailio).cseq > binding.cseq, 5, "the refresh is accepted")
         assert the_binding(kamailio).contact == binding.contact
 
+    def test_a_broken_connection_is_made_anew(self, kamailio: Kamailio, own_daemon: RunningService) -> None:
+        """Over TCP nobody reaches a new process through the old connection: it registers at once."""
+        uri = f"{kamailio.uri};transport=tcp"
+        profile = StoredProfile(own_daemon, alice(kamailio, registrar={"uri": uri}))
+        profile.wait(status="registered")
+        before = the_binding(kamailio)
+        time.sleep(0.2)
+        own_daemon.kill()
+        own_daemon.start()
+        state = profile.wait(status="registered")
+        after = the_binding(kamailio)
+        assert (after.contact, after.call_id) == (state["registered_contact"], before.call_id)
+        assert after.cseq > before.cseq
+        assert registers(kamailio)[-1].source.rpartition(":")[2] in after.contact
+
     def test_sigint(self, own_daemon: RunningService, profile: StoredProfile) -> None:
         assert own_daemon.stop(signal.SIGINT) == 0
         assert self.kamailio.bindings(ALICE) == []
         assert verdicts(self.kamailio) == [-5, 1, 1]
+        own_daemon.start()  # what is always registered is so from the start
+        wait_for_binding(self.kamailio)
+        profile.wait(status="registered")
 
     def test_stop_deregister(self, own_daemon: RunningService, profile: StoredProfile) -> None:
         command = [sys.executable, "-m", "sipprofile.cli.main", "stop", "--deregister"]
@@ -359,12 +385,20 @@ class TestUpdate:
         accepted = [(register.aor, register.expires) for register in kamailio.register_log() if register.authorized]
         assert accepted == [(ALICE, "3600"), (bob, "3600"), (ALICE, "0")]
 
-    def test_another_contact_user_replaces_the_contact(self, kamailio: Kamailio, profile: StoredProfile) -> None:
-        profile.patch(contact_user="reception")
-        kamailio.wait_until(lambda: "sip:reception@" in str(kamailio.bindings(ALICE)), 5, "the new contact is there")
-        kamailio.wait_until(lambda: len(kamailio.bindings(ALICE)) == 1, 5, "the old contact is gone")
-        assert the_binding(kamailio).contact.startswith("sip:reception@")
-        assert profile.wait(status="registered")["registered_contact"] == the_binding(kamailio).contact
+    @pytest.mark.parametrize(
+        "changes", [{"contact_user": "reception"}, {"contact_uri": "sip:reception@sbc.example.test"}, {"dscp": 40}]
+    )
+    def test_another_contact_replaces_the_old_one(
+        self, kamailio: Kamailio, profile: StoredProfile, changes: dict[str, object]
+    ) -> None:
+        before = the_binding(kamailio)
+        profile.patch(**changes)
+        wait_for_registers(kamailio, 3)
+        kamailio.wait_until(lambda: the_binding(kamailio).cseq > before.cseq, 5, "one new contact")
+        assert (the_binding(kamailio).contact != before.contact) is ("dscp" not in changes)
+        profile.wait(status="registered", registered_contact=the_binding(kamailio).contact, last_error=None)
+        assert stays_silent(kamailio)
+        assert verdicts(kamailio) == [-5, 1, 1]
 
     def test_another_contact_user_where_only_one_contact_is_allowed(
         self, start_kamailio: Start, add_alice: Add
@@ -380,9 +414,7 @@ class TestUpdate:
         assert verdicts(kamailio) == [-5, 1, 1]
 
     @pytest.mark.parametrize("uri", ["sip:localhost:{}", "sip:127.0.0.1:{};transport=tcp"])
-    def test_the_same_registrar_under_another_uri(
-        self, kamailio: Kamailio, profile: StoredProfile, uri: str
-    ) -> None:
+    def test_the_same_registrar_under_another_uri(self, kamailio: Kamailio, profile: StoredProfile, uri: str) -> None:
         """The new binding is made first, the old one removed then; for the registrar they are the same one."""
         registrar = {"uri": uri.format(kamailio.port), "username": "alice", "password": "secret"}
         profile.patch(registrar=registrar)
@@ -393,14 +425,6 @@ class TestUpdate:
 
 
 class TestLife:
-    def test_always_is_registered_at_the_start(self, kamailio: Kamailio, own_daemon: RunningService) -> None:
-        profile = StoredProfile(own_daemon, alice(kamailio))
-        profile.wait(status="registered")
-        assert own_daemon.stop(signal.SIGINT) == 0
-        wait_until_gone(kamailio)
-        own_daemon.start()
-        wait_for_binding(kamailio)
-
     def test_remove(self, kamailio: Kamailio, add_alice: Add) -> None:
         profile = add_alice(kamailio)
         wait_for_binding(kamailio)

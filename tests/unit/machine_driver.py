@@ -424,9 +424,11 @@ def check(machine: Registrations, now: float) -> None:
             assert machine.flows[identity].key == key
         for identity in transport.bound:
             assert machine.flows[identity].bound == key
+        for identity in transport.waiting:
+            assert machine.flows[identity].phase in (OPENING, QUEUED, RESERVING, RESOLVING)
+            assert machine.flows[identity].key == key
         users = transport.active | transport.bound | transport.waiting
-        coming = any(flow.key == key and flow.phase in (QUEUED, RESERVING) for flow in machine.flows.values())
-        assert key.protocol == "udp" or users or coming, "a connection that nobody uses"
+        assert key.protocol == "udp" or users, "a connection that nobody uses"
     for health in machine.health.values():
         assert not health.down or health.canary_at >= now, "a target that nobody tries"
 
@@ -461,5 +463,8 @@ def _check_flow(
         assert not flow.lease_end or wakes_by(flow.refresh_at)
     if flow.phase == SENT:
         assert flow.key in machine.transports
+    if flow.phase == OPENING:
+        assert flow.key is not None
+        assert flow.id in machine.transports[flow.key].waiting
     if flow.purpose == DEREGISTER and flow.phase != IDLE:
         assert flow.phase in (OPENING, RESERVING, SENT)

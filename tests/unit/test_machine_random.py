@@ -1,4 +1,4 @@
-"""Whatever is asked of the machine and whatever a registrar answers: nothing gets stuck, lost, leaked or sent too often.
+"""Whatever is asked and whatever a registrar answers: nothing gets stuck, lost, leaked or sent too often.
 
 The driver checks its invariants (deadlines, owners, rising CSeq, told status) after every step.
 """
@@ -111,7 +111,9 @@ class Play:
         elif choice == 16:
             driver.local = {"udp": (f"198.51.100.{random.randrange(3)}", 5060), "tcp": ("198.51.100.1", 40000)}
         elif choice == 17:
-            driver.registrations.clock_jumped(driver.registrations.wall_offset + random.randrange(-999, 999), driver.now)
+            driver.registrations.clock_jumped(
+                driver.registrations.wall_offset + random.randrange(-999, 999), driver.now
+            )
         elif choice == 18:
             driver.refused = {"192.0.2.1"} if random.random() < 0.3 else set()
             driver.unopened = {"192.0.2.2"} if random.random() < 0.3 else set()
@@ -136,7 +138,9 @@ class Play:
             "contact_params": random.choice([[], ["q=0.5"]]),
             "contact_user": random.choice([None, None, "alice"]),
             "dscp": random.choice([None, 46]),
-            "proxies": random.choice([[], [], [server("sip:192.0.2.7")], [server("sip:192.0.2.7"), server("sip:two.test")]]),
+            "proxies": random.choice(
+                [[], [], [server("sip:192.0.2.7")], [server("sip:192.0.2.7"), server("sip:two.test")]]
+            ),
             "aor": random.choice(["sip:alice@192.0.2.1", "sip:bob@192.0.2.1"]),
         }
         kept = random.randrange(1, len(changes))

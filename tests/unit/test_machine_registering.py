@@ -187,7 +187,9 @@ class TestGrant:
     def test_a_router_may_have_changed_the_host(self, driver: Driver, instance: bool) -> None:
         def rewritten(request: Request, _: Any) -> bytes:
             contact = (request.header("contact") or "").replace("198.51.100.1:5060", "203.0.113.77:9999")
-            return reply(request, 200, f"Contact: {contact if instance else contact.partition('>')[0] + '>'};expires=99")
+            return reply(
+                request, 200, f"Contact: {contact if instance else contact.partition('>')[0] + '>'};expires=99"
+            )
 
         driver.always = rewritten
         driver.registered()

@@ -34,7 +34,7 @@ def references(node: Any) -> Iterator[str]:
 
 
 def test_every_route_of_the_application_is_described() -> None:
-    app = http.application(None, None, None, None)  # type: ignore[arg-type]
+    app = http.application(None, None, None, None, None)  # type: ignore[arg-type]
     served = {
         (route.method, route.resource.canonical)
         for route in app.router.routes()

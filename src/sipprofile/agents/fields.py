@@ -10,7 +10,7 @@ import msgspec
 
 from ..profile import NOT_BUILT, Extension, Profile, ServerParameters
 from ..sip.headers import is_token
-from ..sip.syntax import SipSyntaxError
+from ..sip.syntax import SipSyntaxError, quoted_end
 from ..sip.uri import Uri
 from .base import Problem
 
@@ -33,6 +33,9 @@ MAXIMUM_STRING = 4_096
 MAXIMUM_ITEMS = 256
 
 OWN_CONTACT_PARAMS = frozenset({"expires", "+sip.instance", "reg-id"})
+_OWN = ("via", "from", "to", "call-id", "cseq", "contact", "max-forwards", "content-length", "content-type")
+_OWN_COMPACT = ("v", "f", "t", "i", "m", "l", "c")
+_OWN_OPTIONAL = ("authorization", "proxy-authorization", "expires", "route", "record-route")
 _OWN = ("via", "from", "to", "call-id", "cseq", "contact", "max-forwards", "content-length", "content-type")
 _OWN_COMPACT = ("v", "f", "t", "i", "m", "l", "c")
 _OWN_OPTIONAL = ("authorization", "proxy-authorization", "expires", "route", "record-route")
@@ -80,10 +83,14 @@ def uri_problems(field: str, text: str, transports: tuple[str, ...]) -> Iterator
     try:
         uri = Uri.parse(text)
     except SipSyntaxError as error:
-        yield _invalid(field, text, f"{field} is not a SIP URI: {error}.")
+        if ":" in text.partition(":")[2].rpartition("@")[0]:
+            yield Problem("invalid_value", field, f"{field} is not a SIP URI; it is not repeated for its password.")
+        else:
+            yield _invalid(field, text, f"{field} is not a SIP URI: {error}.")
         return
-    if uri.password is not None:
+    if uri.password is not None:  # nothing else is said about it: that would repeat the password
         yield Problem("invalid_value", field, f"{field} must not contain a password; use the password field.")
+        return
     if uri.headers:
         yield _invalid(field, text, f"{field} must not contain headers.")
     if uri.port is not None and not 1 <= uri.port <= 65_535:
@@ -185,8 +192,8 @@ def _headers(profile: Profile) -> Iterator[Problem]:
         name, separator, _ = line.partition(":")
         if not separator or not is_token(name.strip()):
             yield _invalid(f"headers[{index}]", line, "A header is 'Name: value'.")
-        elif name.strip().lower() in OWN_HEADERS:
-            yield _invalid(f"headers[{index}]", line, f"{name.strip()} is set by the service.")
+        elif name.strip().lower() in OWN_HEADERS:  # its value may be somebody's credentials
+            yield _invalid(f"headers[{index}]", name.strip(), f"{name.strip()} is set by the service.")
 
 
 def _extensions(field: str, extensions: dict[str, Extension]) -> Iterator[Problem]:
@@ -198,7 +205,10 @@ def _extensions(field: str, extensions: dict[str, Extension]) -> Iterator[Proble
 
 
 def _is_quoted(value: str) -> bool:
-    return len(value) >= 2 and value[0] == value[-1] == '"' and '"' not in value[1:-1].replace('\\"', "")
+    try:
+        return value.startswith('"') and quoted_end(value, 0) == len(value)
+    except SipSyntaxError:
+        return False
 
 
 def _invalid(field: str, value: Any, detail: str) -> Problem:

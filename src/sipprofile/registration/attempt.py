@@ -147,8 +147,8 @@ def open_way(room: Registrations, registration: Registration, flow: Flow, now: f
     """Have the transport to the flow's target opened, then draw a token."""
     assert flow.key is not None
     transport = room.transport(flow.key)
+    transport.waiting.add(flow.id)
     if transport.local is None:
-        transport.waiting.add(flow.id)
         machine.enter(room, flow, OPENING, now + room.settings.open_limit + 1.0)
     else:
         pace(room, registration, flow, now)

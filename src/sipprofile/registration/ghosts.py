@@ -61,14 +61,19 @@ def lay(room: Registrations, flow: Flow, now: float) -> None:
 
 
 def replaced(room: Registrations, registration: Registration, flow: Flow) -> bool:
-    """Whether a ghost's binding became its successor's: the same contact at the same address-of-record."""
+    """Whether a ghost's binding is its successor's by now: the same contact at the same address-of-record."""
     successor = room.by_profile.get(registration.profile) if registration.ghost else None
     if successor is None:
         return False
     plan, before = successor.plan, registration.plan
-    return (plan.aor, plan.domain) == (before.aor, before.domain) and any(
-        heir.lease_end > 0 and heir.contact == flow.contact for heir in successor.flows
-    )
+    if (plan.aor, plan.domain) != (before.aor, before.domain):
+        return False
+    for heir in successor.flows:
+        if heir.contact == flow.contact:
+            if heir.lease_end == 0:  # its own REGISTER has not been granted yet
+                heir.unknown_until = max(heir.unknown_until, flow.lease_end, flow.unknown_until)
+            return True
+    return False
 
 
 def exorcised(room: Registrations, ghost: Registration, flow: Flow, now: float) -> None:

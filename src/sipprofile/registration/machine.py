@@ -60,6 +60,8 @@ def wanted(room: Registrations, registration: Registration, flow: Flow, now: flo
 
 def unwanted(room: Registrations, registration: Registration, flow: Flow, now: float, reason: str) -> None:
     """No binding is wanted any more. What is on the wire is waited for: its outcome decides."""
+    if flow.predecessor:
+        ghosts.lay(room, flow, now)
     if flow.phase == SENT or (flow.purpose == DEREGISTER and flow.phase != IDLE):
         return
     finish_unwanted(room, registration, flow, now, reason)
@@ -76,8 +78,6 @@ def finish_unwanted(room: Registrations, registration: Registration, flow: Flow,
     if registration.ghost:
         ghosts.exorcised(room, registration, flow, now)
         return
-    if flow.predecessor:
-        ghosts.lay(room, flow, now)
     if not was_idle:
         tell(room, registration, now, Reason.of(reason or reason_down(room, registration)))
 
@@ -126,7 +126,7 @@ def updated(
     before, registration.plan = registration.plan, plan
     if change == "none":
         return
-    if credentials_changed(before, plan):
+    if credentials_changed(before, plan) and change != "rebind":
         flow.nonces = ()
         if flow.rejected and change == "credentials" and flow.phase == WAITING:
             change = "refresh"
@@ -248,7 +248,7 @@ def _deadline(room: Registrations, registration: Registration, flow: Flow, now: 
     elif flow.phase == RESOLVING:
         attempt.resolve_limit_reached(room, registration, flow, now)
     elif flow.phase == OPENING and flow.key is not None:
-        transport_lost(room, registration, flow, flow.key, "transport_timeout", now)
+        room.transport_timed_out(flow.key, now)
 
 
 def _lease_ended(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:

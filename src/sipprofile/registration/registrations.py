@@ -41,6 +41,7 @@ class Transport:
     def __init__(self) -> None:
         self.local: tuple[str, int] | None = None
         self.waiting: set[int] = set()
+        """Flows that wait for it, or for a token or the disk before they use it."""
         self.active: set[int] = set()
         """Flows with a request on the wire."""
         self.bound: set[int] = set()
@@ -251,13 +252,10 @@ class Registrations:
             self.act(CloseTransport(key))
             return
         transport.local = local
-        waiting, transport.waiting = transport.waiting, set()
-        for identity in sorted(waiting):
+        for identity in sorted(transport.waiting):
             flow = self.flows.get(identity)
             if flow is not None:
                 attempt.opened(self, self.owner(flow), flow, key, now)
-        if self.transports.get(key) is transport:
-            self.close_unused(key, transport)
 
     def transport_failed(self, key: TransportKey, code: str, text: str, now: float) -> None:
         """A transport could not be opened, was lost, or (UDP) an ICMP error named its destination."""
@@ -268,6 +266,11 @@ class Registrations:
             flow = self.flows.get(identity)
             if flow is not None:
                 machine.transport_lost(self, self.owner(flow), flow, key, code, now)
+
+    def transport_timed_out(self, key: TransportKey, now: float) -> None:
+        """:class:`OpenTransport` got no answer: whatever is still under way is called off."""
+        self.act(CloseTransport(key))
+        self.transport_failed(key, "transport_timeout", "", now)
 
     def saved(self, row: FlowRecord, now: float) -> None:
         """A row is on disk: the CSeq numbers it reserves may be used now."""

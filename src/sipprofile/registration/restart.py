@@ -87,7 +87,9 @@ def resume(room: Registrations, registration: Registration, flow: Flow, stored: 
 def opened(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
     """The local address is known: if it is the one that is registered, a keepalive is all that is sent."""
     assert flow.key is not None
-    local = room.transports[flow.key].local
+    transport = room.transports[flow.key]
+    transport.waiting.discard(flow.id)
+    local = transport.local
     flow.purpose = REGISTER
     flow.phase = IDLE
     flow.ends_at = 0.0
@@ -135,5 +137,8 @@ def _restore_nonces(room: Registrations, registration: Registration, flow: Flow,
             except UnsupportedAlgorithm:  # another OpenSSL than before
                 continue
             cnonce = f"{room.random.getrandbits(64):016x}"
-            nonces.append(Nonce(challenge, credentials.username, hashed, cnonce, count=kept.count_reserved))
+            first = kept.count_reserved
+            nonces.append(
+                Nonce(challenge, credentials.username, hashed, cnonce, count=first, limit=first + RESERVED_BLOCK)
+            )
     flow.nonces = tuple(nonces)

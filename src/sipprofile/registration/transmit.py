@@ -59,6 +59,7 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
     flow.retransmitted = False
     flow.retransmit_at = now + flow.interval if key.protocol == "udp" else 0.0
     flow.ends_at = now + 64 * room.settings.t1  # timer F
+    transport.waiting.discard(flow.id)
     transport.active.add(flow.id)
     room.register_sent += 1
     room.send(key, flow.outstanding)

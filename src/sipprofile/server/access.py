@@ -17,7 +17,8 @@ from aiohttp import web
 
 from ..errors import SipProfileError
 from ..service.policy import CAPABILITIES, Actor
-from .tokens import Tokens
+from .revocation import TOKEN
+from .tokens import Token, Tokens
 
 SO_PEERGROUPS = 59  # Linux, asm-generic/socket.h; Python's socket module does not name it
 ALL = frozenset(CAPABILITIES)
@@ -110,21 +111,23 @@ class Access:
             )
         authorization = request.headers.get("Authorization")
         if authorization is not None:
-            return self.bearer(authorization)
+            token = request[TOKEN] = self.bearer(authorization)
+            return Actor(f"token:{token.name}", frozenset(token.capabilities))
         if not local:
             raise SipProfileError("unauthenticated", "This address needs a token.")
         peer = peer_of(connection.fileno())
         return Actor(_user_name(peer.uid), self._rights.capabilities(peer.uid, peer.groups), peer.uid)
 
-    def bearer(self, authorization: str) -> Actor:
-        """The actor of an Authorization header (RFC 6750 §2.1)."""
+    def bearer(self, authorization: str) -> Token:
+        """The token in an Authorization header (RFC 6750 §2.1)."""
         scheme, _, text = authorization.partition(" ")
         if scheme.lower() != "bearer":
-            raise SipProfileError("unauthenticated", "Only bearer tokens are understood.", value=scheme)
+            # Not repeated: without its scheme it may be the token itself.
+            raise SipProfileError("unauthenticated", "Only 'Bearer' and a token are understood.")
         token = self._tokens.find(text.strip())
         if token is None:
             raise SipProfileError("unauthenticated", "The token is not known, or was removed.")
-        return Actor(f"token:{token.name}", frozenset(token.capabilities))
+        return token
 
     def check_site(self, host: str, origin: str | None, *, changes: bool) -> None:
         """Refuse a web page's requests that a browser was tricked into sending here.
@@ -141,7 +144,7 @@ class Access:
             )
         if origin is None or not changes:
             return
-        if urlsplit(origin).netloc.lower() != host.lower() and origin.lower() not in self._origins:
+        if _site(origin) != host.lower() and origin.lower() not in self._origins:
             raise SipProfileError(
                 "permission_denied",
                 "Pages of this origin may not use the service; add it to listen.allowed_origins.",
@@ -156,6 +159,14 @@ def _host_name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0]
+
+
+def _site(origin: str) -> str:
+    """``host[:port]`` of an origin (RFC 6454 §7), empty for ``null`` and for what is no origin."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _numeric(host: str) -> bool:

@@ -131,6 +131,8 @@ def decode(text: str, name: str) -> Configuration:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SipProfileError("bad_configuration", f"{name}: {error}.") from None
+    except RecursionError:
+        raise SipProfileError("bad_configuration", f"{name}: It is nested too deeply.") from None
     try:
         configuration = msgspec.convert(document, Configuration)
     except msgspec.ValidationError as error:
@@ -186,7 +188,13 @@ def _refuse(text: str, name: str, document: Mapping[str, Any], key: str, sentenc
     where = name if line is None else f"{name}, line {line}"
     value = value_at(document, key)
     shown = "" if value is None or isinstance(value, dict) else f" (not {value!r})"
-    raise SipProfileError("bad_configuration", f"{where}: {key}: {sentence}{shown}.", field=key, value=value, line=line)
+    raise SipProfileError(
+        "bad_configuration",
+        f"{where}: {key}: {sentence}{shown}.",
+        field=key,
+        value=repr(value) if isinstance(value, list) else value,  # no secret is ever in this file
+        line=line,
+    )
 
 
 def line_of(text: str, key: str) -> int | None:

@@ -121,7 +121,9 @@ class Daemon:
         """Open the SIP sockets. Without a ``port`` it is the one of the last time: the registrars know our contacts by
         it. Raises ``address_in_use`` when a given port is taken.
         """
-        remembered = 0 if port else int(self._store.meta(PORT_KEY) or 0)
+        stored = self._store.meta(PORT_KEY) or ""
+        usable = stored.isascii() and stored.isdecimal() and len(stored) < 6 and int(stored) < 65536
+        remembered = int(stored) if usable and not port else 0
         try:
             await self._open_sockets(bind, port or remembered)
         except OSError as error:
@@ -150,7 +152,8 @@ class Daemon:
     def load(self) -> None:
         """Hand over everything stored, and begin; the store belongs to the writer's threads from here on."""
         self._store.reserve()
-        self.service.load(self._store.load(), clock.now())
+        for name, mistake in self.service.load(self._store.load(), clock.now()):
+            self._log.error("profile left out, its agent cannot use it", profile=name, problem=mistake)
         self.writer = Writer(self._store)
         self._loaded = True
         self._flush()

@@ -21,10 +21,12 @@ from ..service.operations import Get, List
 from ..service.policy import Actor, require
 from .daemon import Daemon
 from .profiles import LARGEST_ID, LONGEST_PAGE
+from .revocation import REVOCATION
 from .routes import DAEMON, Parameter, Route, actor_of, query_values, whole_number
 
 RING = 4096  # events kept for readers that come back
 BATCH = 256  # events written at once
+STALL_LIMIT = 60.0  # seconds in which a reader must take what is written
 KEEPALIVE = 15.0  # seconds of silence before a comment is sent, so that proxies keep the connection
 
 
@@ -159,6 +161,16 @@ def _status(document: dict[str, Any]) -> bytes:
     )
 
 
+def _reading(actor: Actor) -> Actor:
+    """Who may follow everything is told the present state too when events were lost."""
+    return Actor(actor.label, actor.capabilities | {"read"}, actor.uid)
+
+
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
 async def events(request: web.Request) -> web.StreamResponse:
     """Write events until the client or the service goes."""
     query = query_values(request, ("profile",))
@@ -175,12 +187,16 @@ async def events(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         )
-        await response.prepare(request)
-        await response.write(b": sipprofile\n\n")  # tells the client that it is connected
-        async for chunk in Reader(daemon, ring, actor, profile).chunks(position, woken):
-            await response.write(chunk)
+        with request.app[REVOCATION].watched(request, lambda: _abort(request)):
+            await response.prepare(request)
+            await response.write(b": sipprofile\n\n")  # tells the client that it is connected
+            async for chunk in Reader(daemon, ring, _reading(actor), profile).chunks(position, woken):
+                async with asyncio.timeout(STALL_LIMIT):
+                    await response.write(chunk)
     except ConnectionError:  # the client has gone
         pass
+    except TimeoutError:  # it does not read; its place in the ring is for somebody who does
+        _abort(request)
     finally:
         ring.leave(woken)
     return response

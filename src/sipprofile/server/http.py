@@ -13,6 +13,7 @@ from .access import Access
 from .daemon import Daemon
 from .events import EVENTS, EventRing
 from .logging import RateBound
+from .revocation import REVOCATION, Revocation
 from .routes import ACTOR, DAEMON, Handler, Route, problem_answer
 
 LARGEST_BODY = 1 << 20  # octets
@@ -30,12 +31,13 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
-def application(daemon: Daemon, access: Access, ring: EventRing, log: Any) -> web.Application:
+def application(daemon: Daemon, access: Access, ring: EventRing, revocation: Revocation, log: Any) -> web.Application:
     """The application that serves :data:`ROUTES`."""
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_problems(log)])
     app.on_response_prepare.append(_begun)
     app[DAEMON] = daemon
     app[EVENTS] = ring
+    app[REVOCATION] = revocation
     app[openapi.ROUTES_KEY] = ROUTES
     for route in ROUTES:
         path = route.path.replace("{id}", "{id:[0-9]+}")
@@ -48,6 +50,7 @@ def runner(app: web.Application) -> web.AppRunner:
     return web.AppRunner(
         app,
         access_log=None,
+        auto_decompress=False,  # a short body must not become a long one
         handle_signals=False,
         handler_cancellation=True,
         keepalive_timeout=KEEPALIVE,

@@ -111,8 +111,11 @@ def _remove_stale(path: Path) -> None:
     if not stat.S_ISSOCK(mode):
         raise SipProfileError("address_in_use", f"{path} exists and is not a socket.", value=str(path))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # the queue of a service that hangs may be full; it is there all the same
         try:
             probe.connect(os.fspath(path))
+        except BlockingIOError:
+            pass
         except ConnectionRefusedError:
             path.unlink()
             return

@@ -6,9 +6,11 @@ a line that counts the rest, so that the log never slows the registrations down.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from typing import Any, TextIO
+import time
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -16,6 +18,7 @@ import structlog
 from ..events import Event
 
 LINES_A_SECOND = 100
+FORWARDED_A_SECOND = 10  # lines of libraries
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 TROUBLE = frozenset({"error", "forcibly_disabled"})
 
@@ -36,7 +39,7 @@ def configure(form: str, level: str, stream: TextIO | None = None) -> Any:
         processors.append(structlog.processors.format_exc_info)
         processors.append(structlog.processors.JSONRenderer(serializer=_json))
     log = structlog.wrap_logger(
-        structlog.PrintLogger(stream),
+        structlog.PrintLogger(cast(TextIO, _Patient(stream))),
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         cache_logger_on_first_use=True,
@@ -51,15 +54,42 @@ def _json(entry: dict[str, Any], **_: Any) -> str:
     return msgspec.json.encode(entry, enc_hook=repr).decode()
 
 
+class _Patient:
+    """A stream on a full disk or a closed pipe loses lines; what the service does must not depend on its log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write, if the stream can."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush, if the stream can."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 class _Forward(logging.Handler):
-    """Hands a library's record to the daemon's log."""
+    """Hands a library's record to the daemon's log.
+
+    Anybody who can connect can make the HTTP library complain, so its complaints about a request are bounded, and
+    are not repeated: they cite the request, which may carry a token.
+    """
 
     def __init__(self, log: Any) -> None:
         super().__init__()
         self._log = log
+        self._bound = RateBound(log, FORWARDED_A_SECOND)
 
     def emit(self, record: logging.LogRecord) -> None:
+        if not self._bound.passes(time.monotonic()):
+            return
         error = record.exc_info if record.exc_info and record.exc_info[0] else None
+        if error is not None and error[0] is not None and error[0].__module__.startswith("aiohttp."):
+            self._log.info("bad HTTP request", problem=error[0].__name__)
+            return
         write = self._log.error if record.levelno >= logging.ERROR else self._log.warning
         write(record.getMessage(), source=record.name, **({"exc_info": error} if error else {}))
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from .. import __version__
 from ..errors import SipProfileError
 from ..net.resolver import Resolver
 from ..service.service import Service
-from . import clock, configuration, http, listening, logging, state
+from . import clock, configuration, connections, http, listening, logging, state
 from .access import Access, PeerRights
 from .agents import load_agents
 from .configuration import Configuration
@@ -24,6 +25,7 @@ from .daemon import Daemon
 from .events import EventRing
 from .notify import notify
 from .randomness import ServiceRandom
+from .revocation import Revocation
 from .tokens import Tokens
 
 DEREGISTER_LIMIT = 10.0  # seconds a stop may wait for the registrars
@@ -55,7 +57,8 @@ def serve(options: ServeOptions) -> int:
         log = logging.configure(settings.service.log_format, settings.service.log_level)
         _runner()(_serve(settings, log))
     except SipProfileError as error:
-        print(f"sipprofile: {error}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(f"sipprofile: {error}", file=sys.stderr)
         return EXIT_CONFIGURATION if error.code in LASTING else 1
     except KeyboardInterrupt:  # before the service was ready
         return 130
@@ -173,23 +176,31 @@ async def _open_interface(
     stack: contextlib.AsyncExitStack,
 ) -> None:
     """Answer on the Unix socket and, when configured, on TCP."""
-    from aiohttp import web
-
     rights = PeerRights(settings.access.users, settings.access.groups)
     if rights.unknown:
         log.info("access names what this machine does not know", names=rights.unknown)
     listen = settings.listen
+    tokens = Tokens(directory)
     access = Access(
         rights,
-        Tokens(directory),
+        tokens,
         allowed_hosts=("localhost", listen.host, *listen.allowed_hosts),
         allowed_origins=listen.allowed_origins,
     )
-    runner = http.runner(http.application(daemon, access, ring, log))
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
+    revocation = Revocation(tokens)
+    watching = asyncio.create_task(revocation.run())
+    stack.callback(watching.cancel)
+    most = connections.descriptors()
+
+    async def serve_on(listener: socket.socket, limit: int, tls: Any = None) -> None:
+        runner = http.runner(http.application(daemon, access, ring, revocation, log))
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        server = await connections.serve(runner, listener, limit, log, tls)
+        stack.callback(server.close)
+
     unix, tcp = listeners
-    await web.SockSite(runner, unix.socket).start()
+    await serve_on(unix.socket, most // connections.UNIX_SHARE)
     if tcp is None:
         return
     tls = None
@@ -197,7 +208,7 @@ async def _open_interface(
         tls = listening.tls_context(listen.tls_certificate, listen.tls_key)
     elif not listening.is_loopback(tcp):
         log.warning("tokens and passwords travel in clear: set listen.tls_certificate and listen.tls_key")
-    await web.SockSite(runner, tcp, ssl_context=tls).start()
+    await serve_on(tcp, most // connections.TCP_SHARE, tls)
     host, port = tcp.getsockname()[:2]
     log.info("listening", host=host, port=port, tls=tls is not None)
 

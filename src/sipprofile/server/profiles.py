@@ -7,7 +7,20 @@ from typing import Any
 from aiohttp import web
 
 from ..errors import SipProfileError
-from ..service.operations import Control, Create, Get, History, List, Patch, Reference, Remove, Replace, Test, Verb
+from ..service.operations import (
+    DEFAULT,
+    Control,
+    Create,
+    Get,
+    History,
+    List,
+    Patch,
+    Reference,
+    Remove,
+    Replace,
+    Test,
+    Verb,
+)
 from ..service.policy import Capability
 from .routes import (
     DAEMON,
@@ -31,7 +44,10 @@ def reference(request: web.Request) -> Reference:
     found = request.match_info
     if "id" in found:
         return whole_number(found["id"], "id", 1, LARGEST_ID)
-    return found.get("name", "default")
+    name = found.get("name", DEFAULT)
+    if name == DEFAULT and "name" in found:  # no profile has it, and the word must not mean another one here
+        raise SipProfileError("not_found", "There is no profile with this name.", field="name", value=name)
+    return name
 
 
 def expected_revision(request: web.Request) -> int | None:

@@ -5,6 +5,7 @@ The tables of :class:`Route` make both the application and the OpenAPI document.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -68,8 +69,12 @@ def json_answer(value: Any, *, status: int = 200, headers: dict[str, str] | None
 def problem_answer(error: SipProfileError) -> web.Response:
     """The problem document of ``error`` (RFC 9457 §3)."""
     headers = {"WWW-Authenticate": "Bearer"} if error.code == "unauthenticated" else None  # RFC 6750 §3
+    try:
+        body = msgspec.json.encode(error.problem(), enc_hook=repr)
+    except UnicodeEncodeError:  # it repeats a header's bytes that are no UTF-8
+        body = json.dumps(error.problem(), default=repr).encode()
     return web.Response(
-        body=msgspec.json.encode(error.problem(), enc_hook=repr),
+        body=body,
         status=error.status,
         headers=headers,
         content_type="application/problem+json",
@@ -83,6 +88,8 @@ async def json_body(request: web.Request) -> dict[str, Any]:
         document = msgspec.json.decode(data or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SipProfileError("bad_request", f"The body is not JSON: {error}.") from None
+    except RecursionError:
+        raise SipProfileError("bad_request", "The body is nested too deeply.") from None
     if not isinstance(document, dict):
         raise SipProfileError("bad_request", "The body must be a JSON object.")
     return document

@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from ..errors import SipProfileError
+from .revocation import REVOCATION
 from .routes import DAEMON, Route, actor_of
 
 LARGEST_FRAME = 1 << 20  # octets
@@ -94,22 +95,28 @@ async def session(request: web.Request) -> web.StreamResponse:
     sender = Sender()
     number = daemon.open_session(actor_of(request), sender)
     sending: asyncio.Task[None] | None = None
+
+    def revoked() -> None:
+        daemon.close_session(number)
+        sender.end(SipProfileError("unauthenticated", "The token was removed."))
+
     try:
-        await client.prepare(request)
-        sending = asyncio.create_task(
-            sender.run(client, lambda: [] if sender.ended else daemon.frames(number), transport.abort)
-        )
-        async for message in client:
-            if message.type is WSMsgType.TEXT:
-                daemon.frame(number, message.data.encode())
-                if daemon.congested(number):
-                    await sender.room(lambda: daemon.congested(number))
-            elif message.type is WSMsgType.BINARY:
-                await client.close(code=1003, message=b"frames are text")
+        with request.app[REVOCATION].watched(request, revoked):
+            await client.prepare(request)
+            sending = asyncio.create_task(
+                sender.run(client, lambda: [] if sender.ended else daemon.frames(number), transport.abort)
+            )
+            async for message in client:
+                if message.type is WSMsgType.TEXT:
+                    daemon.frame(number, message.data.encode())
+                    if daemon.congested(number):
+                        await sender.room(lambda: daemon.congested(number))
+                elif message.type is WSMsgType.BINARY:
+                    await client.close(code=1003, message=b"frames are text")
+                if sender.ended:
+                    break
             if sender.ended:
-                break
-        if sender.ended:
-            await sending
+                await sending
     finally:
         daemon.close_session(number)
         if sending is not None:

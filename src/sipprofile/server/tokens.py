@@ -111,11 +111,19 @@ class Tokens:
 
     def find(self, text: str) -> Token | None:
         """The token with this text. Looking up a digest tells an attacker's stop-watch nothing of the text."""
+        self._read_if_changed()
+        return self._by_digest.get(_digest(text))
+
+    def valid(self, token: Token) -> bool:
+        """Whether ``token`` is still there, with the same rights."""
+        self._read_if_changed()
+        return self._by_digest.get(token.sha256) == token
+
+    def _read_if_changed(self) -> None:
         seen = self._stamp()
         if seen != self._seen:
             self._by_digest = {token.sha256: token for token in list_tokens(self._state)}
             self._seen = seen
-        return self._by_digest.get(_digest(text))
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:
@@ -126,7 +134,7 @@ class Tokens:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @contextlib.contextmanager

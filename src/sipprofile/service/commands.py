@@ -26,6 +26,9 @@ MAXIMUM_APP = 200  # characters
 READS = 3
 """How often documents are read when they change while they are read."""
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises for a frame that is no JSON, no command, or nested too deeply."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -90,7 +93,7 @@ class Commands:
             return
         try:
             command = _decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             self._reply(session, id_of(data), SipProfileError("bad_request", f"Not a command: {error}."))
             return
         try:
@@ -203,7 +206,7 @@ class Commands:
         yield from self._turn(entry, needed=entry.held == "forcibly_disabled")
         if entry.id in session.enabled:
             raise SipProfileError("already_enabled", field="profile", value=entry.id)
-        self._registry.agent(entry.type)
+        self._registry.check_served(entry)
         self._sessions.check_room(session, {entry.id})
         if entry.held == "forcibly_disabled":
             yield from self._controls.write_held(entry, "")
@@ -251,6 +254,8 @@ class Commands:
         if command.profile is not None:
             return self._registry.find(command.profile)
         if command.name is not None:
+            if command.name == DEFAULT:  # no profile has it, and the word must not mean another one here
+                raise SipProfileError("not_found", "There is no profile with this name.", field="name", value=DEFAULT)
             return self._registry.find(command.name)
         if command.default:
             return self._registry.find(DEFAULT)
@@ -267,5 +272,5 @@ def id_of(data: bytes) -> int | None:
     """The id of a frame that is no command, if it has one."""
     try:
         return _decode_id(data).id
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None

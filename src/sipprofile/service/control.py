@@ -85,7 +85,7 @@ class Controls:
         """Try at once, whatever the back-off says (``RefreshEnableL``)."""
         if entry.held == "forcibly_disabled":
             raise SipProfileError("forcibly_disabled", f"The profile {entry.name!r} was forcibly disabled.")
-        self._registry.agent(entry.type)
+        self._registry.check_served(entry)
         self._registry.registrations.retry_now(entry.id, self._registry.now)
 
     def _make_default(self, entry: Entry) -> Steps:

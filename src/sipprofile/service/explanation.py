@@ -53,7 +53,7 @@ class Explanation:
         entry = registry.find(operation.profile)
         records, now = yield Read(Query(ids=(entry.id,), limit=1))
         profile = registry.only(entry, records).profile
-        found = [self._settings(profile)]
+        found = [self._settings(profile, entry)]
         agent = registry.agents.get(profile.type)
         if agent is None or not found[0]["ok"]:
             return {"steps": found}
@@ -67,10 +67,11 @@ class Explanation:
             state = registry.state(entry)
         return {"steps": [*found, *explained(state)]}
 
-    def _settings(self, profile: Profile) -> dict[str, Any]:
+    def _settings(self, profile: Profile, entry: Entry) -> dict[str, Any]:
         try:
             agent = self._registry.agent(profile.type)
             agent.validate(profile)
+            self._registry.check_served(entry)
         except SipProfileError as error:
             return step("settings", False, f"{error.detail} {error.remedy}")
         advice = " ".join(advice.detail for advice in agent.advice(profile))

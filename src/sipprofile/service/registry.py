@@ -172,8 +172,16 @@ class Registry:
     # What is true of a profile, and telling it
 
     def served(self, entry: Entry) -> bool:
-        """Whether an agent for the profile's type is installed; without one it can only be read and removed."""
-        return entry.type in self.agents
+        """Whether the profile has a registration; one that no installed agent takes can only be read and changed."""
+        return entry.id in self.registrations.by_profile
+
+    def check_served(self, entry: Entry) -> None:
+        """Raise ``unknown_type`` or ``invalid_value`` for a profile that cannot be registered as it is stored."""
+        self.agent(entry.type)
+        if not self.served(entry):
+            raise SipProfileError(
+                "invalid_value", f"The agent of the type {entry.type!r} cannot use the stored profile; change it."
+            )
 
     def agent(self, type_name: str) -> Agent:
         """The agent of a profile type; raises ``unknown_type``."""

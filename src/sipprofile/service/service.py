@@ -109,21 +109,30 @@ class Service:
     def _effect(self, effect: Effect) -> None:
         self._effects.append(effect)
 
-    def load(self, records: Iterable[ProfileRecord], now: float) -> None:
-        """Everything stored, in order of id. Profiles that are always registered begin; leases that live are kept."""
+    def load(self, records: Iterable[ProfileRecord], now: float) -> list[tuple[str, str]]:
+        """Everything stored, in order of id. Profiles that are always registered begin; leases that live are kept.
+
+        Returns the name of each profile that its agent could not take, with the kind of mistake.
+        """
         registry = self._registry
         registry.now = now
         kept = []
+        refused: list[tuple[str, str]] = []
         for record in records:
             entry = registry.add(record)
             agent = registry.agents.get(entry.type)
             if agent is None:
                 continue
-            self._registrations.add(record, agent, now, wanted=entry.always)
+            try:
+                self._registrations.add(record, agent, now, wanted=entry.always)
+            except Exception as error:  # whatever a plug-in raises; the other profiles must not depend on it
+                refused.append((entry.name, type(error).__name__))
+                continue
             if not entry.always and not entry.held and self._registrations.has_binding(entry.id):
                 kept.append(entry)
         self._usage.grant_grace(kept, now)
         self._loaded = True
+        return refused
 
     def request(self, token: int, actor: Actor, operation: Operation, now: float) -> None:
         """Do ``operation``; exactly one ``Reply(token, …)`` follows."""

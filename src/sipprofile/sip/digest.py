@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from hmac import compare_digest
+from sys import intern
 
 import msgspec
 
@@ -104,14 +106,12 @@ def _challenge(params: dict[str, str], proxy: bool) -> Challenge | None:
     algorithm = "MD5" if given is None else _CANONICAL.get(given.lower())
     if realm is None or nonce is None or algorithm not in _HASHES:
         return None
-    qop: tuple[str, ...] = ()
     offered = params.get("qop")
-    if offered:
-        qop = tuple(word for word in offered.lower().replace(",", " ").split() if word in ("auth", "auth-int"))
-        if not qop:
-            return None
+    qop = _known_qops(offered) if offered else ()
+    if offered and not qop:
+        return None
     return Challenge(
-        realm,
+        intern(realm),  # one text for all who register there
         nonce,
         algorithm,
         given is not None,
@@ -121,6 +121,12 @@ def _challenge(params: dict[str, str], proxy: bool) -> Challenge | None:
         params.get("domain"),
         proxy,
     )
+
+
+@lru_cache(maxsize=16)
+def _known_qops(offered: str) -> tuple[str, ...]:
+    """The values that RFC 7616 §3.3 defines; cached so that equal challenges share one tuple."""
+    return tuple(word for word in offered.lower().replace(",", " ").split() if word in ("auth", "auth-int"))
 
 
 def _scan(text: str) -> list[dict[str, str]]:
@@ -206,8 +212,7 @@ def authorization(
         ha1 = hash_(_octets(f"{ha1}:{nonce}:{cnonce}"))
     qops = challenge.qop
     qop = "auth" if "auth" in qops else "auth-int" if qops else ""
-    entity = f":{hash_(body)}" if qop == "auth-int" else ""
-    ha2 = hash_(_octets(f"{method}:{uri}{entity}"))
+    ha2 = _ha2(algorithm, f"{method}:{uri}", body if qop == "auth-int" else None)
     if qop:
         count = f"{nonce_count:08x}"
         response = hash_(_octets(f"{ha1}:{nonce}:{count}:{cnonce}:{qop}:{ha2}"))
@@ -223,6 +228,14 @@ def authorization(
         f"Digest username={quote(username)}, realm={quote(challenge.realm)}, nonce={quote(nonce)}, "
         f'uri={quote(uri)}, response="{response}"{tail}'
     )
+
+
+@lru_cache(maxsize=256)
+def _ha2(algorithm: str, request: str, body: bytes | None) -> str:
+    """H(A2) (RFC 7616 §3.4.3), the same for every profile at one registrar; `body` only for auth-int."""
+    hash_ = _HASHES[algorithm]
+    entity = "" if body is None else f":{hash_(body)}"
+    return hash_(_octets(request + entity))
 
 
 def verify(

@@ -25,7 +25,16 @@ _decode = msgspec.json.decode
 class Application:
     """One program. What it knows comes from the frames it has read, nothing else."""
 
-    def __init__(self, name: str, computer: Computer, clock: VirtualClock, random: random.Random, trace: Trace) -> None:
+    def __init__(
+        self,
+        name: str,
+        computer: Computer,
+        clock: VirtualClock,
+        random: random.Random,
+        trace: Trace,
+        asks: Callable[[int], object],
+    ) -> None:
+        """``asks(profile)`` is called when it is about to enable a profile."""
         self.name = name
         self.running = True
         self.wants: set[int] = set()
@@ -34,12 +43,11 @@ class Application:
         """What the service has confirmed, in the present session."""
         self.states: dict[int, dict[str, Any]] = {}
         """The last state seen of each profile it holds, in the present session."""
-        self.asks: Callable[[int], None] = lambda _: None
-        """Called with each profile it is about to enable."""
         self._computer = computer
         self._clock = clock
         self._random = random
         self._trace = trace
+        self._asks = asks
         self._session: int | None = None
         self._connections = 0
         self._token: str | None = None
@@ -56,13 +64,12 @@ class Application:
 
     def connect(self) -> None:
         """Open a session, continue the last one, and enable what it wants."""
-        if self._session is not None or not self.running or self._computer.service is None:
+        if self._session is not None or not self.running:
             return
-        try:
-            self._session = self._computer.open_session(USER, self)
-        except SipProfileError:
+        if self._computer.service is None or self._computer.stopping:
             self._come_back(1.0)
             return
+        self._session = self._computer.open_session(USER, self)
         self._connections += 1
         self.enabled.clear()
         self.states.clear()
@@ -76,7 +83,7 @@ class Application:
         """Want a profile; ask for it now, or when there is a connection again."""
         self.wants.add(profile)
         if self._session is not None:
-            self.asks(profile)
+            self._asks(profile)
             self._ask("enable", profile)
 
     def disable(self, profile: int) -> None:
@@ -136,14 +143,7 @@ class Application:
             self._computer.close_session(session)
 
     def _come_back(self, delay: float) -> None:
-        self._clock.after(delay, self._try_again)
-
-    def _try_again(self) -> None:
-        if self.running and self._session is None:
-            if self._computer.service is None:
-                self._come_back(1.0)
-            else:
-                self.connect()
+        self._clock.after(delay, self.connect)
 
     def _ask(self, op: str, profile: int, **members: Any) -> None:
         self._next_id += 1
@@ -180,6 +180,8 @@ class Application:
             self._token = ok["session"]
         elif op == "enable":
             self.enabled.add(profile)
+            if ("disable", profile) not in self._asked.values():
+                self.wants.add(profile)  # a force-disable may have come between
             self._seen(profile, ok["registration"])
         elif op == "disable":
             self.enabled.discard(profile)
@@ -202,7 +204,7 @@ class Application:
             self._seen(profile, frame["state"])
 
     def _seen(self, profile: int, state: dict[str, Any]) -> None:
+        """A reply may be read after a newer event: the higher revision counts (``docs/session-protocol.md``)."""
         last = self.states.get(profile)
-        if last is not None and state.get("revision", 0) < last.get("revision", 0):
-            raise Violation(f"{self.name}: the state of {profile} went back: {last} to {state}")
-        self.states[profile] = state
+        if last is None or state.get("revision", 0) >= last.get("revision", 0):
+            self.states[profile] = state

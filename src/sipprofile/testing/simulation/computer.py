@@ -44,6 +44,7 @@ from sipprofile.testing.virtual_network import VirtualNetwork, VirtualTransports
 HOST = "203.0.113.9"
 EVERYTHING = Actor("operator", frozenset(("read", "write", "use", "control")), 0)
 STOP_LIMIT = 5.0  # seconds that de-registering may take at a stop
+TIMER_SLACK = 1e-5  # seconds; the two clocks round differently, and a timer must not fire too early again and again
 FUSE_LIMIT = 20.0  # seconds after which a planned kill comes even if no point was passed
 
 _encode = msgspec.json.encode
@@ -107,7 +108,7 @@ class Computer:
         self._clock = clock
         self._network = network
         self._random = random
-        self._path = path
+        self.path = path
         self._keys = keys
         self._settings = settings
         self._trace = trace
@@ -121,7 +122,7 @@ class Computer:
         self._token = 0
         self._replies: dict[int, Callable[[Any], None]] = {}
         self._sessions: dict[int, SessionEnd] = {}
-        self._stopping = False
+        self.stopping = False
         self._perform: dict[type, Callable[[Any], None]] = {
             Send: self._send,
             Reply: self._reply,
@@ -144,7 +145,7 @@ class Computer:
         self.starts += 1
         clocks = self.clocks
         self._trace.note(f"start {self.starts} port {self.port} {clocks.boot_id}")
-        self._store = store = Store.open(self._path, self._keys, synchronous="OFF")
+        self._store = store = Store.open(self.path, self._keys, synchronous="OFF")
         service = Service(
             agents=self._agents,
             settings=self._settings,
@@ -168,7 +169,7 @@ class Computer:
         )
         self.writer.full = self.disk_full
         self.service = service
-        self._stopping = False
+        self.stopping = False
         self._due = None
         records = list(store.load())
         self._watcher.started(records, service)
@@ -182,10 +183,10 @@ class Computer:
 
     def stop(self, deregister: bool) -> None:
         """End the service in an orderly way."""
-        if self.service is None or self._stopping:
+        if self.service is None or self.stopping:
             return
         self._trace.note(f"stop deregister={deregister}")
-        self._stopping = True
+        self.stopping = True
         start = self.starts
         self.input("stop", deregister)
         self._clock.after(STOP_LIMIT if deregister else 0.0, self._finish, start)
@@ -325,7 +326,7 @@ class Computer:
         due = service.next_timer()
         if due is not None and (self._due is None or due < self._due):
             self._due = due
-            self._clock.at(self.clocks.real(due), self._timer_fired, self.starts, due)
+            self._clock.at(self.clocks.real(due) + TIMER_SLACK, self._timer_fired, self.starts, due)
 
     def _timer_fired(self, start: int, due: float) -> None:
         if self._due == due:

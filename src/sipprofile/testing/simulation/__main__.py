@@ -1,0 +1,34 @@
+"""Run simulations from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from sipprofile.testing.simulation.run import simulate
+from sipprofile.testing.simulation.trace import Violation
+
+
+def main() -> int:
+    """Exit code 0: every promise was kept."""
+    parser = argparse.ArgumentParser(prog="python -m sipprofile.testing.simulation", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="the (first) seed")
+    parser.add_argument("--count", type=int, default=1, help="how many seeds, one after the other")
+    parser.add_argument("--profiles", type=int, help="how many profiles instead of the seed's own number")
+    parser.add_argument("--trace", action="store_true", help="print everything that happens")
+    options = parser.parse_args()
+    for seed in range(options.seed, options.seed + options.count):
+        try:
+            result = simulate(seed, profiles=options.profiles, show=print if options.trace else None)
+        except Violation as violation:
+            print(violation, file=sys.stderr)
+            return 1
+        print(
+            f"seed {seed}: {result.events} events, {result.registers} REGISTERs, {result.starts} starts,"
+            f" {result.kills} kills, {result.seconds:.0f} s, {result.digest[:16]}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""The time after the faults: everything settles, stays settled, and what is asked for now happens at once."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from sipprofile.testing.simulation.operator import new_password
+from sipprofile.testing.simulation.trace import SECRET, Violation
+
+if TYPE_CHECKING:
+    from sipprofile.testing.simulation.world import World
+
+STEP = 20.0  # seconds between looks whether everything has settled
+LIMIT = 3600.0 + 1800.0 + 300.0  # seconds: the longest lease, the longest back-off and some transactions
+CALM = 400.0  # seconds
+PROMPT = 45.0  # seconds: one transaction and a queue at the bucket
+
+
+class Afterwards:
+    """What must be true when nothing goes wrong any more."""
+
+    def __init__(self, world: World, chosen: random.Random) -> None:
+        self._world = world
+        self._random = chosen
+
+    def run(self) -> None:
+        """All of it; raises :class:`Violation`."""
+        self._settle()
+        self._stays_calm()
+        self._is_prompt()
+        self._restarts_unseen()
+        self._gives_back()
+        self._check_file()
+
+    def _settle(self) -> None:
+        world = self._world
+        world.trace.note("no faults from here on")
+        world.pass_time(30.0)
+        self._agree_on_passwords()
+        end = world.clock.now + LIMIT
+        while wrong := world.promises.unsettled():
+            if world.clock.now > end:
+                raise Violation("not settled: " + "; ".join(wrong))
+            world.pass_time(STEP)
+        world.trace.note("settled")
+
+    def _agree_on_passwords(self) -> None:
+        """The provider's passwords and the stored ones are the same again."""
+        world = self._world
+        for number, known in world.operator.ledger.profiles.items():
+            user = known.content["registrar"]["username"]
+            if any(site.registrar.users[user] != known.password for site in world.sites.values()):
+                password = new_password(self._random)
+                world.open_account(user, password)
+                world.operator.patch(number, registrar={"password": password})
+        for site in world.sites.values():
+            site.refusals.clear()
+
+    def _stays_calm(self) -> None:
+        """Without faults no registration is lost."""
+        world = self._world
+        world.promises.told.clear()
+        world.pass_time(CALM)
+        self._check_nothing_lost("in calm")
+
+    def _check_nothing_lost(self, when: str) -> None:
+        world = self._world
+        bad = [told for told in world.promises.told if told[0] in ("deregistered", "error")]
+        wrong = world.promises.unsettled()
+        if bad or wrong:
+            raise Violation(f"{when}: {bad} {'; '.join(wrong)}")
+
+    def _is_prompt(self) -> None:
+        """What applications and operators ask for now is done soon, all of it."""
+        world = self._world
+        world.trace.note("everybody changes their mind")
+        numbers = sorted(world.operator.ledger.profiles)
+        for number in self._random.sample(numbers, min(len(numbers), 12)):
+            action = self._random.randrange(5)
+            users = [application for application in world.applications if number in application.enabled]
+            if action == 0:
+                world.operator.control(number, "pause")
+            elif action == 1:
+                world.operator.patch(number, expires=self._random.choice((500, 700, 2000)))
+            elif action == 2 and not users:
+                world.operator.remove(number)
+            elif users:
+                for application in users:
+                    application.disable(number)
+            else:
+                self._random.choice(world.applications).enable(number)
+        world.operator.create()
+        world.pass_time(PROMPT + 60.0)  # the longest time a profile lingers
+        wrong = world.promises.unsettled()
+        if wrong:
+            raise Violation("not prompt: " + "; ".join(wrong))
+
+    def _restarts_unseen(self) -> None:
+        """A restart puts nothing on the wire for leases on UDP that are not due."""
+        world = self._world
+        computer = world.computer
+        for graceful in (False, True):
+            quiet = {aor: world.wire.attempts.get(f"<{aor}>", 0) for aor in world.promises.undisturbed()}
+            if graceful:
+                computer.stop(False)
+            else:
+                computer.light_fuse(1)
+            world.pass_time(30.0)
+            for aor, attempts in quiet.items():
+                if world.wire.attempts.get(f"<{aor}>", 0) != attempts:
+                    raise Violation(f"a restart registered {aor} anew")
+            world.pass_time(60.0)
+            wrong = world.promises.unsettled()
+            if wrong:
+                raise Violation("after a restart: " + "; ".join(wrong))
+
+    def _gives_back(self) -> None:
+        """A stop with de-registration leaves nothing behind."""
+        world = self._world
+        world.computer.down = lambda: None
+        world.computer.stop(True)
+        world.pass_time(10.0)
+        held = {site.name: bindings for site in world.sites.values() if (bindings := site.all_bindings())}
+        if held:
+            raise Violation(f"the service stopped and left {held}")
+
+    def _check_file(self) -> None:
+        """No password is on the disk in clear."""
+        for path in self._world.computer.path.parent.iterdir():
+            if SECRET.encode() in path.read_bytes():
+                raise Violation(f"a password is in {path.name}")

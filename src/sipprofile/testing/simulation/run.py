@@ -1,0 +1,80 @@
+"""One simulation from its seed: a time of faults, then a time without, in which every promise must come true."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from sipprofile.registration.settings import RegistrationSettings
+from sipprofile.service.settings import ServiceSettings
+from sipprofile.testing.simulation.trace import Violation
+from sipprofile.testing.simulation.world import World
+
+FEW, MANY = 30, 200  # profiles
+MANY_EVERY = 10  # seeds
+BETWEEN = 12.0  # seconds between two things that happen, on average
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What a simulation in which every promise was kept was like."""
+
+    seed: int
+    digest: str
+    """The same seed gives the same."""
+    events: int
+    registers: int
+    starts: int
+    kills: int
+    seconds: float
+    """Simulated time."""
+
+
+def profiles_of(seed: int) -> int:
+    """How many profiles the simulation of a seed has when it is not told."""
+    return MANY if seed % MANY_EVERY == 0 else FEW
+
+
+def simulate(seed: int, *, profiles: int | None = None, show: Callable[[str], None] | None = None) -> Result:
+    """Run one simulation; ``show`` gets every line of its trace. Raises :class:`Violation`."""
+    profiles = profiles_of(seed) if profiles is None else profiles
+    with tempfile.TemporaryDirectory(prefix="sipprofile-simulation-") as directory:
+        chosen = random.Random(seed)
+        world = World(chosen, profiles, seed, settings_of(chosen), Path(directory) / "store.db", show)
+        try:
+            world.begin()
+            for _ in range(40 + profiles // 4):
+                world.schedule.act()
+                world.pass_time(chosen.expovariate(1 / BETWEEN))
+            world.schedule.end()
+            world.afterwards.run()
+        except Exception as error:
+            command = f"python -m sipprofile.testing.simulation --seed {seed} --trace"
+            if profiles != profiles_of(seed):
+                command += f" --profiles {profiles}"
+            last = "\n".join(world.trace.lines)
+            raise Violation(f"{last}\n\n{type(error).__name__}: {error}\nTo repeat it: {command}") from error
+        return Result(
+            seed,
+            world.trace.digest,
+            world.trace.events,
+            world.wire.registers,
+            world.computer.starts,
+            world.computer.kills,
+            world.clock.now,
+        )
+
+
+def settings_of(chosen: random.Random) -> ServiceSettings:
+    """Settings of one service; a short probe interval keeps the end of a simulation near."""
+    registration = RegistrationSettings(
+        rate=chosen.choice((2.0, 10.0, 50.0)),
+        burst=chosen.choice((3.0, 10.0, 50.0)),
+        probe_interval=600.0,
+        backoff_maximum=chosen.choice((60.0, 300.0, 1800.0)),
+        backoff_base=chosen.choice((2.0, 30.0)),
+    )
+    return ServiceSettings(registration=registration, resume_grace=chosen.choice((10.0, 30.0)))
