@@ -12,7 +12,10 @@ Held = Literal["", "paused", "forcibly_disabled"]
 """An operator's word that outlives a restart."""
 
 RESERVED_BLOCK = 256
-"""How many CSeq numbers and nonce counts are reserved on disk before the first of them is used."""
+"""How many CSeq numbers are reserved on disk before the first of them is used."""
+
+NONCE_BLOCK = 16
+"""The same for the counts of a nonce; every grant reserves anew, and some registrars count no further than 255."""
 
 HISTORY_LENGTH = 32
 """Transitions kept for each profile."""
@@ -36,7 +39,9 @@ class FlowRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     ``cseq_reserved``: CSeq numbers up to here may have been used. ``boot_id`` and ``wall_offset`` (UTC minus
     CLOCK_BOOTTIME) tell whether the clock that wrote the times can still be compared with ours;
-    ``clock_generation`` rises with every jump of the wall clock.
+    ``clock_generation`` rises with every jump of the wall clock. ``bound_as`` and ``sent_as`` are checksums of the
+    settings that the lease was granted for and of those that the REGISTER carried; 0 = not known. ``leaving``: a
+    de-registration was begun, so the lease may be gone.
     """
 
     profile: int
@@ -62,6 +67,9 @@ class FlowRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     rejected_attempts: int = 0
     since: float = 0.0
     state_revision: int = 0
+    bound_as: int = 0
+    sent_as: int = 0
+    leaving: bool = False
 
 
 class ProfileRecord(msgspec.Struct, frozen=True):

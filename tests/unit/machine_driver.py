@@ -372,7 +372,8 @@ class Driver:
         else:
             self.sends.append((self.now, key, request))
             number, _ = request.cseq()
-            binding = (request.header("call-id"), request.header("to"), request.uri)
+            contact = (request.header("contact") or "").partition(">")[0]
+            binding = (request.header("call-id"), request.header("to"), request.uri, contact)  # RFC 3261 §10.3 step 7
             assert number > self._cseq.get(binding, 0), f"CSeq {number} goes back"
             self._cseq[binding] = number
             respond = self.hosts.get(key.host) or (self.answers.popleft() if self.answers else self.always)
@@ -380,7 +381,8 @@ class Driver:
         if key.protocol == "udp" and key.host in self.refused:
             self.registrations.transport_failed(key, "transport_refused", "", self.now)
         elif response is not None:
-            heapq.heappush(self._arrivals, (self.now + LATENCY, len(self.sends), key, response))
+            order = len(self.sends) + len(self.retransmissions)
+            heapq.heappush(self._arrivals, (self.now + LATENCY, order, key, response))
 
 
 def a_profile(number: int = 1, **changes: Any) -> Profile:

@@ -7,7 +7,7 @@ import re
 import pytest
 from machine_driver import LATENCY, Answer, Driver, answer, challenge, digest, ok, reply, server, silence
 
-from sipprofile.records import RESERVED_BLOCK
+from sipprofile.records import NONCE_BLOCK
 from sipprofile.registration.settings import RegistrationSettings
 from sipprofile.sip.message import Request
 
@@ -160,10 +160,10 @@ class TestNonces:
         driver.always = digest()
         driver.registered()
         record = driver.rows[1].nonces[0]
-        assert record.count_reserved == 1 + RESERVED_BLOCK
+        assert record.count_reserved == 1 + NONCE_BLOCK
         driver.crash()
         driver.run_to_register()
-        assert int(nc(driver.sent()[0]), 16) == 1 + RESERVED_BLOCK + 1
+        assert int(nc(driver.sent()[0]), 16) == 1 + NONCE_BLOCK + 1
         driver.assert_status("registered")
 
     def test_a_nonce_whose_reserved_counts_are_used_up_is_dropped(self, driver: Driver) -> None:

@@ -295,6 +295,15 @@ class TestHealth:
         assert where(driver)[-2:] == [A, B]
         driver.assert_status("registered")
 
+    def test_retry_now_insists_once(self, driver: Driver) -> None:
+        self.many(driver, 2)
+        driver.retry_now(1)
+        driver.run(1)
+        assert len(driver.sent()) == 3
+        assert not driver.flow(1).forced
+        driver.run(600)
+        assert len(driver.sent()) <= 21  # the canaries
+
     def test_retry_now_is_not_lost_in_a_long_queue(self) -> None:
         driver = Driver(settings=RegistrationSettings(rate=1, burst=1))
         self.many(driver, 5)

@@ -157,6 +157,16 @@ class TestLoss:
         driver.run(10)
         driver.assert_status("registered", number=2)
 
+    def test_who_waits_for_a_token_keeps_it_open(self) -> None:
+        driver = Driver(settings=RegistrationSettings(rate=0.1, burst=1))
+        driver.registered(1, registrar=REGISTRAR)
+        driver.add(2, registrar=REGISTRAR)
+        driver.disable(1)
+        driver.run(2)
+        assert not driver.closed
+        driver.run(30)
+        driver.assert_status("registered", number=2)
+
 
 class TestUnfriendlyServers:
     """Servers that close the connection are not hammered."""

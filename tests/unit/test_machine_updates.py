@@ -281,6 +281,17 @@ class TestNewBinding:
         driver.run(1)
         assert not driver.registrations.has_binding(1)
 
+    def test_there_and_back_again_in_vain(self, driver: Driver) -> None:
+        """The first binding was never removed and may still be there when nobody wants it any more."""
+        driver.answers.extend([silence, answer(500)])
+        driver.update(aor=NEW)
+        driver.update(aor=OLD)
+        driver.run(1)
+        driver.disable()
+        driver.run(100)
+        assert summary(driver)[-2:] == [(NEW, "-"), (OLD, "-")]
+        assert not driver.registrations.has_binding(1)
+
     def test_many_moves_leave_one_binding(self, driver: Driver) -> None:
         driver.always = digest()
         aors = [f"sip:move{number}@192.0.2.1" for number in range(8)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Literal
 
 import msgspec
@@ -31,6 +32,24 @@ def consequence(old: Plan, new: Plan) -> Consequence:
     if old.credentials != new.credentials or old.hops != new.hops:
         return "credentials"
     return "none"
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def bound_as(plan: Plan) -> int:
+    """A checksum of what makes a binding another one: a lease granted for other settings is not this profile's."""
+    return _checksum([getattr(plan, name) for name in REBIND])
+
+
+def sent_as(plan: Plan) -> int:
+    """A checksum of what a REGISTER carries and where it goes, credentials aside."""
+    hops = [(hop.host, hop.port, hop.protocol, hop.route, hop.strict) for hop in plan.hops]
+    return _checksum([*(getattr(plan, name) for name in (*REPLACE, *REFRESH)), hops])
+
+
+def _checksum(values: list[object]) -> int:
+    return zlib.crc32(_encode(values)) or 1
 
 
 def credentials_changed(old: Plan, new: Plan) -> bool:

@@ -91,6 +91,8 @@ def exorcised(room: Registrations, ghost: Registration, flow: Flow, now: float) 
             heir.predecessor = 0
             if heir.phase == WAITING and successor.should_register and not heir.breaker_open:
                 attempt.begin(room, successor, heir, now, RETRY)
+        if heir.phase == IDLE and not successor.should_register and heir.unknown_until > now:
+            machine.finish_unwanted(room, successor, heir, now)  # it took over a binding that nobody wants
 
 
 def succeeded(room: Registrations, ghost: Registration, now: float) -> None:

@@ -96,8 +96,8 @@ def held(room: Registrations, registration: Registration, flow: Flow, now: float
         end_transaction(room, flow)
         leave(room, flow)
         forget_lease(room, flow)
-        ghosts.dropped(room, flow, now)
         flow.unknown_until = 0.0
+        ghosts.dropped(room, flow, now)
         flow.purpose = REGISTER
         tell(room, registration, now, Reason.of("forcibly_disabled"), event="forcibly_disabled")
         store(room, registration, flow)
@@ -166,6 +166,7 @@ def deregister(room: Registrations, registration: Registration, flow: Flow, now:
         outcomes.removed(room, registration, flow, now, Reason.of("binding_may_remain"))
         return
     flow.purpose = DEREGISTER
+    flow.leaving = False
     attempt.use(room, flow, key, hop_of(registration.plan, room.hosts, key, flow.hop))
     flow.attempt += 1
     flow.rounds = 0
@@ -242,6 +243,9 @@ def _deadline(room: Registrations, registration: Registration, flow: Flow, now: 
         pacer.overdrawn += 1
         pacer.debit(now)
         attempt.drawn(room, registration, flow, now)
+    elif flow.phase == RESERVING and flow.purpose == DEREGISTER and flow.cseq < flow.cseq_reserved:
+        flow.leaving = True  # the store cannot write; the binding must go all the same
+        attempt.reserved(room, registration, flow, now)
     elif flow.phase == RESERVING:
         store(room, registration, flow)
         flow.ends_at = now + RESERVE_LIMIT

@@ -264,7 +264,9 @@ def refused(
         _redirected(room, registration, flow, response, reason, now)
     elif outcome is Outcome.NEXT_TARGET:
         assert flow.key is not None
-        health.failed(room, flow.key, flow, since, now, after or 0.0)
+        # A server that challenged us first and names no time is up: the failure is this profile's own.
+        if not flow.rounds or after is not None:
+            health.failed(room, flow.key, flow, since, now, after or 0.0)
         next_target(room, registration, flow, now, reason, after=after)
     else:
         give_up(room, registration, flow, now, reason, after=after)

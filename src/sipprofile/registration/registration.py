@@ -107,6 +107,8 @@ class Flow(msgspec.Struct, gc=False):
     """The part of REGISTER that does not change from request to request; empty = to be built."""
     local: tuple[str, int] | None = None
     """The local address ``middle`` was built for."""
+    leaving: bool = False
+    """It is on disk that a de-registration has begun: after a crash nobody may trust the lease."""
     predecessor: int = 0
     """The flow (of another registrar or AOR) whose binding goes when this one stands."""
 

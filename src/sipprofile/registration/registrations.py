@@ -21,7 +21,7 @@ from .actions import Action, CloseTransport, OpenTransport, Resolve, Send, Trans
 from .changes import consequence
 from .health import Health
 from .pacing import AUTOMATIC, AWAITED, Pacer, QueueStatus
-from .registration import IDLE, QUEUED, SENT, Flow, Registration
+from .registration import DEREGISTER, IDLE, QUEUED, SENT, Flow, Registration
 from .settings import RegistrationSettings
 from .state import state_of, store
 from .targets import Host
@@ -273,13 +273,17 @@ class Registrations:
         self.transport_failed(key, "transport_timeout", "", now)
 
     def saved(self, row: FlowRecord, now: float) -> None:
-        """A row is on disk: the CSeq numbers it reserves may be used now."""
+        """A row is on disk: the CSeq numbers it reserves may be used, the lease it gives up may be removed."""
         registration = self.by_profile.get(row.profile)
         if registration is None:
             return
         for flow in registration.flows:
-            if flow.number == row.number and flow.call_id == row.call_id and row.cseq_reserved > flow.cseq_reserved:
-                flow.cseq_reserved = row.cseq_reserved
+            if flow.number != row.number or flow.call_id != row.call_id:
+                continue
+            if row.leaving and flow.purpose == DEREGISTER:
+                flow.leaving = True
+            if row.leaving or row.cseq_reserved > flow.cseq_reserved:
+                flow.cseq_reserved = max(flow.cseq_reserved, row.cseq_reserved)
                 attempt.reserved(self, registration, flow, now)
 
     def clock_jumped(self, wall_offset: float, now: float) -> None:

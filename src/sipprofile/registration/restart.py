@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..events import Reason
-from ..records import HISTORY_LENGTH, RESERVED_BLOCK, FlowRecord
+from ..records import HISTORY_LENGTH, NONCE_BLOCK, RESERVED_BLOCK, FlowRecord
 from ..sip.digest import Challenge, UnsupportedAlgorithm, ha1
 from . import attempt, machine
 from .actions import TransportKey
 from .challenge import credentials_for
+from .changes import bound_as, sent_as
 from .pacing import REFRESH
 from .registration import IDLE, OPENING, REGISTER, RESUME, Flow, Nonce, Registration
 from .state import status_of
@@ -47,6 +48,8 @@ def resume(room: Registrations, registration: Registration, flow: Flow, stored: 
         registration.reason = Reason.of(registration.held)
     if stored.lease_ends <= 0 or registration.held == "forcibly_disabled":
         return
+    if stored.bound_as not in (0, bound_as(registration.plan)):
+        return  # granted for settings that were changed before the end; that binding stays until its lease ends
     end = _lease_end(room, stored, now)
     if end is None:
         flow.unknown_until = now + stored.expires_granted
@@ -63,7 +66,8 @@ def resume(room: Registrations, registration: Registration, flow: Flow, stored: 
     offset = stored.wall_offset if stored.boot_id == room.boot_id else room.wall_offset
     flow.lease_end = end
     flow.granted = stored.expires_granted
-    flow.refresh_at = max(now, stored.refresh_at - offset)
+    current = stored.sent_as == sent_as(registration.plan)
+    flow.refresh_at = max(now, stored.refresh_at - offset) if current else now
     flow.registered_aors = stored.registered_aors
     flow.service_route = stored.service_route
     flow.bound = flow.key
@@ -102,7 +106,9 @@ def opened(room: Registrations, registration: Registration, flow: Flow, now: flo
 
 
 def _lease_end(room: Registrations, stored: FlowRecord, now: float) -> float | None:
-    """End of the stored lease in our clock, ``None`` when the clocks cannot be compared."""
+    """End of the stored lease in our clock, ``None`` when it cannot be known whether there is one."""
+    if stored.leaving:
+        return None
     if stored.boot_id == room.boot_id:
         return stored.lease_ends - stored.wall_offset
     granted_at = stored.lease_ends - stored.expires_granted
@@ -139,6 +145,6 @@ def _restore_nonces(room: Registrations, registration: Registration, flow: Flow,
             cnonce = f"{room.random.getrandbits(64):016x}"
             first = kept.count_reserved
             nonces.append(
-                Nonce(challenge, credentials.username, hashed, cnonce, count=first, limit=first + RESERVED_BLOCK)
+                Nonce(challenge, credentials.username, hashed, cnonce, count=first, limit=first + NONCE_BLOCK)
             )
     flow.nonces = tuple(nonces)

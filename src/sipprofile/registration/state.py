@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from ..events import EventName, Reason, RegistrationState, StateChanged, Status
-from ..records import RESERVED_BLOCK, FlowRecord, Held, NonceRecord, TransitionRecord
+from ..records import NONCE_BLOCK, RESERVED_BLOCK, FlowRecord, Held, NonceRecord, TransitionRecord
+from .changes import bound_as, sent_as
 from .registration import DEREGISTER, IDLE, RESERVING, SENT, WAITING, Flow, Registration
 from .request import bracketed
 
@@ -40,7 +41,7 @@ def state_of(machine_room: Registrations, registration: Registration) -> Registr
         status=cast(Status, registration.status),
         since=registration.since + offset,
         reason=registration.reason,
-        attempt=flow.failures + 1 if flow.phase != IDLE else flow.failures,
+        attempt=flow.failures if flow.phase in (IDLE, WAITING) else flow.failures + 1,
         next_try=next_try + offset if next_try else None,
         target=target,
         flow=None if target is None or local is None else f"{bracketed(local[0])}:{local[1]}>{target}",
@@ -106,7 +107,7 @@ def record(machine_room: Registrations, registration: Registration, flow: Flow) 
     key = flow.bound if live else None
     local = flow.bound_local or ("", 0)
     for nonce in flow.nonces:
-        nonce.limit = nonce.count + RESERVED_BLOCK
+        nonce.limit = nonce.count + NONCE_BLOCK
     return FlowRecord(
         profile=flow.profile,
         number=flow.number,
@@ -143,6 +144,10 @@ def record(machine_room: Registrations, registration: Registration, flow: Flow) 
         rejected_attempts=flow.rejected,
         since=registration.since + offset,
         state_revision=registration.revision,
+        bound_as=bound_as(registration.plan) if live else 0,
+        # What is on the wire may be older than the plan; a restart must not take it for the present settings.
+        sent_as=(0 if flow.again else sent_as(registration.plan)) if live else 0,
+        leaving=live and flow.purpose == DEREGISTER and flow.phase != IDLE,
     )
 
 

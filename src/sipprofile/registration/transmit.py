@@ -22,7 +22,8 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
 
     A ghost's row is gone or is its successor's, so it reserves nothing: it needs few numbers, and never again.
     """
-    if flow.cseq >= flow.cseq_reserved and not registration.ghost:
+    leaves = flow.purpose == DEREGISTER and flow.lease_end > 0 and not flow.leaving
+    if (leaves or flow.cseq >= flow.cseq_reserved) and not registration.ghost:
         flow.phase = RESERVING
         flow.ends_at = now + RESERVE_LIMIT
         room.arm(flow, flow.ends_at)

@@ -181,6 +181,7 @@ class Changes:
         found = [] if not entry.users else [Advice("in_use", "", f"It is used by {counted(entry.users)}.")]
         if not served:
             registry.registrations.add(saved, agent, now, wanted=False)
+            registry.refused.discard(entry.id)
         # Users are told before anything goes on the wire.
         registry.announce("updated", entry, registry.document(saved))
         if served:

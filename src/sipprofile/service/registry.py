@@ -84,6 +84,8 @@ class Registry:
         """All ids, ascending."""
         self.default: int | None = None
         self.names: dict[str, int] = {}
+        self.refused: set[int] = set()
+        """Stored profiles that their agent could not take."""
         self.reserved: set[str] = set()
         """Names in writes that are not on disk yet."""
         self.announced = 0
@@ -173,7 +175,7 @@ class Registry:
 
     def served(self, entry: Entry) -> bool:
         """Whether the profile has a registration; one that no installed agent takes can only be read and changed."""
-        return entry.id in self.registrations.by_profile
+        return entry.type in self.agents and entry.id not in self.refused
 
     def check_served(self, entry: Entry) -> None:
         """Raise ``unknown_type`` or ``invalid_value`` for a profile that cannot be registered as it is stored."""

@@ -126,6 +126,7 @@ class Service:
             try:
                 self._registrations.add(record, agent, now, wanted=entry.always)
             except Exception as error:  # whatever a plug-in raises; the other profiles must not depend on it
+                registry.refused.add(entry.id)
                 refused.append((entry.name, type(error).__name__))
                 continue
             if not entry.always and not entry.held and self._registrations.has_binding(entry.id):

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from hmac import compare_digest
-from sys import intern
 
 import msgspec
 
@@ -111,7 +110,7 @@ def _challenge(params: dict[str, str], proxy: bool) -> Challenge | None:
     if offered and not qop:
         return None
     return Challenge(
-        intern(realm),  # one text for all who register there
+        realm,
         nonce,
         algorithm,
         given is not None,

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, Select, func, select, text
 
 from sipprofile.errors import SipProfileError
-from sipprofile.records import RESERVED_BLOCK, FlowRecord, TransitionRecord
+from sipprofile.records import NONCE_BLOCK, RESERVED_BLOCK, FlowRecord, TransitionRecord
 from sipprofile.store.schema import CSEQ_RAISED, SLOTS, flows, history
 
 ROWS_AT_ONCE = 128  # a power of two; four values each stay below the 999 that an older SQLite takes
@@ -149,10 +149,11 @@ def _flow(profile: int, cseq_reserved: int, record: str) -> FlowRecord:
         flow = _decode_flow(record)
     except msgspec.DecodeError as error:
         raise _unreadable("flow", profile, error) from None
-    # Each start since the row was written took a block, of nonce counts too; the last of them is free.
-    skipped = cseq_reserved - flow.cseq_reserved - RESERVED_BLOCK
-    if flow.nonces and skipped > 0:
-        raised = (replace(nonce, count_reserved=nonce.count_reserved + skipped) for nonce in flow.nonces)
+    # Each start since the row was written took a block, of nonce counts too; that of the last one is free.
+    starts = (cseq_reserved - flow.cseq_reserved) // RESERVED_BLOCK
+    if flow.nonces and starts > 1:
+        taken = (starts - 1) * NONCE_BLOCK
+        raised = (replace(nonce, count_reserved=nonce.count_reserved + taken) for nonce in flow.nonces)
         _set(flow, "nonces", tuple(raised))
     _set(flow, "cseq_reserved", cseq_reserved)
     return flow

@@ -22,6 +22,8 @@ class Site:
         """When each AOR's last binding was made or refreshed."""
         self.refusals: dict[str, int] = {}
         """How often credentials were refused, by AOR, since somebody last changed anything."""
+        self.others: dict[str, Site] = {}
+        """Where its addresses proxy requests for other registrars to, by host."""
         self._network = network
         for address in addresses:
             network.serve(address, lambda data, source, address=address: self._receive(data, source, address))  # type: ignore[misc]
@@ -47,6 +49,10 @@ class Site:
         self.registrar._authentication.clear()
 
     def _receive(self, data: bytes, source: Address, address: str) -> None:
+        host = data[:100].partition(b" sip:")[2].partition(b" ")[0].partition(b";")[0].decode(errors="replace")
+        self.others.get(host, self)._answer(data, source, address)
+
+    def _answer(self, data: bytes, source: Address, address: str) -> None:
         clock = self._network.clock
         log = self.registrar.log
         before = len(log)

@@ -45,6 +45,7 @@ class World:
         one = Site("one.test", ("198.51.100.1", "198.51.100.2", "198.51.100.3"), network, derived())
         two = Site("two.test", ("192.0.2.1", "192.0.2.2"), network, derived())
         self.sites = {site.name: site for site in (one, two)}
+        one.others, two.others = {two.name: two}, {one.name: one}
         network.names = {
             "one.test": one.addresses[:2],
             "proxy.one.test": one.addresses[2:],
