@@ -61,10 +61,14 @@ class Reason(msgspec.Struct, frozen=True, gc=False):
         """The reason ``code`` with its sentence; ``phrase`` is the answer's reason phrase."""
         if code == "response":
             return cls(code, status_code, f"The registrar answered {status_code} {phrase}".rstrip() + ".")
+        if status_code is None:
+            return _PLAIN[code]
         return cls(code, status_code, REASONS[code])
 
 
-NO_REASON = Reason()
+_PLAIN = {code: Reason(code, None, sentence) for code, sentence in REASONS.items()}
+"""One object for all who have the same reason."""
+NO_REASON = _PLAIN["none"]
 
 
 class RegistrationState(msgspec.Struct, frozen=True, gc=False):

@@ -158,7 +158,7 @@ class Play:
         assert not minutes or max(minutes.values()) <= SENDS_A_MINUTE, minutes.most_common(3)
 
 
-@pytest.mark.parametrize("seed", range(5000, 6000))
+@pytest.mark.parametrize("seed", range(25))
 def test_anything_may_happen(seed: int) -> None:
     play = Play(seed)
     for _ in range(60):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from functools import lru_cache
+from typing import ClassVar, NamedTuple
 
 from ..profile import Profile, ProfileType, ServerParameters
 from ..sip.uri import Uri
@@ -50,17 +51,15 @@ class IetfAgent(Agent):
     def plan(self, profile: Profile, contact_token: str) -> Plan:
         """See :meth:`Agent.plan`."""
         aor = Uri.parse(profile.aor)
-        registrar = Uri.parse(profile.registrar.uri) if profile.registrar is not None else aor
-        target = registrar_uri(registrar)
+        registrar = _registrar(profile.registrar.uri if profile.registrar is not None else str(registrar_uri(aor)))
         own = _credentials(profile, profile.registrar, aor)
         proxies = tuple(_proxy_hop(profile, server, aor) for server in profile.proxies)
-        direct = Hop(registrar.host, registrar.port or DEFAULT_PORT, registrar.transport or "udp")
         return Plan(
             aor=str(aor.without_params_and_headers()),
-            request_uri=str(target),
-            registrar=f"{registrar.host}:{registrar.port or DEFAULT_PORT}",
-            domain=registrar.host,
-            hops=proxies or (direct,),
+            request_uri=registrar.request_uri,
+            registrar=registrar.label,
+            domain=registrar.domain,
+            hops=proxies or registrar.hops,
             contact_user=profile.contact_user or contact_token,
             contact_uri=profile.contact_uri,
             contact_params="".join(f";{param}" for param in profile.contact_params),
@@ -70,6 +69,23 @@ class IetfAgent(Agent):
             dscp=profile.dscp,
             instance_id=profile.instance_id,
         )
+
+
+class _Registrar(NamedTuple):
+    """What follows from a registrar's URI alone; the same objects for all profiles of one registrar."""
+
+    request_uri: str
+    label: str
+    domain: str
+    hops: tuple[Hop, ...]
+
+
+@lru_cache(maxsize=1024)
+def _registrar(text: str) -> _Registrar:
+    uri = Uri.parse(text)
+    port = uri.port or DEFAULT_PORT
+    direct = Hop(uri.host, port, uri.transport or "udp")
+    return _Registrar(str(registrar_uri(uri)), f"{uri.host}:{port}", uri.host, (direct,))
 
 
 def registrar_uri(uri: Uri) -> Uri:

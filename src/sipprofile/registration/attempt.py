@@ -125,7 +125,7 @@ def waits(registration: Registration, flow: Flow) -> bool:
 def go(room: Registrations, registration: Registration, flow: Flow, target: Target, now: float) -> None:
     """Use ``target``: open the way to it, then draw a token."""
     hop = target.hop if flow.redirect is None else flow.hop
-    use(room, flow, target.key, hop)
+    use(room, flow, room.transport(target.key).key, hop)
     flow.attempt += 1
     flow.rounds = 0
     open_way(room, registration, flow, now)

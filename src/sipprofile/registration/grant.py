@@ -18,6 +18,9 @@ def granted(
     Ours is the equal URI, else the one with our instance id and user part, else the one with our random token as user
     part, whatever a router made of its host. An answer without any Contact counts as ours when it has Expires.
     """
+    alone = _alone(response, contact, asked)
+    if alone is not None:
+        return alone, []
     contacts = listed(response)
     expires = _seconds(response.header("expires"))
     if not contacts:
@@ -29,6 +32,21 @@ def granted(
     if own is None:
         own = expires if expires is not None else asked
     return min(own, asked), contacts
+
+
+def _alone(response: Response, contact: str, asked: int) -> int | None:
+    """The grant in the plainest of answers: one Contact, our URI to the letter, one ``expires`` after it."""
+    lines = response.headers("contact")
+    if len(lines) != 1:
+        return None
+    uri, closed, params = lines[0].partition(">")
+    name, equals, expires = params.rpartition("=")
+    if not closed or uri != "<" + contact or not equals or name[-8:].lower() != ";expires":
+        return None
+    # What could hide another contact or another expires goes the long way.
+    if "," in params or not expires.isdecimal() or not expires.isascii() or params.lower().count("expires") != 1:
+        return None
+    return min(int(expires[:12]), asked)
 
 
 def listed(response: Response) -> list[NameAddr]:

@@ -184,7 +184,10 @@ def challenged(
         flow.retransmitted = False
         for nonce in flow.nonces:
             nonce.attempt = 0
-    code = answer(flow, registration.plan, challenges_of(response), f"{room.random.getrandbits(64):016x}")
+    challenges = challenges_of(response)
+    code = answer(flow, registration.plan, challenges, f"{room.random.getrandbits(64):016x}")
+    if code == "too_many_challenges" and not any(challenge.stale for challenge in challenges):
+        code = "rejected_credentials"  # where every request is retransmitted there is no other proof
     if flow.purpose == REGISTER and not registration.should_register:
         flow.phase = IDLE
         machine.finish_unwanted(room, registration, flow, now)

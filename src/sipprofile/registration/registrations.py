@@ -36,9 +36,11 @@ HEALTH_KEPT = 10_000
 class Transport:
     """What is known about one transport: its local address once it is open, and who waits for or uses it."""
 
-    __slots__ = ("active", "bound", "local", "waiting")
+    __slots__ = ("active", "bound", "key", "local", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, key: TransportKey) -> None:
+        self.key = key
+        """One object for all flows that use it."""
         self.local: tuple[str, int] | None = None
         self.waiting: set[int] = set()
         """Flows that wait for it, or for a token or the disk before they use it."""
@@ -85,6 +87,8 @@ class Registrations:
         self.pacers: dict[str, Pacer] = {}
         self.heads: dict[tuple[str, TransportKey, tuple[str, int]], bytes] = {}
         self.count_by: dict[tuple[str, str, str], int] = {}
+        self._counted_keys: dict[tuple[str, str, str], tuple[str, str, str]] = {}
+        """One tuple for all who are counted under it."""
         self._timers: list[tuple[float, int]] = []
         self._shared: dict[int, tuple[str, object]] = {}
         self._next_flow = 0
@@ -405,7 +409,7 @@ class Registrations:
         """The transport ``key``, which is opened if it is not."""
         transport = self.transports.get(key)
         if transport is None:
-            transport = self.transports[key] = Transport()
+            transport = self.transports[key] = Transport(key)
             self.act(OpenTransport(key))
         return transport
 
@@ -464,7 +468,7 @@ class Registrations:
         key = (registration.status, registration.reason.code, registration.plan.registrar)
         if key != registration.counted:
             self._uncount(registration)
-            registration.counted = key
+            registration.counted = key = self._counted_keys.setdefault(key, key)
             self.count_by[key] = self.count_by.get(key, 0) + 1
 
     def _uncount(self, registration: Registration) -> None:
@@ -473,7 +477,7 @@ class Registrations:
             if left:
                 self.count_by[registration.counted] = left
             else:
-                del self.count_by[registration.counted]
+                del self.count_by[registration.counted], self._counted_keys[registration.counted]
             registration.counted = None
 
     def owner(self, flow: Flow) -> Registration:

@@ -7,7 +7,7 @@ import contextlib
 import resource
 import socket
 import ssl
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -51,5 +51,4 @@ async def serve(
 
 class _Refusal(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
+        cast(asyncio.Transport, transport).abort()

@@ -11,7 +11,7 @@ from sipprofile.testing.simulation.trace import SECRET, Violation
 if TYPE_CHECKING:
     from sipprofile.testing.simulation.world import World
 
-STEP = 20.0  # seconds between looks whether everything has settled
+STEP = 60.0  # seconds between looks whether everything has settled
 LIMIT = 3600.0 + 1800.0 + 300.0  # seconds: the longest lease, the longest back-off and some transactions
 CALM = 400.0  # seconds
 PROMPT = 45.0  # seconds: one transaction and a queue at the bucket
@@ -37,6 +37,8 @@ class Afterwards:
         world = self._world
         world.trace.note("no faults from here on")
         world.pass_time(30.0)
+        while world.computer.service is None or world.computer.stopping:
+            world.pass_time(1.0)
         self._agree_on_passwords()
         end = world.clock.now + LIMIT
         while wrong := world.promises.unsettled():

@@ -110,7 +110,7 @@ class Computer:
         self._random = random
         self.path = path
         self._keys = keys
-        self._settings = settings
+        self.settings = settings
         self._trace = trace
         self._watcher = watcher
         self._agents: dict[str, Agent] = {"ietf": IetfAgent()}
@@ -148,7 +148,7 @@ class Computer:
         self._store = store = Store.open(self.path, self._keys, synchronous="OFF")
         service = Service(
             agents=self._agents,
-            settings=self._settings,
+            settings=self.settings,
             random=random.Random(self._random.getrandbits(64)),
             now=clocks.now,
             wall_offset=clocks.wall_offset,

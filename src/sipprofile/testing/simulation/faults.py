@@ -90,7 +90,9 @@ class Outages:
 
     def _for_a_while(self, place: Any, healthy: Any, changes: dict[str, Any], name: str = "the network") -> None:
         seconds = 5.0 + (LONGEST - 5.0) * self._random.random() ** 2
-        self._trace.note(f"{name}: {', '.join(f'{key}={shown(value)}' for key, value in changes.items())} for {seconds:.0f} s")
+        self._trace.note(
+            f"{name}: {', '.join(f'{key}={shown(value)}' for key, value in changes.items())} for {seconds:.0f} s"
+        )
         for key, value in changes.items():
             setattr(place, key, value)
         self._clock.after(seconds, self._heal, place, healthy, list(changes))

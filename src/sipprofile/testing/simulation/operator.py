@@ -131,5 +131,3 @@ def registrar(random: random.Random, host: str, user: str, password: str) -> dic
 def new_password(random: random.Random) -> str:
     """A password that can be recognized wherever it leaks."""
     return f"{SECRET}-{random.getrandbits(48):012x}"
-
-

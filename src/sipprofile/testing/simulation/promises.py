@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 from sipprofile.events import RegistrationState
@@ -20,9 +21,11 @@ from sipprofile.testing.simulation.trace import Violation
 from sipprofile.testing.simulation.wire import Wire
 
 LONGEST_ATTEMPT = 900.0  # seconds; every target's transaction takes 32 s, a queue at the bucket some more
-REFUSALS = 12
-"""How often refused credentials may be tried before somebody changes something: two attempts, each of which may
-first use old nonces and lose answers, and the same for one probe."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _host(uri: str) -> str:
+    return Uri.parse(uri).host
 
 
 class Promises:
@@ -87,15 +90,14 @@ class Promises:
         for number in registry.ids:
             entry = registry.get(number)
             assert entry is not None
-            state = registry.state(entry)
-            if state.status == "registered":
+            if registry.registrations.by_profile[number].status == "registered":
                 self._check_registered(entry)
             elif registry.wanted(entry) and not entry.held:
-                self._check_planned(entry, state, now + offset)
+                self._check_planned(entry, registry.state(entry), now + offset)
         for site in self._sites.values():
-            for aor, refusals in site.refusals.items():
-                if refusals > REFUSALS:
-                    raise Violation(f"refused credentials of {aor} were tried {refusals} times")
+            aor = site.too_many_refusals(self._computer.settings.registration.probe_interval)
+            if aor is not None:
+                raise Violation(f"refused credentials of {aor} were tried in the attempts {site.refusals[aor]}")
 
     def _check_registered(self, entry: Entry) -> None:
         site, aor = self.place(entry)
@@ -116,7 +118,7 @@ class Promises:
         """The registrar that a profile is registered at, and its AOR there."""
         assert self._service is not None
         plan = self._service._registrations.by_profile[entry.id].plan
-        return self._sites[Uri.parse(plan.request_uri).host], canonical_aor(plan.aor)
+        return self._sites[_host(plan.request_uri)], canonical_aor(plan.aor)
 
     def undisturbed(self) -> list[str]:
         """The AORs registered over UDP whose refresh is not near."""
@@ -195,5 +197,3 @@ class Promises:
             if seen.get("status", "unregistered") != state.status or seen.get("revision", 0) != state.revision:
                 found.append(f"{application.name} believes that {number} is {seen}, it is {state}")
         return found
-
-

@@ -146,11 +146,13 @@ class Schedule:
                 {"default": True},
             )
         )
+        self._changed(number)
         self._operator.patch(number, **changes)
 
     def _replace(self) -> None:
         number = self._profile()
         if number is not None:
+            self._changed(number)
             self._operator.replace(number, provider_name="Replaced", expires=self._random.choice(LEASES))
 
     def _remove(self) -> None:
@@ -185,7 +187,7 @@ class Schedule:
     def _changed(self, number: int) -> None:
         """Credentials may be tried again after this."""
         for site in self._sites.values():
-            site.refusals.clear()
+            site.changed(self._known(number).content["registrar"]["username"])
 
     def _profile(self) -> int | None:
         known = sorted(self._operator.ledger.profiles)
@@ -208,7 +210,7 @@ class Schedule:
 
     def _service_down(self) -> None:
         for site in self._sites.values():
-            site.refusals.clear()
+            site.refusals.clear()  # what a kill has destroyed may be learnt again
         # Nobody can know that the clock was set if it was not written down before the power went.
         if self._reboots and self._clock.now > self._wall_set_at + WRITTEN:
             self._computer.clocks.reboot()
@@ -234,5 +236,3 @@ class Schedule:
         if self._computer.disk_full and self._computer.service is not None:
             self._computer.fill_disk(False)
         self._computer.disk_full = False
-
-

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sipprofile.testing.location import Binding
 from sipprofile.testing.registrar import Registrar
 from sipprofile.testing.virtual_network import Address, VirtualNetwork
+
+ATTEMPTS = 4  # two open the breaker, one may have begun before the change, one after it with the old password
 
 
 class Site:
@@ -20,8 +22,11 @@ class Site:
         self.restarted_at = -1.0
         self.bound_at: dict[str, float] = {}
         """When each AOR's last binding was made or refreshed."""
-        self.refusals: dict[str, int] = {}
-        """How often credentials were refused, by AOR, since somebody last changed anything."""
+        self.refusals: dict[str, set[int]] = {}
+        """The attempts in which credentials were refused, by AOR, since somebody last changed anything."""
+        self.changed_at: dict[str, float] = {}
+        self.attempts: Callable[[str], int] = lambda _: 0
+        """How many attempts there were, by AOR."""
         self.others: dict[str, Site] = {}
         """Where its addresses proxy requests for other registrars to, by host."""
         self._network = network
@@ -44,6 +49,20 @@ class Site:
         for address in self.addresses:
             self._network.break_connections(address)
 
+    def changed(self, user: str) -> None:
+        """From now on refused credentials of this user may be tried again."""
+        for aor in [aor for aor in self.refusals if aor.startswith(f"sip:{user}@")]:
+            del self.refusals[aor]
+        self.changed_at[user] = self._network.clock.now
+
+    def too_many_refusals(self, probe_interval: float) -> str | None:
+        """The AOR whose refused credentials were tried more often than two attempts and one in every interval."""
+        for aor, attempts in self.refusals.items():
+            since = self.changed_at.get(aor[4:].partition("@")[0], 0.0)
+            if len(attempts) > ATTEMPTS + (self._network.clock.now - since) / probe_interval:
+                return aor
+        return None
+
     def forget_nonces(self) -> None:
         """Every nonce is stale from now on."""
         self.registrar._authentication.clear()
@@ -61,9 +80,9 @@ class Site:
             seen = log[-1]
             if seen.status == 200 and seen.expires:
                 self.bound_at[seen.aor] = clock.now
-                self.refusals[seen.aor] = 0
+                self.refusals.pop(seen.aor, None)
             elif seen.status in (401, 403) and b"uthorization: Digest" in data and replies:
                 if b"stale=true" not in replies[-1].data:
-                    self.refusals[seen.aor] = self.refusals.get(seen.aor, 0) + 1
+                    self.refusals.setdefault(seen.aor, set()).add(self.attempts(seen.aor))
         for reply in replies:
             clock.after(reply.delay, self._network.answer, reply.data, address, reply.destination)

@@ -53,6 +53,8 @@ class World:
             "proxy.two.test": two.addresses[1:],
         }
         self.wire = Wire(trace, settings.registration, lambda: clock.now, lambda: self.promises.overdrawn())
+        for site in (one, two):
+            site.attempts = lambda aor: self.wire.attempts.get(f"<{aor}>", 0)
         self.promises = Promises(self.sites, self.wire)
         store = template(profiles, variant % VARIANTS)
         store.copy(path)
