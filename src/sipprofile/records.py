@@ -38,8 +38,7 @@ class FlowRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The runtime state of one flow of a profile: what a restart must know to go on as if nothing had happened.
 
     ``cseq_reserved``: CSeq numbers up to here may have been used. ``boot_id`` and ``wall_offset`` (UTC minus
-    CLOCK_BOOTTIME) tell whether the clock that wrote the times can still be compared with ours;
-    ``clock_generation`` rises with every jump of the wall clock. ``bound_as`` and ``sent_as`` are checksums of the
+    CLOCK_BOOTTIME) tell whether the clock that wrote the times can still be compared with ours. ``bound_as`` and ``sent_as`` are checksums of the
     settings that the lease was granted for and of those that the REGISTER carried; 0 = not known. ``leaving``: a
     de-registration was begun, so the lease may be gone.
     """
@@ -54,7 +53,6 @@ class FlowRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     expires_granted: int = 0
     boot_id: str = ""
     wall_offset: float = 0.0
-    clock_generation: int = 0
     protocol: str = ""
     local_host: str = ""
     local_port: int = 0

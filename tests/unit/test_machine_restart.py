@@ -155,12 +155,18 @@ class TestAnotherBoot:
         assert [request.header("expires") for request in driver.sent()] == ["0", "0"]
         driver.assert_status("unregistered", "disabled")
 
-    def test_a_jump_of_the_wall_clock_makes_stored_leases_unknown(self, driver: Driver) -> None:
+    def test_a_jump_of_the_wall_clock_is_stored_so_the_next_boot_knows_the_lease(self, driver: Driver) -> None:
+        lease_end = driver.flow().lease_end
         driver.registrations.clock_jumped(WALL + 86_400, driver.now)
         driver.settle()
         driver.assert_quiet()
         driver.assert_status("registered")
         driver.crash(1, boot_id="next", wall_offset=WALL + 86_400)
+        driver.assert_status("registered")
+        assert driver.flow().lease_end == pytest.approx(lease_end)
+
+    def test_a_wall_clock_that_went_back_between_boots_makes_the_lease_unknown(self, driver: Driver) -> None:
+        driver.crash(1, boot_id="next", wall_offset=WALL - 86_400)
         driver.assert_status("unregistered", "lease_unknown")
 
     def test_a_jump_moves_what_is_told_but_not_what_is_done(self, driver: Driver) -> None:

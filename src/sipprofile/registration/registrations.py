@@ -63,7 +63,6 @@ class Registrations:
         act: Callable[[Action], None],
         wall_offset: float,
         boot_id: str,
-        clock_generation: int = 0,
     ) -> None:
         self.settings = settings
         self.random = random
@@ -72,7 +71,6 @@ class Registrations:
         self.act = act
         self.wall_offset = wall_offset
         self.boot_id = boot_id
-        self.clock_generation = clock_generation
         self.register_sent = 0
         """REGISTER requests sent, retransmissions not counted."""
         self.register_retransmitted = 0
@@ -291,9 +289,8 @@ class Registrations:
                 attempt.reserved(self, registration, flow, now)
 
     def clock_jumped(self, wall_offset: float, now: float) -> None:
-        """The wall clock was set. Running leases count in CLOCK_BOOTTIME and do not care; stored ones are marked."""
+        """The wall clock was set. Running leases count in CLOCK_BOOTTIME and do not care; stored ones are rewritten."""
         self.wall_offset = wall_offset
-        self.clock_generation += 1
         for registration in self.by_profile.values():
             for flow in registration.flows:
                 if flow.lease_end > 0:

@@ -112,7 +112,7 @@ def _lease_end(room: Registrations, stored: FlowRecord, now: float) -> float | N
     if stored.boot_id == room.boot_id:
         return stored.lease_ends - stored.wall_offset
     granted_at = stored.lease_ends - stored.expires_granted
-    if stored.clock_generation != room.clock_generation or now + room.wall_offset < granted_at - CLOCK_TOLERANCE:
+    if now + room.wall_offset < granted_at - CLOCK_TOLERANCE:  # the wall clock went back meanwhile
         return None
     return stored.lease_ends - room.wall_offset
 

@@ -119,7 +119,6 @@ def record(machine_room: Registrations, registration: Registration, flow: Flow) 
         expires_granted=flow.granted if live else 0,
         boot_id=machine_room.boot_id,
         wall_offset=offset,
-        clock_generation=machine_room.clock_generation,
         protocol=key.protocol if key is not None else "",
         local_host=local[0],
         local_port=local[1],
