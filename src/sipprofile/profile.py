@@ -35,6 +35,21 @@ class TlsSettings(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True
         return f"TlsSettings(server_name={self.server_name!r}, …)"
 
 
+class Identity(msgspec.Struct, frozen=True, gc=False):
+    """Whom a TLS or WebSocket connection must lead to, and as whom we come: two that differ share no connection."""
+
+    server_name: str
+    """The domain: server name indication (RFC 6066 §3), the name in the certificate (RFC 5922 §4), the HTTP Host."""
+    path: str = "/"
+    """The resource of a WebSocket (RFC 6455 §3)."""
+    ca: str | None = None
+    certificate: str | None = None
+    private_key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Identity(server_name={self.server_name!r}, …)"
+
+
 class ServerParameters(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """Where a registrar or an outbound proxy is and how we authenticate there (original server types 130 and 131)."""
 
@@ -108,7 +123,7 @@ class Profile(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 NOT_BUILT = ("sigcomp", "security_negotiation", "access_point", "destination", "bearer", "resolve_proxy")
 """Fields that exist so that their names are taken, and are refused at save."""
 
-READ_ONLY = ("revision", "registration", "password_set", "warnings")
+READ_ONLY = ("revision", "registration", "password_set", "private_key_set", "warnings")
 """Members of an answer that a client may send back; they are ignored."""
 
 MAXIMUM_DEPTH = 16
@@ -133,7 +148,10 @@ def decode(document: Any) -> Profile:
 def _configurable(server: Any) -> Any:
     if not isinstance(server, dict):
         return server
-    return {name: value for name, value in server.items() if name not in READ_ONLY}
+    plain = {name: value for name, value in server.items() if name not in READ_ONLY}
+    if isinstance(plain.get("tls"), dict):
+        plain["tls"] = {name: value for name, value in plain["tls"].items() if name not in READ_ONLY}
+    return plain
 
 
 def _explained(message: str, document: dict[str, Any]) -> SipProfileError:
@@ -188,28 +206,38 @@ def merged(current: dict[str, Any], patch: dict[str, Any], depth: int = 0) -> di
 
 
 def with_kept_secrets(document: dict[str, Any], current: Profile) -> dict[str, Any]:
-    """``document`` with each absent password taken from ``current``; an explicit ``null`` clears it.
+    """``document`` with each absent password and private key taken from ``current``; an explicit ``null`` clears it.
 
-    Proxies are matched by their URI, so reordering them loses no password.
+    Proxies are matched by their URI, so reordering them loses no secret. A key stays as long as a certificate does.
     """
     result = dict(document)
-    kept = {server.uri: server.password for server in current.proxies if server.password is not None}
+    known = {server.uri: server for server in current.proxies}
     registrar = result.get("registrar")
-    if isinstance(registrar, dict) and "password" not in registrar and current.registrar is not None:
-        result["registrar"] = {**registrar, "password": current.registrar.password}
+    if isinstance(registrar, dict) and current.registrar is not None:
+        result["registrar"] = _with_secrets_of(current.registrar, registrar)
     proxies = result.get("proxies")
     if isinstance(proxies, list):
         result["proxies"] = [
-            {**server, "password": kept[str(server["uri"])]}
-            if isinstance(server, dict) and "password" not in server and str(server.get("uri")) in kept
+            _with_secrets_of(known[str(server["uri"])], server)
+            if isinstance(server, dict) and str(server.get("uri")) in known
             else server
             for server in proxies
         ]
     return result
 
 
+def _with_secrets_of(current: ServerParameters, server: dict[str, Any]) -> dict[str, Any]:
+    result = dict(server)
+    if "password" not in result and current.password is not None:
+        result["password"] = current.password
+    tls = result.get("tls")
+    if isinstance(tls, dict) and tls.get("certificate") and "private_key" not in tls and current.tls is not None:
+        result["tls"] = {**tls, "private_key": current.tls.private_key}
+    return result
+
+
 def public(profile: Profile) -> dict[str, Any]:
-    """The profile as the interface shows it: no secret, and ``password_set`` in place of each password."""
+    """The profile as the interface shows it: no secret, ``password_set`` and ``private_key_set`` in place of each."""
     document: dict[str, Any] = msgspec.to_builtins(profile)
     document.update(id=profile.id, name=profile.name, type=profile.type, aor=profile.aor)
     document.update(register=profile.register, expires=profile.expires, default=profile.default)
@@ -218,7 +246,7 @@ def public(profile: Profile) -> dict[str, Any]:
             continue
         server["password_set"] = server.pop("password", None) is not None
         if "tls" in server:
-            server["tls"].pop("private_key", None)
+            server["tls"]["private_key_set"] = server["tls"].pop("private_key", None) is not None
     return document
 
 

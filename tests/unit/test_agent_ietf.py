@@ -8,7 +8,7 @@ import pytest
 
 from sipprofile.agents.ietf import IetfAgent
 from sipprofile.errors import SipProfileError
-from sipprofile.profile import NOT_BUILT, Profile, ServerParameters, TlsSettings
+from sipprofile.profile import NOT_BUILT, Profile, ServerParameters
 
 AGENT = IetfAgent()
 
@@ -45,10 +45,6 @@ class TestAddressOfRecord:
         error = refused(aor="sip:alice:secret@example.test")
         assert error.field == "aor"
         assert "secret" not in str(error.problem())
-
-    def test_sips_and_tls_are_not_built_yet(self) -> None:
-        assert refused(aor="sips:alice@example.test").code == "not_supported"
-        assert refused(registrar=ServerParameters(uri="sip:example.test;transport=tls")).code == "not_supported"
 
     def test_registrar_and_proxies_are_sip_uris_too(self) -> None:
         assert refused(registrar=ServerParameters(uri="http://x")).field == "registrar.uri"
@@ -98,10 +94,6 @@ class TestValidation:
         kind = type(getattr(Profile(), name))
         error = refused(**{name: True if kind is bool else "x"})
         assert (error.code, error.field) == ("not_supported", name)
-
-    def test_so_are_tls_settings(self) -> None:
-        error = refused(registrar=ServerParameters(uri="sip:a", tls=TlsSettings(ca="PEM")))
-        assert (error.code, error.field) == ("not_supported", "registrar.tls")
 
     def test_what_is_unwise_is_advised_against_and_saved(self) -> None:
         codes = {advice.code for advice in AGENT.advice(profile(expires=30, contact_user="alice"))}

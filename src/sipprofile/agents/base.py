@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from ..errors import SipProfileError
-from ..profile import Profile, ProfileType
+from ..profile import Identity, Profile, ProfileType
 from ..sip.message import Response
+from ..sip.transport import PROTOCOLS
 
 
 class Problem(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -55,6 +56,8 @@ class Hop(msgspec.Struct, frozen=True, gc=False):
     strict: bool = False
     """The hop is a strict router (no ``lr``): it becomes the request URI (RFC 3261 §12.2.1.1)."""
     credentials: Credentials | None = None
+    identity: Identity | None = None
+    """Needed for TLS and WebSocket; None for UDP and TCP."""
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
@@ -96,7 +99,7 @@ class Agent:
     """What a profile type must say; the defaults are those of a type without peculiarities."""
 
     type: ClassVar[ProfileType]
-    transports: ClassVar[tuple[str, ...]] = ("udp", "tcp")
+    transports: ClassVar[tuple[str, ...]] = PROTOCOLS
     extensions: ClassVar[dict[str, str]] = {}
     """Extension parameters this type understands: name → one sentence. Others are stored and ignored."""
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import msgspec
 
-from ..profile import NOT_BUILT, Extension, Profile, ServerParameters
+from ..profile import NOT_BUILT, Extension, Profile, ServerParameters, TlsSettings
 from ..sip.headers import is_token
 from ..sip.syntax import SipSyntaxError, quoted_end
+from ..sip.transport import PROTOCOLS, SECURE, protocol_of
 from ..sip.uri import Uri
 from .base import Problem
+from .pem import tls_problems
 
-NOT_SUPPORTED = (*NOT_BUILT, "registrar.tls", "proxies.tls")
+NOT_SUPPORTED = NOT_BUILT
 
 RANGES: dict[str, tuple[float, float]] = {
     "linger": (0, 86_400),
@@ -32,10 +34,10 @@ LENGTHS = {
 MAXIMUM_STRING = 4_096
 MAXIMUM_ITEMS = 256
 
+WS_PATH = "ws-path"
+"""Extension parameter of a server: the resource of its WebSocket, ``/`` when absent."""
+
 OWN_CONTACT_PARAMS = frozenset({"expires", "+sip.instance", "reg-id"})
-_OWN = ("via", "from", "to", "call-id", "cseq", "contact", "max-forwards", "content-length", "content-type")
-_OWN_COMPACT = ("v", "f", "t", "i", "m", "l", "c")
-_OWN_OPTIONAL = ("authorization", "proxy-authorization", "expires", "route", "record-route")
 _OWN = ("via", "from", "to", "call-id", "cseq", "contact", "max-forwards", "content-length", "content-type")
 _OWN_COMPACT = ("v", "f", "t", "i", "m", "l", "c")
 _OWN_OPTIONAL = ("authorization", "proxy-authorization", "expires", "route", "record-route")
@@ -45,6 +47,7 @@ _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _EXTENSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _USER = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/]|%[0-9A-Fa-f]{2})+")  # RFC 3261 §25.1 user
+_PATH = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]{0,255}")
 _PATTERN = re.compile(r"(?:sips?|tel):[^\s<>\"]+")
 
 
@@ -61,6 +64,7 @@ def common_problems(profile: Profile, transports: tuple[str, ...]) -> Iterator[P
         yield from server_problems("registrar", profile.registrar, transports)
     for index, proxy in enumerate(profile.proxies):
         yield from server_problems(f"proxies[{index}]", proxy, transports)
+    yield from _security(profile)
     yield from _contact(profile, transports)
     yield from _headers(profile)
     for key, value in profile.labels.items():
@@ -95,10 +99,11 @@ def uri_problems(field: str, text: str, transports: tuple[str, ...]) -> Iterator
         yield _invalid(field, text, f"{field} must not contain headers.")
     if uri.port is not None and not 1 <= uri.port <= 65_535:
         yield _invalid(field, text, f"{field}: the port is from 1 to 65535.")
-    if uri.scheme == "sips" and "tls" not in transports:
-        yield Problem("not_supported", field, f"{field}: sips is not supported yet.", text)
-    elif uri.transport is not None and uri.transport not in transports:
-        yield Problem("not_supported", field, f"{field}: the transport {uri.transport} is not supported.", text)
+    protocol = protocol_of(uri)
+    if protocol is None:
+        yield _invalid(field, text, f"{field}: sips is secured by TLS; {uri.transport} is not.")
+    elif protocol not in transports:
+        yield Problem("not_supported", field, f"{field}: the transport {protocol} is not supported.", text)
 
 
 def server_problems(field: str, server: ServerParameters, transports: tuple[str, ...]) -> Iterator[Problem]:
@@ -108,12 +113,31 @@ def server_problems(field: str, server: ServerParameters, transports: tuple[str,
     else:
         yield from uri_problems(f"{field}.uri", server.uri, transports)
     if server.tls is not None:
-        yield Problem("not_supported", f"{field}.tls", f"{field}.tls is not supported yet.")
+        yield from tls_problems(f"{field}.tls", server.tls)
     for name in ("username", "realm"):
         text = getattr(server, name)
         if text is not None and not 0 < len(text) <= 256:
             yield _invalid(f"{field}.{name}", text, f"{field}.{name} has 1 to 256 characters.")
     yield from _extensions(f"{field}.extensions", server.extensions)
+    path = server.extensions.get(WS_PATH)
+    if path is not None and not (isinstance(path, str) and _PATH.fullmatch(path)):
+        yield _invalid(f"{field}.extensions.{WS_PATH}", path, f"{WS_PATH} begins with '/', as in an HTTP URL.")
+
+
+def _security(profile: Profile) -> Iterator[Problem]:
+    """A sips address-of-record is registered over TLS all the way (RFC 3261 §26.2.2)."""
+    if not profile.aor.lower().startswith("sips:"):
+        return
+    servers = [("registrar", profile.registrar)] if profile.registrar is not None else []
+    servers += [(f"proxies[{index}]", proxy) for index, proxy in enumerate(profile.proxies)]
+    for field, server in servers:
+        try:
+            secure = protocol_of(Uri.parse(server.uri)) in SECURE
+        except SipSyntaxError:
+            continue  # told already
+        if not secure:
+            detail = "A sips address-of-record needs sips:, ;transport=tls or ;transport=wss here."
+            yield _invalid(f"{field}.uri", server.uri, detail)
 
 
 def _unsupported(profile: Profile) -> Iterator[Problem]:
@@ -148,7 +172,7 @@ def _strings(field: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield field, value
     elif isinstance(value, msgspec.Struct):
-        if type(value).__name__ != "TlsSettings":  # PEM has lines; refused as a whole where unsupported
+        if not isinstance(value, TlsSettings):  # PEM has lines; it is judged by tls_problems
             yield from _strings(field, msgspec.structs.asdict(value))
     elif isinstance(value, dict):
         for key, inner in value.items():
@@ -182,7 +206,7 @@ def _contact(profile: Profile, transports: tuple[str, ...]) -> Iterator[Problem]
         if profile.contact_uri is not None:
             yield _invalid("contact_user", profile.contact_user, "contact_user and contact_uri exclude each other.")
     if profile.contact_uri is not None:
-        yield from uri_problems("contact_uri", profile.contact_uri, (*transports, "tls", "ws", "wss"))
+        yield from uri_problems("contact_uri", profile.contact_uri, (*transports, *PROTOCOLS))
 
 
 def _headers(profile: Profile) -> Iterator[Problem]:

@@ -5,18 +5,22 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
-from ..profile import Profile, ProfileType, ServerParameters
+import msgspec
+
+from ..profile import Identity, Profile, ProfileType, ServerParameters, TlsSettings
+from ..sip.transport import port_of, protocol_of, with_scheme
 from ..sip.uri import Uri
 from .base import Advice, Agent, Credentials, Hop, Plan, Problem
-from .fields import common_problems
-
-DEFAULT_PORT = 5060  # RFC 3261 §19.1.2
+from .fields import WS_PATH, common_problems
 
 
 class IetfAgent(Agent):
     """RFC 3261 registration; original type class ``EInternet``, name ``IETF``."""
 
     type: ClassVar[ProfileType] = ProfileType("ietf", "internet")
+    extensions: ClassVar[dict[str, str]] = {
+        WS_PATH: "Of a server: the path of its WebSocket, '/' when absent.",
+    }
 
     def problems(self, profile: Profile) -> list[Problem]:
         """See :meth:`Agent.problems`."""
@@ -51,7 +55,8 @@ class IetfAgent(Agent):
     def plan(self, profile: Profile, contact_token: str) -> Plan:
         """See :meth:`Agent.plan`."""
         aor = Uri.parse(profile.aor)
-        registrar = _registrar(profile.registrar.uri if profile.registrar is not None else str(registrar_uri(aor)))
+        text = profile.registrar.uri if profile.registrar is not None else str(registrar_uri(aor, aor.scheme))
+        registrar = _registrar(text, aor.scheme)
         own = _credentials(profile, profile.registrar, aor)
         proxies = tuple(_proxy_hop(profile, server, aor) for server in profile.proxies)
         return Plan(
@@ -59,7 +64,7 @@ class IetfAgent(Agent):
             request_uri=registrar.request_uri,
             registrar=registrar.label,
             domain=registrar.domain,
-            hops=proxies or registrar.hops,
+            hops=proxies or _direct(registrar, profile.registrar),
             contact_user=profile.contact_user or contact_token,
             contact_uri=profile.contact_uri,
             contact_params="".join(f";{param}" for param in profile.contact_params),
@@ -74,6 +79,7 @@ class IetfAgent(Agent):
 class _Registrar(NamedTuple):
     """What follows from a registrar's URI alone; the same objects for all profiles of one registrar."""
 
+    uri: Uri
     request_uri: str
     label: str
     domain: str
@@ -81,16 +87,24 @@ class _Registrar(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _registrar(text: str) -> _Registrar:
+def _registrar(text: str, scheme: str) -> _Registrar:
     uri = Uri.parse(text)
-    port = uri.port or DEFAULT_PORT
-    direct = Hop(uri.host, port, uri.transport or "udp")
-    return _Registrar(str(registrar_uri(uri)), f"{uri.host}:{port}", uri.host, (direct,))
+    port = port_of(uri)
+    direct = Hop(uri.host, port, protocol_of(uri) or "tls")
+    return _Registrar(uri, str(registrar_uri(uri, scheme)), f"{uri.host}:{port}", uri.host, (direct,))
 
 
-def registrar_uri(uri: Uri) -> Uri:
-    """The request URI of REGISTER: no user, no headers, no ``lr`` (RFC 3261 §10.2)."""
-    return Uri(
+def _direct(registrar: _Registrar, server: ServerParameters | None) -> tuple[Hop, ...]:
+    """The registrar itself as the first hop."""
+    identity = _identity(registrar.uri, server)
+    if identity is None:
+        return registrar.hops
+    return (msgspec.structs.replace(registrar.hops[0], identity=identity),)
+
+
+def registrar_uri(uri: Uri, scheme: str) -> Uri:
+    """The request URI of REGISTER: no user, no headers, no ``lr`` (RFC 3261 §10.2), the AOR's scheme."""
+    plain = Uri(
         scheme=uri.scheme,
         user=None,
         password=None,
@@ -99,18 +113,32 @@ def registrar_uri(uri: Uri) -> Uri:
         params=tuple(item for item in uri.params if item[0] not in ("lr", "method")),
         headers="",
     )
+    return with_scheme(plain, scheme)
+
+
+def _identity(uri: Uri, server: ServerParameters | None) -> Identity | None:
+    """The certificate is judged by the configured domain, whatever DNS makes of it (RFC 5922 §4)."""
+    if protocol_of(uri) in ("udp", "tcp"):
+        return None
+    tls = server.tls if server is not None and server.tls is not None else TlsSettings()
+    path = server.extensions.get(WS_PATH, "/") if server is not None else "/"
+    name = tls.server_name or uri.host
+    return Identity(name.strip("[]").lower(), str(path), tls.ca, tls.certificate, tls.private_key)
 
 
 def _proxy_hop(profile: Profile, server: ServerParameters, aor: Uri) -> Hop:
     uri = Uri.parse(server.uri)
-    route = uri if uri.has_param("lr") or not server.loose_routing else uri.with_params(lr=None)
+    route = with_scheme(uri, aor.scheme)
+    if server.loose_routing and not uri.has_param("lr"):
+        route = route.with_params(lr=None)
     return Hop(
         host=uri.host,
-        port=uri.port or DEFAULT_PORT,
-        protocol=uri.transport or "udp",
+        port=port_of(uri),
+        protocol=protocol_of(uri) or "tls",
         route=f"<{route}>",
         strict=not server.loose_routing and not uri.has_param("lr"),
         credentials=_credentials(profile, server, aor),
+        identity=_identity(uri, server),
     )
 
 

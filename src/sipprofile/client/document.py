@@ -14,7 +14,10 @@ NOT_FAILURES = frozenset({"none", "disabled", "paused", "forcibly_disabled", "re
 
 
 class TlsDocument(settings.TlsSettings, omit_defaults=True, forbid_unknown_fields=False):
-    """TLS parameters as read; a newer service may send more."""
+    """TLS parameters as read; a newer service may send more. ``private_key`` is never read."""
+
+    private_key_set: bool = False
+    """Read-only: the service has a private key for it."""
 
 
 class ServerDocument(settings.ServerParameters, omit_defaults=True, forbid_unknown_fields=False):
@@ -100,7 +103,7 @@ def newer(record: bytes, current: bytes) -> bytes:
 
 
 def settings_of(document: ProfileDocument) -> dict[str, Any]:
-    """The part of ``document`` that can be saved; a password ``""`` becomes ``null``, which clears it."""
+    """The part of ``document`` that can be saved; a secret ``""`` becomes ``null``, which clears it."""
     plain: dict[str, Any] = msgspec.to_builtins(document)
     for name in settings.READ_ONLY:
         plain.pop(name, None)
@@ -109,6 +112,10 @@ def settings_of(document: ProfileDocument) -> dict[str, Any]:
             server.pop("password_set", None)
             if server.get("password") == "":
                 server["password"] = None
+            tls = server.get("tls") or {}
+            tls.pop("private_key_set", None)
+            if tls.get("private_key") == "":
+                tls["private_key"] = None
     return plain
 
 

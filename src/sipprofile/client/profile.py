@@ -214,7 +214,8 @@ class ManagedProfile(Profile):
     Without unsaved edits it follows the service like a :class:`Profile`. With edits it keeps them, and saving
     raises ``revision_mismatch`` when somebody else saved the profile meanwhile; :meth:`revert` drops them.
 
-    Passwords are never read: ``registrar.password`` is ``None``; a string sets it at save, ``""`` clears it.
+    Passwords are never read: ``registrar.password`` is ``None``; a string sets it at save, ``""`` clears it. So it is
+    with ``registrar.tls.private_key``.
     """
 
     __slots__ = ("_base", "_draft")

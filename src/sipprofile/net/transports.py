@@ -11,6 +11,7 @@ from sipprofile.net.failures import failure_code, failure_sentence
 from sipprofile.net.stream import StreamConnection
 from sipprofile.net.udp import UdpSocket
 from sipprofile.registration.actions import TransportKey
+from sipprofile.sip.transport import PROTOCOLS
 
 WILDCARDS = ("0.0.0.0", "::")
 READ_BUFFER = 64 << 10  # bytes, one for all connections
@@ -19,12 +20,14 @@ _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 class Transports:
-    """One UDP socket per local address, and the TCP connections opened from there.
+    """One UDP socket per local address, and the connections over TCP, TLS and WebSocket opened from there.
 
     `received(data, source, key)`: one SIP message or CRLF keepalive; on UDP the key is that of its source.
-    `opened(key, local)`: the address and port of ours that Via and Contact must show for this key.
+    `opened(key, local)`: the address and port of ours that Via and Contact must show for this key; on a WebSocket a
+    made-up host and port 0 (RFC 7118 §5).
     `failed(key, code, sentence)`: could not open, connection lost, or an ICMP error about a datagram; the codes
-    are those of :func:`sipprofile.net.failures.failure_code`. `flush()`: once after every batch of `received`.
+    are those of :func:`sipprofile.net.failures.failure_code`, of TLS and of WebSocket. `flush()`: once after every
+    batch of `received`.
     None of them is called from within `open`, `send` or `close`, nor after `stop`.
     """
 
@@ -78,8 +81,8 @@ class Transports:
         if key.protocol == "udp":
             self._loop.call_soon(self._open_udp, key)
             return
-        if key.protocol != "tcp":
-            sentence = f"the transport {key.protocol!r} is not supported; use udp or tcp"
+        if key.protocol not in PROTOCOLS or (key.protocol != "tcp" and key.identity is None):
+            sentence = f"the transport {key.protocol!r} is not supported, or has no name to check"
             self._loop.call_soon(self._failed, key, "transport_failed", sentence)
             return
         connection = self._connections.get(key)
@@ -89,7 +92,7 @@ class Transports:
             self._loop.call_soon(self._opened, key, connection.local)
 
     def send(self, key: TransportKey, data: bytes) -> None:
-        """Send one message. UDP needs no `open`; on TCP `failed` tells that there is no open connection."""
+        """Send one message. UDP needs no `open`; otherwise `failed` tells that there is no open connection."""
         if key.protocol == "udp":
             udp = self._chosen.get(key) or self._udp_for(key)
             if udp is not None:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import msgspec
 
+from ..profile import Identity
+
 
 class TransportKey(msgspec.Struct, frozen=True, gc=False):
-    """One way to a next hop: a UDP destination, or one TCP connection (RFC 3261 §18).
+    """One way to a next hop: a UDP destination, or one connection over TCP, TLS or WebSocket (RFC 3261 §18, RFC 7118).
 
     ``host`` is a numeric address, IPv6 without brackets. ``dscp`` is the DiffServ code point (0-63) of
     everything sent this way, or ``None`` for the system's default; it is part of the key because a
-    connection has only one.
+    connection has only one. So is ``identity``, which TLS and WebSocket have.
     """
 
     protocol: str
     host: str
     port: int
     dscp: int | None = None
+    identity: Identity | None = None
 
 
 class Resolve(msgspec.Struct, frozen=True, gc=False):

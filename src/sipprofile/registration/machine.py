@@ -308,7 +308,7 @@ def transport_lost(
         outcomes.old_removed(room, registration, flow, now)
     else:
         flow.old_contact = "" if flow.purpose == REMOVE_OLD else flow.old_contact
-        if was_sent and key.protocol != "udp":
+        if was_sent and key.protocol != "udp" and code != "tls_certificate_wanted":  # what TLS 1.3 says after the fact
             flow.unknown_until = max(flow.unknown_until, flow.sent_at + asked(registration, flow))
         flow.purpose = REGISTER
         health.failed(room, key, flow, flow.sent_at if was_sent else now, now)

@@ -8,9 +8,11 @@ import msgspec
 
 from ..agents.base import Agent, Hop
 from ..events import Reason
+from ..profile import Identity
 from ..sip.headers import parse_retry_after, split_list
 from ..sip.message import MalformedMessage, Response
 from ..sip.syntax import SipSyntaxError
+from ..sip.transport import SECURE, port_of, protocol_of
 from ..sip.uri import Uri
 from . import attempt, ghosts, health, machine
 from .actions import TransportKey
@@ -308,11 +310,14 @@ def _redirected(
         except SipSyntaxError:
             continue
         inside = uri.host == plan.domain or uri.host.endswith("." + plan.domain)
-        protocol = uri.transport or "udp"
-        if inside and uri.scheme == "sip" and protocol in registration.agent.transports:
-            hop = plan.hops[flow.hop]
+        protocol = protocol_of(uri)
+        hop = plan.hops[flow.hop]
+        same_security = (protocol in SECURE) == (hop.protocol in SECURE)
+        same_scheme = uri.scheme == plan.aor.partition(":")[0]
+        if inside and same_security and same_scheme and protocol in registration.agent.transports:
             if hop.route is None:
-                flow.redirect = Hop(uri.host, uri.port or 5060, protocol, credentials=hop.credentials)
+                identity = _identity(hop, uri, protocol)
+                flow.redirect = Hop(uri.host, port_of(uri), protocol, credentials=hop.credentials, identity=identity)
             else:
                 flow.redirect = hop  # the request still goes through the proxy, only its URI changes (§8.1.3.4)
             flow.redirect_uri = _request_uri(uri)
@@ -329,6 +334,15 @@ def _redirected(
         now,
         Reason.of("redirected", response.status) if contact_given(response) else reason,
     )
+
+
+def _identity(hop: Hop, uri: Uri, protocol: str) -> Identity | None:
+    """Another host has another name in its certificate; our own stays."""
+    if protocol in ("udp", "tcp"):
+        return None
+    if hop.identity is None or uri.host == hop.host:
+        return hop.identity or Identity(uri.host.strip("[]"))
+    return msgspec.structs.replace(hop.identity, server_name=uri.host.strip("[]"))
 
 
 def _request_uri(uri: Uri) -> str:

@@ -20,6 +20,7 @@ from . import attempt, ghosts, health, machine, outcomes, restart
 from .actions import Action, CloseTransport, OpenTransport, Resolve, Send, TransportKey
 from .changes import consequence
 from .health import Health
+from .identities import Identities
 from .pacing import AUTOMATIC, AWAITED, Pacer, QueueStatus
 from .registration import DEREGISTER, IDLE, QUEUED, SENT, Flow, Registration
 from .settings import RegistrationSettings
@@ -83,6 +84,7 @@ class Registrations:
         self.health: dict[TransportKey, Health] = {}
         self.transports: dict[TransportKey, Transport] = {}
         self.pacers: dict[str, Pacer] = {}
+        self.identities = Identities()
         self.heads: dict[tuple[str, TransportKey, tuple[str, int]], bytes] = {}
         self.count_by: dict[tuple[str, str, str], int] = {}
         self._counted_keys: dict[tuple[str, str, str], tuple[str, str, str]] = {}
@@ -112,9 +114,8 @@ class Registrations:
         profile = record.profile
         stored = record.flows[0] if record.flows else self.new_flow(profile.id)
         flow = restart.restored_flow(self, stored)
-        registration = Registration(
-            profile.id, agent.plan(profile, stored.contact_token), agent, (flow,), held=record.held
-        )
+        plan = self.identities.shared(agent.plan(profile, stored.contact_token))
+        registration = Registration(profile.id, plan, agent, (flow,), held=record.held)
         registration.revision = stored.state_revision
         registration.since = now
         self.by_profile[profile.id] = registration
@@ -144,7 +145,7 @@ class Registrations:
         registration = self.by_profile[record.profile.id]
         flow = registration.flows[0]
         before = registration.plan
-        after = agent.plan(record.profile, flow.contact_token)
+        after = self.identities.shared(agent.plan(record.profile, flow.contact_token))
         if before.contact_user != after.contact_user:
             self._forget_token(before.contact_user, record.profile.id)
             self.tokens[after.contact_user] = record.profile.id

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from ..agents.base import Plan
+from ..sip.transport import WEBSOCKETS
 from .actions import TransportKey
 
 
 def contact_uri(plan: Plan, key: TransportKey, local: tuple[str, int]) -> str:
-    """The URI of our Contact; it shows the socket that is really used."""
+    """The URI of our Contact; it shows the socket that is really used; sips is for a sips AOR only."""
     if plan.contact_uri is not None:
         return plan.contact_uri
-    transport = "" if key.protocol == "udp" else f";transport={key.protocol}"
-    return f"sip:{plan.contact_user}@{bracketed(local[0])}:{local[1]}{transport}"
+    scheme, protocol = plan.aor.partition(":")[0], key.protocol
+    if protocol in WEBSOCKETS:
+        transport = ";transport=ws"  # RFC 7118 §5.1: over TLS too
+    else:
+        transport = "" if protocol == "udp" or scheme == "sips" else f";transport={protocol}"
+    return f"{scheme}:{plan.contact_user}@{sent_by(local)}{transport}"
 
 
 def head(uri: str, key: TransportKey, local: tuple[str, int]) -> bytes:
     """Everything before the branch; the same for all profiles of one registrar and transport."""
-    return (
-        f"REGISTER {uri} SIP/2.0\r\nVia: SIP/2.0/{key.protocol.upper()} {bracketed(local[0])}:{local[1]};rport;branch="
-    ).encode()
+    return (f"REGISTER {uri} SIP/2.0\r\nVia: SIP/2.0/{key.protocol.upper()} {sent_by(local)};rport;branch=").encode()
 
 
 def request_uri(plan: Plan, hop: int) -> str:
@@ -52,6 +55,11 @@ def middle(plan: Plan, hop: int, call_id: str, tag: str, contacts: tuple[str, ..
     lines.append("Supported: path")
     lines.append("CSeq: ")
     return "\r\n".join(lines).encode()
+
+
+def sent_by(local: tuple[str, int]) -> str:
+    """Our own host and port; a WebSocket client has a made-up host and no port (RFC 7118 §5)."""
+    return f"{bracketed(local[0])}:{local[1]}" if local[1] else local[0]
 
 
 def bracketed(host: str) -> str:

@@ -120,7 +120,11 @@ def _lease_end(room: Registrations, stored: FlowRecord, now: float) -> float | N
 def _remember_contact(registration: Registration, flow: Flow, stored: FlowRecord) -> None:
     flow.contact = stored.contact
     if stored.target_host:
-        flow.key = TransportKey(stored.protocol, stored.target_host, stored.target_port, registration.plan.dscp)
+        hops = [hop for hop in registration.plan.hops if hop.protocol == stored.protocol]
+        hops.sort(key=lambda hop: hop.port != stored.target_port)
+        identity = hops[0].identity if hops else None
+        host, port = stored.target_host, stored.target_port
+        flow.key = TransportKey(stored.protocol, host, port, registration.plan.dscp, identity)
 
 
 def _restore_nonces(room: Registrations, registration: Registration, flow: Flow, stored: FlowRecord) -> None:

@@ -8,7 +8,7 @@ from ..events import EventName, Reason, RegistrationState, StateChanged, Status
 from ..records import NONCE_BLOCK, RESERVED_BLOCK, FlowRecord, Held, NonceRecord, TransitionRecord
 from .changes import bound_as, sent_as
 from .registration import DEREGISTER, IDLE, RESERVING, SENT, WAITING, Flow, Registration
-from .request import bracketed
+from .request import bracketed, sent_by
 
 if TYPE_CHECKING:
     from .registrations import Registrations
@@ -44,7 +44,7 @@ def state_of(machine_room: Registrations, registration: Registration) -> Registr
         attempt=flow.failures if flow.phase in (IDLE, WAITING) else flow.failures + 1,
         next_try=next_try + offset if next_try else None,
         target=target,
-        flow=None if target is None or local is None else f"{bracketed(local[0])}:{local[1]}>{target}",
+        flow=None if target is None or local is None else f"{sent_by(local)}>{target}",
         lease_ends=flow.lease_end + offset if live else None,
         expires_granted=flow.granted if live else None,
         refresh_at=flow.refresh_at + offset if live and flow.refresh_at else None,

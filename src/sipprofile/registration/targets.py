@@ -37,7 +37,7 @@ def targets_of(hops: tuple[Hop, ...], hosts: dict[str, Host], dscp: int | None) 
     for index, hop in enumerate(hops):
         host = hosts.get(hop.host)
         for address in host.addresses if host is not None else ():
-            found.append(Target(TransportKey(hop.protocol, address, hop.port, dscp), index))
+            found.append(Target(TransportKey(hop.protocol, address, hop.port, dscp, hop.identity), index))
     return found
 
 

@@ -16,7 +16,7 @@ from ..errors import SipProfileError
 from ..events import Event
 from ..net.resolver import ResolveFailed, Resolver
 from ..net.transports import Transports
-from ..records import RuntimeWrite
+from ..records import PutProfile, RuntimeWrite
 from ..registration.actions import CloseTransport, OpenTransport, Resolve, Send, TransportKey
 from ..service.effects import (
     Commit,
@@ -35,7 +35,7 @@ from ..service.policy import Actor
 from ..service.service import Service
 from ..store.store import Store
 from ..store.writer import Writer
-from . import clock
+from . import clock, tls_settings
 from .completions import Completions
 from .logging import RateBound
 
@@ -336,6 +336,10 @@ class Daemon:
 
     def _commit(self, effect: Commit) -> None:
         token = effect.token
+        for write in effect.writes:
+            if isinstance(write, PutProfile) and (problem := tls_settings.problem(write.profile)) is not None:
+                self._loop.call_soon(self._input, self.service.committed, token, problem)
+                return
         self.writer.submit(
             effect.writes,
             lambda error: self._completions.post(self._input, self.service.committed, token, error),
