@@ -345,13 +345,15 @@ class Driver:
         elif isinstance(action, OpenTransport):
             if action.key.host in self.unopened:
                 return
-            if action.key.protocol == "tcp":
+            protocol = action.key.protocol
+            if protocol != "udp":
                 if action.key.host in self.refused:
                     machine.transport_failed(action.key, "transport_refused", "", self.now)
                     return
                 self.open.add(action.key)
-                self.local["tcp"] = (self.local["tcp"][0], self.local["tcp"][1] + 1)
-            machine.transport_opened(action.key, self.local[action.key.protocol], self.now)
+                host, port = self.local[protocol]
+                self.local[protocol] = (host, port + 1 if port else 0)
+            machine.transport_opened(action.key, self.local[protocol], self.now)
         elif isinstance(action, CloseTransport):
             self.open.discard(action.key)
             self.closed.append(action.key)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -211,21 +213,37 @@ class TestErrors:
     ) -> None:
         context = GOOD.server_context(tmp_path, clients=AUTHORITY)
         context.maximum_version = version
+        listener = socket.create_server(("127.0.0.1", 0))
+        seen: list[object] = []
+
+        def serve() -> None:  # asyncio's server closes without sending the alert
+            connection, _ = listener.accept()
+            with connection, suppress(OSError), context.wrap_socket(connection, server_side=True) as tls:
+                seen.append(tls.getpeercert())
+                tls.sendall(tls.recv(65536))
+
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
 
         async def main() -> None:
-            async with running(context) as (transports, told, port, servers):
-                certificate, private_key = (own.pem, own.key_pem) if own is not None else (None, None)
-                key = key_to(port, certificate=certificate, private_key=private_key)
-                transports.open(key)
-                if own is CLIENT:
-                    await told.wait("opened")
-                    transports.send(key, OPTIONS)
-                    await told.wait("received")
-                    assert servers[0].getpeercert() is not None
-                else:
-                    assert (await told.wait("failed"))[1] == "tls_certificate_wanted"
+            told = Told()
+            transports = Transports(bind=("127.0.0.1",), port=0, **told.callbacks())
+            await transports.start()
+            certificate, private_key = (own.pem, own.key_pem) if own is not None else (None, None)
+            key = key_to(listener.getsockname()[1], certificate=certificate, private_key=private_key)
+            transports.open(key)
+            if own is CLIENT:
+                await told.wait("opened")
+                transports.send(key, OPTIONS)
+                await told.wait("received")
+                assert seen[0]
+            else:
+                assert (await told.wait("failed"))[1] == "tls_certificate_wanted"
+            await transports.stop()
 
         run(main())
+        server.join(5)
+        listener.close()
 
     @both_loops
     def test_of_a_server_without_tls(self, run: Runner) -> None:

@@ -409,7 +409,9 @@ def park(room: Registrations, registration: Registration, flow: Flow, now: float
     flow.failures += 1
     health.wait_for(room, flow, keys)
     next_try = now + _delay(room, flow, flow.failures, now)
-    _wait(room, registration, flow, now, Reason.of("target_down"), next_try)
+    before = registration.reason
+    told = before if before.code.startswith(("tls_", "websocket_")) else Reason.of("target_down")  # what to mend
+    _wait(room, registration, flow, now, told, next_try)
     if flow.predecessor:
         ghosts.lay(room, flow, now)
 
