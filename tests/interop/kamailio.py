@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
 import os
 import shutil
@@ -23,6 +24,17 @@ START_LIMIT = 15.0  # seconds until Kamailio must answer its control socket
 STOP_LIMIT = 1.0  # seconds between SIGTERM and SIGKILL; it normally takes some milliseconds
 
 
+WEBSOCKET_ROUTE = """
+event_route[xhttp:request] {
+    if ($hu == "/sip" && $hdr(Sec-WebSocket-Protocol) =~ "sip") {
+        ws_handle_handshake();
+        exit;
+    }
+    xhttp_reply("404", "Not Found", "", "");
+}
+"""
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What a test may want to be different; times are in seconds."""
@@ -36,6 +48,10 @@ class Settings:
     min_expires: int = 0  # below it: 423 with Min-Expires; 0 accepts everything
     max_expires: int = 3600  # more is granted as this much, and so is a request without expiry
     max_contacts: int = 0  # one more: 503; 0 = any number
+    certificate: Path | None = None  # PEM with its private key; then TLS is listened for, at a port of its own
+    client_authority: Path | None = None  # clients need a certificate that this one has issued
+    tls_method: str = "TLSv1.2+"
+    websocket: bool = False  # SIP over WebSocket at the path /sip, on every TCP and TLS port
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +117,7 @@ class Kamailio:
     def __init__(self, directory: Path, settings: Settings | None = None, *, port: int | None = None) -> None:
         self.settings = settings or Settings()
         self.port = port or free_port()
+        self.tls_port = free_port()
         self.directory = directory
         self.log = directory / "kamailio.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -112,10 +129,21 @@ class Kamailio:
         """The path of the program, None where it is not installed."""
         return shutil.which("kamailio", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
+    @staticmethod
+    def module(name: str) -> str | None:
+        """The path of one of Kamailio's modules, None where it is not installed."""
+        places = ("/usr/lib*/kamailio/modules", "/usr/lib/*/kamailio/modules", "/usr/local/lib*/kamailio/modules")
+        return next((found for place in places for found in glob.glob(f"{place}/{name}.so")), None)
+
     @property
     def uri(self) -> str:
         """What a profile names as its registrar or proxy."""
         return f"sip:{self.host}:{self.port}"
+
+    def uri_over(self, transport: str, host: str = "localhost") -> str:
+        """The URI for `transport`, with a name that certificates can be for."""
+        port = self.tls_port if transport in ("tls", "wss") else self.port
+        return f"sip:{host}:{port};transport={transport}"
 
     def aor(self, user: str) -> str:
         return f"sip:{user}@{self.settings.domain}"
@@ -276,10 +304,34 @@ class Kamailio:
                 f'    $sht(passwords=>{user}) = "{_quoted(password)}";' for user, password in settings.users.items()
             ),
         }
+        values.update(self._secured())
         text = TEMPLATE.read_text()
         for name, value in values.items():
             text = text.replace(f"@{name}@", value)
         return text
+
+    def _secured(self) -> dict[str, str]:
+        """What TLS and WebSocket add to the configuration."""
+        settings = self.settings
+        listen, modules, routes = [], [], []
+        if settings.certificate is not None:
+            listen += ["enable_tls=yes", f"listen=tls:{self.host}:{self.tls_port}"]
+            modules += ['loadmodule "tls.so"', f'modparam("tls", "config", "{self.directory / "tls.cfg"}")']
+            lines = ["[server:default]", f"method = {settings.tls_method}", f"certificate = {settings.certificate}"]
+            lines += [f"private_key = {settings.certificate}"]
+            if settings.client_authority is not None:
+                lines += [f"ca_list = {settings.client_authority}", "verify_certificate = yes"]
+                lines += ["require_certificate = yes"]
+            (self.directory / "tls.cfg").write_text("\n".join([*lines, ""]))
+        if settings.websocket:
+            listen += ["tcp_accept_no_cl=yes"]
+            modules += ['loadmodule "xhttp.so"', 'loadmodule "websocket.so"']
+            routes += [WEBSOCKET_ROUTE]
+        return {
+            "secure_listen": "\n".join(listen),
+            "secure_modules": "\n".join(modules),
+            "secure_routes": "\n".join(routes),
+        }
 
     def _marked(self, mark: str, fields: int) -> list[list[str]]:
         """The fields of the complete log lines that carry `mark`."""
