@@ -192,9 +192,9 @@ class TestHandshake:
 
     def test_an_answer_without_end_is_not_kept(self) -> None:
         client = WebSocketClient("example.test", "/")
+        assert client.receive(b"x" * 1024) == []
         with pytest.raises(WebSocketFailed):
-            for _ in range(100):
-                client.receive(b"x" * 1024)
+            client.receive(b"x" * 20_000)
 
     def test_frames_may_follow_at_once(self) -> None:
         client = WebSocketClient("example.test", "/")
