@@ -38,7 +38,7 @@ class OpenSslAuthority:
         return self.file.read_text()
 
     def issue(self, name: str, *names: str, start: str = "", end: str = "") -> Path:
-        """A file with a certificate for `names` (``DNS:…``, ``IP:…``, ``URI:…``) and its key; times: YYYYMMDDHHMMSSZ."""
+        """A certificate for `names` (``DNS:…``, ``IP:…``, ``URI:…``) and its key; times as YYYYMMDDHHMMSSZ."""
         key, request, certificate = (self._directory / f"{name}.{end_}" for end_ in ("key", "csr", "crt"))
         extension = ["-addext", f"subjectAltName={','.join(names)}"] if names else []
         _openssl("req", "-new", "-subj", f"/CN={name}", *_key(key), *extension, "-out", str(request))
