@@ -191,7 +191,9 @@ class TestExplanation:
         ],
     )
     def test_the_step_that_failed_comes_last(self, code: str, failed: str) -> None:
-        state = RegistrationState("unregistered", reason=Reason.of(code, 404 if code == "response" else None, "Not Found"))
+        state = RegistrationState(
+            "unregistered", reason=Reason.of(code, 404 if code == "response" else None, "Not Found")
+        )
         *good, last = explained(state)
         assert all(step["ok"] for step in good)
         assert (last["step"], last["ok"]) == (failed, False)

@@ -16,7 +16,8 @@ from sipprofile.testing.simulation.world import World
 
 FEW, MANY = 30, 200  # profiles
 MANY_EVERY = 10  # seeds
-BETWEEN = 12.0  # seconds between two things that happen, on average
+ACTIONS = 60  # things that happen, and one more for every four profiles
+BETWEEN = 10.0  # seconds between two things that happen, on average
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -46,7 +47,7 @@ def simulate(seed: int, *, profiles: int | None = None, show: Callable[[str], No
         world = World(chosen, profiles, seed, settings_of(chosen), Path(directory) / "store.db", show)
         try:
             world.begin()
-            for _ in range(40 + profiles // 4):
+            for _ in range(ACTIONS + profiles // 4):
                 world.schedule.act()
                 world.pass_time(chosen.expovariate(1 / BETWEEN))
             world.schedule.end()

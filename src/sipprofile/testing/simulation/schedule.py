@@ -15,6 +15,7 @@ from sipprofile.testing.virtual import VirtualClock
 
 POINTS = 60  # a kill comes at one of the next so many points where it can
 WRITTEN = 30.0  # seconds after which a change of the wall clock is on disk, a full disk included
+POPULAR = 4
 PORTS = (5060, 5060, 5060, 5062)
 
 
@@ -45,7 +46,7 @@ class Schedule:
         self._wall_set_at = 0.0
         computer.down = self._service_down
         weighted: list[tuple[int, Callable[[], None]]] = [
-            (14, self._enable),
+            (18, self._enable),
             (8, self._disable),
             (2, self._hold),
             (3, self._application_crashes),
@@ -85,7 +86,7 @@ class Schedule:
 
     def _enable(self) -> None:
         application = self._application()
-        number = self._profile()
+        number = self._profile(popular=self._random.random() < 0.5)
         if application is not None and number is not None and number not in application.wants:
             application.enable(number)
 
@@ -168,16 +169,22 @@ class Schedule:
             self._operator.control(number, self._random.choice(verbs))  # type: ignore[arg-type]
 
     def _password(self) -> None:
-        """The provider changes a password; somebody tells the service some time later."""
-        number = self._profile()
-        if number is None:
+        """The provider changes a password; somebody tells the service some time later, or forgets to."""
+        always = [
+            number
+            for number, known in sorted(self._operator.ledger.profiles.items())
+            if known.content["register"] == "always"
+        ]
+        if not always:
             return
+        number = self._random.choice(always)
         server = self._known(number).content["registrar"]
         password = new_password(self._random)
         for site in self._sites.values():
             site.registrar.users[server["username"]] = password
         self._changed(number)
-        self._clock.after(600.0 * self._random.random() ** 2, self._tell_password, number, password)
+        if self._random.random() < 0.6:
+            self._clock.after(600.0 * self._random.random() ** 2, self._tell_password, number, password)
 
     def _tell_password(self, number: int, password: str) -> None:
         if number in self._operator.ledger.profiles and not self._over:
@@ -189,9 +196,10 @@ class Schedule:
         for site in self._sites.values():
             site.changed(self._known(number).content["registrar"]["username"])
 
-    def _profile(self) -> int | None:
+    def _profile(self, popular: bool = False) -> int | None:
+        """Any profile, or one of the few that many applications share."""
         known = sorted(self._operator.ledger.profiles)
-        return self._random.choice(known) if known else None
+        return self._random.choice(known[:POPULAR] if popular else known) if known else None
 
     def _known(self, number: int) -> Known:
         return self._operator.ledger.profiles[number]
