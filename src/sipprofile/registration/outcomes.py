@@ -19,7 +19,7 @@ from .backoff import backoff
 from .challenge import answer, challenges_of
 from .grant import granted, listed, same_contact
 from .pacing import AWAITED
-from .refresh import refresh_delay
+from .refresh import on_grid, refresh_delay
 from .registration import DEREGISTER, IDLE, REGISTER, REMOVE_OLD, SENT, WAITING, Flow, Registration
 from .state import store, tell
 from .targets import targets_of
@@ -87,7 +87,7 @@ def accepted(room: Registrations, registration: Registration, flow: Flow, respon
     flow.phase = IDLE
     flow.lease_end = flow.sent_at + seconds
     flow.granted = seconds
-    flow.refresh_at = flow.sent_at + refresh_delay(seconds, room.random.random())
+    flow.refresh_at = on_grid(flow.sent_at + refresh_delay(seconds, room.random.random()))
     flow.unknown_until = 0.0
     flow.service_route = _service_route(response)
     flow.registered_aors = registration.agent.associated(plan.aor, response)
