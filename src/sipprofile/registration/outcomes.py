@@ -51,8 +51,9 @@ def answered(room: Registrations, registration: Registration, flow: Flow, respon
     since = flow.sent_at
     end_transaction(room, flow)
     unusable = outcome_of(status) is Outcome.NEXT_TARGET
+    waiting = []
     if not unusable:
-        health.answered(room, flow.key, flow, now)
+        waiting = health.answered(room, flow.key, flow, now)
         flow.forced = False
     if status in (401, 407):
         challenged(room, registration, flow, response, now)
@@ -67,6 +68,8 @@ def answered(room: Registrations, registration: Registration, flow: Flow, respon
         refused(room, registration, flow, response, since, now)
     if flow.id in room.flows:
         machine.rearm(room, registration, flow)
+    if waiting:  # last: whoever leaves the connection for another must not close it before this answer was dealt with
+        health.wake(room, waiting, now)
 
 
 # -- 2xx ---------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sipprofile.testing.simulation.operator import new_password
 from sipprofile.testing.simulation.trace import SECRET, Violation
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 STEP = 60.0  # seconds between looks whether everything has settled
 LIMIT = 3600.0 + 1800.0 + 300.0  # seconds: the longest lease, the longest back-off and some transactions
+KILLS = 3
 CALM = 400.0  # seconds
 PROMPT = 45.0  # seconds: one transaction and a queue at the bucket
 
@@ -29,6 +30,7 @@ class Afterwards:
         self._settle()
         self._stays_calm()
         self._is_prompt()
+        self._survives_kills()
         self._restarts_unseen()
         self._gives_back()
         self._check_file()
@@ -104,6 +106,32 @@ class Afterwards:
         world.operator.create()
         world.pass_time(PROMPT + 60.0)  # the longest time a profile lingers
         self._check_settled("not prompt")
+
+    def _survives_kills(self) -> None:
+        """A change that a kill interrupts is made whole soon after the restart, or never was.
+
+        On UDP: a TCP connection that was made and not written down leaves its contact until the lease ends.
+        """
+        world = self._world
+        for _ in range(KILLS):
+            known = sorted(world.operator.ledger.profiles.items())
+            number = self._random.choice(
+                [number for number, each in known if "tcp" not in each.content["registrar"]["uri"]]
+            )
+            changes: dict[str, Any] = self._random.choice(
+                (
+                    {"contact_params": [f"q=0.{self._random.randrange(1, 9)}"]},
+                    {"contact_user": f"fixed-{number}-{self._random.getrandbits(16)}"},
+                    {"expires": 1500},
+                )
+            )
+            if self._random.random() < 0.3:
+                world.operator.control(number, self._random.choice(("pause", "resume")))
+            else:
+                world.operator.patch(number, **changes)
+            world.computer.light_fuse(self._random.randrange(1, 14))
+            world.pass_time(100.0)
+            self._check_settled(f"after a kill in a change of {number}")
 
     def _restarts_unseen(self) -> None:
         """A restart puts nothing on the wire for leases on UDP that are not due."""

@@ -6,6 +6,7 @@ middle of its effects; all that is left is what the store has committed.
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -275,7 +276,7 @@ class Computer:
         if self.service is not None:
             self._run(getattr(self.service, name), *arguments)
 
-    def _run(self, function: Callable[..., None], *arguments: Any) -> None:
+    def _run(self, function: Callable[..., object], *arguments: Any) -> None:
         try:
             function(*arguments, self.clocks.now)
             self._flush()
@@ -319,8 +320,7 @@ class Computer:
                     else:
                         self._perform[type(effect)](effect)
                 if rows:
-                    start = self.starts
-                    self.writer.save(rows, lambda rows=rows: self._answer(start, "saved", rows))  # type: ignore[misc]
+                    self.writer.save(rows, functools.partial(self._answer, self.starts, "saved", rows))
         finally:
             self._performing = False
         due = service.next_timer()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,7 +58,9 @@ def simulate(seed: int, *, profiles: int | None = None, show: Callable[[str], No
             if profiles != profiles_of(seed):
                 command += f" --profiles {profiles}"
             last = "\n".join(world.trace.lines)
-            raise Violation(f"{last}\n\n{type(error).__name__}: {error}\nTo repeat it: {command}") from error
+            where = "" if isinstance(error, Violation) else "".join(traceback.format_exception(error)) + "\n"
+            text = f"{type(error).__name__}: {error}\nTo repeat it: {command}"
+            raise Violation(f"{last}\n\n{where}{text}") from error
         return Result(
             seed,
             world.trace.digest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from sipprofile.testing.simulation.applications import Application
 from sipprofile.testing.simulation.computer import Computer
@@ -15,6 +16,7 @@ from sipprofile.testing.virtual import VirtualClock
 
 POINTS = 60  # a kill comes at one of the next so many points where it can
 WRITTEN = 30.0  # seconds after which a change of the wall clock is on disk, a full disk included
+POINTS_OF_A_CHANGE = 12
 POPULAR = 4
 PORTS = (5060, 5060, 5060, 5062)
 
@@ -62,7 +64,8 @@ class Schedule:
             (9, outages.registrar_fault),
             (3, outages.registrar_restart),
             (3, outages.nonce_change),
-            (5, self._kill),
+            (4, self._kill),
+            (6, self._kill_in_a_change),
             (2, self._restart),
             (1, self._set_wall),
             (1, self._fill_disk),
@@ -129,7 +132,7 @@ class Schedule:
             return
         chosen, content = self._random, self._known(number).content
         user = content["registrar"]["username"]
-        changes = chosen.choice(
+        changes: dict[str, Any] = chosen.choice(
             (
                 {"provider_name": f"Provider {chosen.getrandbits(16)}"},
                 {"labels": {"site": str(chosen.getrandbits(4))}},
@@ -211,6 +214,14 @@ class Schedule:
             self._away = self._random.choice((0.2, 2.0, 20.0, 100.0)) * self._random.random()
             self._reboots = self._random.random() < 0.2
             self._computer.light_fuse(self._random.randrange(1, POINTS))
+
+    def _kill_in_a_change(self) -> None:
+        """Somebody asks for something, and the service does not live to finish it."""
+        if self._computer.service is not None:
+            self._away = 2.0 * self._random.random()
+            asks = (self._patch, self._patch, self._control, self._enable, self._disable, self._remove)
+            self._random.choice(asks)()
+            self._computer.light_fuse(self._random.randrange(1, POINTS_OF_A_CHANGE))
 
     def _restart(self) -> None:
         self._away = 1.0 + self._random.random()
