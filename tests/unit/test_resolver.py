@@ -20,6 +20,7 @@ from loops import Runner, both_loops
 
 from sipprofile.net import hosts, resolver
 from sipprofile.net.resolver import Resolution, ResolveFailed, Resolver
+from sipprofile.sip.locating import Question
 
 SOA = "ns.example.test. admin.example.test. 1 3600 600 86400 {minimum}"
 
@@ -101,7 +102,7 @@ async def name_server() -> AsyncIterator[tuple[NameServer, Resolver, Clock]]:
 
 async def failure(names: Resolver, host: str) -> tuple[str, float]:
     with pytest.raises(ResolveFailed) as caught:
-        await names.resolve(host)
+        await names.resolve(Question(host))
     assert host in caught.value.sentence
     return caught.value.code, caught.value.retry_after
 
@@ -123,7 +124,9 @@ class TestWithoutDns:
     )
     def test_a_numeric_host_is_its_own_address_for_ever(self, run: Runner, host: str, address: str) -> None:
         async def main() -> None:
-            assert await Resolver(nameservers=["127.0.0.1:1"]).resolve(host) == Resolution((address,), math.inf)
+            assert await Resolver(nameservers=["127.0.0.1:1"]).resolve(Question(host)) == Resolution(
+                (address,), math.inf
+            )
 
         run(main())
 
@@ -134,8 +137,8 @@ class TestWithoutDns:
         hosts_file.unlink()
 
         async def main() -> None:
-            found = await Resolver(nameservers=["127.0.0.1:1"]).resolve(host)
-            assert found.addresses == ("127.0.0.1", "::1")
+            found = await Resolver(nameservers=["127.0.0.1:1"]).resolve(Question(host))
+            assert found.records == ("127.0.0.1", "::1")
 
         run(main())
 
@@ -146,10 +149,10 @@ class TestWithoutDns:
 
         async def main() -> None:
             names = Resolver(nameservers=["127.0.0.1:1"])
-            assert (await names.resolve("Pbx")).addresses == ("192.0.2.7", "::7")
-            assert (await names.resolve("pbx.example.test")).addresses == ("192.0.2.7",)
+            assert (await names.resolve(Question("Pbx"))).records == ("192.0.2.7", "::7")
+            assert (await names.resolve(Question("pbx.example.test"))).records == ("192.0.2.7",)
             write("192.0.2.88 pbx\n")
-            assert (await names.resolve("pbx")).addresses == ("192.0.2.88",)
+            assert (await names.resolve(Question("pbx"))).records == ("192.0.2.88",)
 
         run(main())
 
@@ -169,9 +172,9 @@ class TestAddresses:
             async with name_server() as (server, names, _):
                 server.put("sip.example.test", 300, "A", "192.0.2.1", "192.0.2.2")
                 server.put("sip.example.test", 120, "AAAA", "2001:db8::1")
-                found = await names.resolve("sip.example.test")
-                assert sorted(found.addresses[:2]) == ["192.0.2.1", "192.0.2.2"]
-                assert found.addresses[2:] == ("2001:db8::1",)
+                found = await names.resolve(Question("sip.example.test"))
+                assert sorted(found.records[:2]) == ["192.0.2.1", "192.0.2.2"]
+                assert found.records[2:] == ("2001:db8::1",)
                 assert found.ttl == 120
 
         run(main())
@@ -182,7 +185,7 @@ class TestAddresses:
         async def main() -> None:
             async with name_server() as (server, names, _):
                 server.put("sip.example.test", 300, kind, address)
-                assert await names.resolve("sip.example.test") == Resolution((address,), 300)
+                assert await names.resolve(Question("sip.example.test")) == Resolution((address,), 300)
 
         run(main())
 
@@ -192,7 +195,7 @@ class TestAddresses:
             async with name_server() as (server, names, _):
                 server.put("www.example.test", 60, "CNAME", "sip.example.test.")
                 server.put("sip.example.test", 300, "A", "192.0.2.1")
-                assert await names.resolve("www.example.test") == Resolution(("192.0.2.1",), 60)
+                assert await names.resolve(Question("www.example.test")) == Resolution(("192.0.2.1",), 60)
 
         run(main())
 
@@ -208,7 +211,7 @@ class TestAddresses:
                 server.put("sip.example.test", 3600, "A", "192.0.2.1")
                 server.put("sip.example.test", 3600, "AAAA", "2001:db8::1")
                 server.silent = {silent}
-                found = await names.resolve("sip.example.test")
+                found = await names.resolve(Question("sip.example.test"))
                 assert found == Resolution(("2001:db8::1" if silent == "A" else "192.0.2.1",), resolver.INCOMPLETE_TTL)
 
         run(main())
@@ -220,13 +223,13 @@ class TestTimeToLive:
         async def main() -> None:
             async with name_server() as (server, names, clock):
                 server.put("sip.example.test", 300, "A", "192.0.2.1")
-                await names.resolve("sip.example.test")
+                await names.resolve(Question("sip.example.test"))
                 clock.now += 299
-                assert await names.resolve("SIP.example.test") == Resolution(("192.0.2.1",), 1)
+                assert await names.resolve(Question("SIP.example.test")) == Resolution(("192.0.2.1",), 1)
                 assert server.asked["sip.example.test.", "A"] == 1
                 server.put("sip.example.test", 300, "A", "192.0.2.9")
                 clock.now += 1
-                assert (await names.resolve("sip.example.test")).addresses == ("192.0.2.9",)
+                assert (await names.resolve(Question("sip.example.test"))).records == ("192.0.2.9",)
 
         run(main())
 
@@ -236,7 +239,7 @@ class TestTimeToLive:
         async def main() -> None:
             async with name_server() as (server, names, _):
                 server.put("sip.example.test", given, "A", "192.0.2.1")
-                assert (await names.resolve("sip.example.test")).ttl == used
+                assert (await names.resolve(Question("sip.example.test"))).ttl == used
 
         run(main())
 
@@ -245,9 +248,9 @@ class TestTimeToLive:
         async def main() -> None:
             async with name_server() as (server, names, _):
                 server.put("sip.example.test", 300, "A", "192.0.2.1")
-                await names.resolve("sip.example.test")
+                await names.resolve(Question("sip.example.test"))
                 names.forget()
-                await names.resolve("sip.example.test")
+                await names.resolve(Question("sip.example.test"))
                 assert server.asked["sip.example.test.", "A"] == 2
 
         run(main())
@@ -260,7 +263,7 @@ class TestTimeToLive:
             async with name_server() as (server, names, _):
                 for host in ("a.test", "b.test", "c.test", "c.test", "a.test"):
                     server.put(host, 300, "A", "192.0.2.1")
-                    await names.resolve(host)
+                    await names.resolve(Question(host))
                 assert [server.asked[f"{host}.test.", "A"] for host in "abc"] == [2, 1, 1]
 
         run(main())
@@ -283,7 +286,7 @@ class TestFailures:
                 assert server.asked["no.example.test.", "A"] == 1
                 server.put("no.example.test", 300, "A", "192.0.2.1")
                 clock.now += 0.5
-                assert (await names.resolve("no.example.test")).addresses == ("192.0.2.1",)
+                assert (await names.resolve(Question("no.example.test"))).records == ("192.0.2.1",)
 
         run(main())
 
@@ -318,7 +321,7 @@ class TestFailures:
                 server.broken = False
                 server.put("sip.example.test", 300, "A", "192.0.2.1")
                 clock.now += resolver.FAILURE_TTL
-                assert (await names.resolve("sip.example.test")).ttl == 300
+                assert (await names.resolve(Question("sip.example.test"))).ttl == 300
 
         run(main())
 
@@ -328,7 +331,7 @@ class TestFailures:
         async def main() -> None:
             async with name_server() as (_, names, _):
                 with pytest.raises(ResolveFailed):
-                    await names.resolve(host)
+                    await names.resolve(Question(host))
 
         run(main())
 
@@ -341,7 +344,7 @@ class TestFailures:
             clock = Clock()
             names = Resolver(clock=clock)
             with pytest.raises(ResolveFailed, match=r"resolv\.conf") as caught:
-                await names.resolve("sip.example.test")
+                await names.resolve(Question("sip.example.test"))
             assert caught.value.code == "resolve_failed"
 
         run(main())
@@ -373,10 +376,10 @@ class TestSingleFlight:
             async with name_server() as (server, names, _):
                 server.put("sip.example.test", 300, "A", "192.0.2.1")
                 server.hold.clear()
-                waiting = [asyncio.create_task(names.resolve("sip.example.test")) for _ in range(100)]
+                waiting = [asyncio.create_task(names.resolve(Question("sip.example.test"))) for _ in range(100)]
                 await server.was_asked.wait()
                 server.hold.set()
-                assert {(await one).addresses for one in waiting} == {("192.0.2.1",)}
+                assert {(await one).records for one in waiting} == {("192.0.2.1",)}
                 assert server.asked == {("sip.example.test.", "A"): 1, ("sip.example.test.", "AAAA"): 1}
 
         run(main())
@@ -387,11 +390,11 @@ class TestSingleFlight:
             async with name_server() as (server, names, _):
                 server.put("sip.example.test", 300, "A", "192.0.2.1")
                 server.hold.clear()
-                first = asyncio.create_task(names.resolve("sip.example.test"))
-                second = asyncio.create_task(names.resolve("sip.example.test"))
+                first = asyncio.create_task(names.resolve(Question("sip.example.test")))
+                second = asyncio.create_task(names.resolve(Question("sip.example.test")))
                 await server.was_asked.wait()
                 first.cancel()
                 server.hold.set()
-                assert (await second).addresses == ("192.0.2.1",)
+                assert (await second).records == ("192.0.2.1",)
 
         run(main())
