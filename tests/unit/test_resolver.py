@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import dns.exception
 import dns.flags
 import dns.message
+import dns.name
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
@@ -20,7 +22,7 @@ from loops import Runner, both_loops
 
 from sipprofile.net import hosts, resolver
 from sipprofile.net.resolver import Resolution, ResolveFailed, Resolver
-from sipprofile.sip.locating import Question
+from sipprofile.sip.locating import Naptr, Question, Srv
 
 SOA = "ns.example.test. admin.example.test. 1 3600 600 86400 {minimum}"
 
@@ -53,6 +55,14 @@ class NameServer(asyncio.DatagramProtocol):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def serve_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        length = int.from_bytes(await reader.readexactly(2))
+        response = self._response(dns.message.from_wire(await reader.readexactly(length)))
+        wire = response.to_wire(max_size=65535)
+        writer.write(len(wire).to_bytes(2) + wire)
+        await writer.drain()
+        writer.close()
+
     async def _answer(self, data: bytes, source: tuple[str, int]) -> None:
         query = dns.message.from_wire(data)
         [question] = query.question
@@ -62,6 +72,18 @@ class NameServer(asyncio.DatagramProtocol):
         if kind in self.silent:
             return
         await self.hold.wait()
+        response = self._response(query)
+        try:
+            wire = response.to_wire(max_size=1232)
+        except dns.exception.TooBig:
+            response = dns.message.make_response(query)
+            response.flags |= dns.flags.TC
+            wire = response.to_wire()
+        self.transport.sendto(wire, source)
+
+    def _response(self, query: dns.message.Message) -> dns.message.Message:
+        [question] = query.question
+        name, kind = question.name.to_text(), dns.rdatatype.to_text(question.rdtype)
         response = dns.message.make_response(query)
         response.flags |= dns.flags.AA | dns.flags.RA
         if self.broken:
@@ -80,7 +102,7 @@ class NameServer(asyncio.DatagramProtocol):
                 ttl, minimum = self.negative
                 text = SOA.format(minimum=minimum)
                 response.authority.append(dns.rrset.from_text("example.test.", ttl, "IN", "SOA", text))
-        self.transport.sendto(response.to_wire(), source)
+        return response
 
 
 class Clock:
@@ -213,6 +235,100 @@ class TestAddresses:
                 server.silent = {silent}
                 found = await names.resolve(Question("sip.example.test"))
                 assert found == Resolution(("2001:db8::1" if silent == "A" else "192.0.2.1",), resolver.INCOMPLETE_TTL)
+
+        run(main())
+
+
+class TestServices:
+    """SRV (RFC 2782) and NAPTR (RFC 3403) records."""
+
+    @both_loops
+    def test_records_come_as_they_are(self, run: Runner) -> None:
+        async def main() -> None:
+            async with name_server() as (server, names, _):
+                server.put("_sip._udp.example.test", 60, "SRV", "10 20 5070 One.Example.test.", "0 0 0 .")
+                found = await names.resolve(Question("_SIP._udp.example.test", "SRV"))
+                assert set(found.records) == {Srv(10, 20, 5070, "one.example.test"), Srv(0, 0, 0, "")}
+                assert found.ttl == 60
+                line = '50 90 "S" "SIP+d2t" "" _sip._tcp.example.test.'
+                server.put("example.test", 90, "NAPTR", line)
+                found = await names.resolve(Question("example.test", "NAPTR"))
+                assert found == Resolution((Naptr(50, 90, "S", "SIP+d2t", "_sip._tcp.example.test"),), 90)
+
+        run(main())
+
+    @both_loops
+    def test_a_name_without_them(self, run: Runner) -> None:
+        async def main() -> None:
+            async with name_server() as (server, names, _):
+                server.put("example.test", 300, "A", "192.0.2.1")
+                for name, kind in (("example.test", "NAPTR"), ("_sip._udp.example.test", "SRV")):
+                    for _ in range(2):
+                        with pytest.raises(ResolveFailed) as caught:
+                            await names.resolve(Question(name, kind))  # type: ignore[arg-type]
+                        assert (caught.value.code, caught.value.retry_after) == ("resolve_not_found", 120)
+                    assert server.asked[name + ".", kind] == 1
+                assert (await names.resolve(Question("example.test"))).records == ("192.0.2.1",)
+
+        run(main())
+
+    @both_loops
+    def test_a_server_that_never_answers_them_costs_less_time(
+        self, run: Runner, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(resolver, "SERVICE_TIME_LIMIT", 0.05)
+
+        async def main() -> None:
+            async with name_server() as (server, names, _):
+                server.silent = {"NAPTR"}
+                with pytest.raises(ResolveFailed) as caught:
+                    await names.resolve(Question("example.test", "NAPTR"))
+                assert (caught.value.code, caught.value.retry_after) == ("resolve_timeout", resolver.FAILURE_TTL)
+
+        run(main())
+
+    @both_loops
+    @pytest.mark.parametrize("question", [Question("pbx", "NAPTR"), Question("_sip._udp.pbx", "SRV")])
+    def test_a_name_of_the_hosts_file_has_none(self, run: Runner, hosts_file: Path, question: Question) -> None:
+        hosts_file.write_text("192.0.2.7 pbx\n")
+
+        async def main() -> None:
+            async with name_server() as (server, names, _):
+                with pytest.raises(ResolveFailed) as caught:
+                    await names.resolve(question)
+                assert (caught.value.code, caught.value.retry_after) == ("resolve_not_found", resolver.HOSTS_TTL)
+                assert not server.asked
+
+        run(main())
+
+    @both_loops
+    def test_a_large_answer_comes_over_tcp(self, run: Runner) -> None:
+        """RFC 7766: the answer by UDP is truncated."""
+        records = [f"{number} 0 5060 server-{number}.example.test." for number in range(500)]
+
+        async def main() -> None:
+            async with name_server() as (server, names, _):
+                server.put("_sip._udp.example.test", 60, "SRV", *records)
+                port = server.transport.get_extra_info("sockname")[1]
+                over_tcp = await asyncio.start_server(server.serve_stream, "127.0.0.1", port)
+                found = await names.resolve(Question("_sip._udp.example.test", "SRV"))
+                assert len(found.records) == 500
+                over_tcp.close()
+
+        run(main())
+
+    @both_loops
+    def test_another_domain_of_the_search_list_is_not_meant(self, run: Runner) -> None:
+        async def main() -> None:
+            async with name_server() as (server, names, _):
+                found = names._resolver()
+                found.search = [dns.name.from_text("corp.test")]
+                found.use_search_by_default = True
+                with pytest.raises(ResolveFailed):
+                    await names.resolve(Question("_sip._udp.example.test", "SRV"))
+                assert set(server.asked) == {("_sip._udp.example.test.", "SRV")}
+                server.put("_sip._udp.pbx.corp.test", 60, "SRV", "0 0 5060 one.corp.test.")
+                assert (await names.resolve(Question("_sip._udp.pbx", "SRV"))).records
 
         run(main())
 

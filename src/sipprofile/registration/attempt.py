@@ -23,6 +23,8 @@ from .transmit import transmit
 if TYPE_CHECKING:
     from .registrations import Registrations
 
+STALE_AFTER = 1.8  # seconds that a refresh waits for new addresses before it uses those it has (RFC 8767 §5)
+
 
 def begin(room: Registrations, registration: Registration, flow: Flow, now: float, kind: int) -> None:
     """Start an attempt at the first target."""
@@ -59,14 +61,20 @@ def pursue(room: Registrations, registration: Registration, flow: Flow, now: flo
     unknown = [hop.server for hop in hops if not locations.known(hop.server, now)]
     if unknown:
         # A name with a short TTL may have to be asked for again; the time limit is that of all of it.
-        limit = flow.ends_at if flow.phase == RESOLVING else now + room.settings.resolve_limit
-        machine.enter(room, flow, RESOLVING, limit)
+        limit = STALE_AFTER if flow.lease_end > 0 and targets_of(room, hops, None) else room.settings.resolve_limit
+        machine.enter(room, flow, RESOLVING, flow.ends_at if flow.phase == RESOLVING else now + limit)
         for server in unknown:
             locations.ask(server, flow.id, now)
-        return
+    else:
+        _aim(room, registration, flow, now)
+
+
+def _aim(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """Go to the next target of those that are known."""
+    hops = hops_of(registration, flow)
     targets = targets_of(room, hops, registration.plan.dscp)
     if not targets:
-        nowhere = [locations.of(hop.server) for hop in hops]
+        nowhere = [room.locations.of(hop.server) for hop in hops]
         code = nowhere[0].failure
         wait = min(location.expires_at for location in nowhere) - now
         outcomes.give_up(room, registration, flow, now, Reason.of(code), at_least=wait)
@@ -97,12 +105,19 @@ def _choose(room: Registrations, flow: Flow, targets: list[Target], now: float) 
 
 
 def resolve_limit_reached(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
-    """Names that were not resolved in time count as failed, for everybody who waits; what is known is used."""
+    """Names that were not resolved in time count as failed, for everybody who waits; what is known is used.
+
+    Who has a binding does not wait as long while older addresses are known: its lease must not end for a name server.
+    """
     for hop in hops_of(registration, flow):
         asked_at = room.locations.of(hop.server).asked_at
         if asked_at and now - asked_at >= room.settings.resolve_limit:
             room.located(room.locations.give_up(hop.server, now), now)
-    if flow.phase == RESOLVING and now >= flow.ends_at:
+    if flow.phase != RESOLVING or now < flow.ends_at:
+        return
+    if targets_of(room, hops_of(registration, flow), None):
+        _aim(room, registration, flow, now)
+    else:
         outcomes.give_up(room, registration, flow, now, Reason.of("resolve_timeout"))
 
 

@@ -92,7 +92,7 @@ class Server(msgspec.Struct, frozen=True, gc=False):
         transport = uri.transport
         usable = tuple(name for name in transports if not secure or name in SECURE.values())
         return cls(
-            host=uri.param("maddr") or uri.host,
+            host=(uri.param("maddr") or uri.host).lower(),
             port=uri.port,
             transport=SECURE.get(transport, transport) if secure and transport else transport,
             transports=usable,
