@@ -13,6 +13,7 @@ import msgspec
 
 from ..errors import SipProfileError
 from ..profile import Profile, ProfileType
+from ..sip.locating import Server
 from ..sip.message import Response
 
 
@@ -47,9 +48,7 @@ class Credentials(msgspec.Struct, frozen=True, gc=False):
 class Hop(msgspec.Struct, frozen=True, gc=False):
     """A first hop of a REGISTER: the registrar itself, or an outbound proxy with its Route (RFC 3261 §8.1.2)."""
 
-    host: str
-    port: int
-    protocol: str
+    server: Server
     route: str | None = None
     """Value of the Route header, ``None`` when the hop is the registrar."""
     strict: bool = False

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 from ..profile import Profile, ProfileType, ServerParameters
+from ..sip.locating import Server
 from ..sip.uri import Uri
 from .base import Advice, Agent, Credentials, Hop, Plan, Problem
 from .fields import common_problems
@@ -51,9 +52,10 @@ class IetfAgent(Agent):
     def plan(self, profile: Profile, contact_token: str) -> Plan:
         """See :meth:`Agent.plan`."""
         aor = Uri.parse(profile.aor)
-        registrar = _registrar(profile.registrar.uri if profile.registrar is not None else str(registrar_uri(aor)))
+        uri = profile.registrar.uri if profile.registrar is not None else str(registrar_uri(aor))
+        registrar = _registrar(uri, self.transports)
         own = _credentials(profile, profile.registrar, aor)
-        proxies = tuple(_proxy_hop(profile, server, aor) for server in profile.proxies)
+        proxies = tuple(_proxy_hop(profile, server, aor, self.transports) for server in profile.proxies)
         return Plan(
             aor=str(aor.without_params_and_headers()),
             request_uri=registrar.request_uri,
@@ -81,11 +83,10 @@ class _Registrar(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _registrar(text: str) -> _Registrar:
+def _registrar(text: str, transports: tuple[str, ...]) -> _Registrar:
     uri = Uri.parse(text)
-    port = uri.port or DEFAULT_PORT
-    direct = Hop(uri.host, port, uri.transport or "udp")
-    return _Registrar(str(registrar_uri(uri)), f"{uri.host}:{port}", uri.host, (direct,))
+    label = f"{uri.host}:{uri.port or DEFAULT_PORT}"
+    return _Registrar(str(registrar_uri(uri)), label, uri.host, (Hop(Server.of(uri, transports)),))
 
 
 def registrar_uri(uri: Uri) -> Uri:
@@ -101,13 +102,11 @@ def registrar_uri(uri: Uri) -> Uri:
     )
 
 
-def _proxy_hop(profile: Profile, server: ServerParameters, aor: Uri) -> Hop:
+def _proxy_hop(profile: Profile, server: ServerParameters, aor: Uri, transports: tuple[str, ...]) -> Hop:
     uri = Uri.parse(server.uri)
     route = uri if uri.has_param("lr") or not server.loose_routing else uri.with_params(lr=None)
     return Hop(
-        host=uri.host,
-        port=uri.port or DEFAULT_PORT,
-        protocol=uri.transport or "udp",
+        Server.of(uri, transports),
         route=f"<{route}>",
         strict=not server.loose_routing and not uri.has_param("lr"),
         credentials=_credentials(profile, server, aor),

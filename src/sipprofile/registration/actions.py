@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from ..sip.locating import Question
+
 
 class TransportKey(msgspec.Struct, frozen=True, gc=False):
     """One way to a next hop: a UDP destination, or one TCP connection (RFC 3261 §18).
@@ -24,9 +26,9 @@ class TransportKey(msgspec.Struct, frozen=True, gc=False):
 
 
 class Resolve(msgspec.Struct, frozen=True, gc=False):
-    """Look up the addresses of ``host``; answer with ``resolved`` or ``resolve_failed``."""
+    """Look up one record set; answer with ``resolved`` or ``resolve_failed``."""
 
-    host: str
+    question: Question
 
 
 class OpenTransport(msgspec.Struct, frozen=True, gc=False):

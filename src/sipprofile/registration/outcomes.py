@@ -9,6 +9,7 @@ import msgspec
 from ..agents.base import Agent, Hop
 from ..events import Reason
 from ..sip.headers import parse_retry_after, split_list
+from ..sip.locating import Server
 from ..sip.message import MalformedMessage, Response
 from ..sip.syntax import SipSyntaxError
 from ..sip.uri import Uri
@@ -310,12 +311,13 @@ def _redirected(
             uri = Uri.parse(contact.uri)
         except SipSyntaxError:
             continue
-        inside = uri.host == plan.domain or uri.host.endswith("." + plan.domain)
-        protocol = uri.transport or "udp"
-        if inside and uri.scheme == "sip" and protocol in registration.agent.transports:
+        transports = registration.agent.transports
+        server = Server.of(uri, transports)
+        inside = all(host == plan.domain or host.endswith("." + plan.domain) for host in (uri.host, server.host))
+        if inside and uri.scheme == "sip" and server.protocol in transports:
             hop = plan.hops[flow.hop]
             if hop.route is None:
-                flow.redirect = Hop(uri.host, uri.port or 5060, protocol, credentials=hop.credentials)
+                flow.redirect = Hop(server, credentials=hop.credentials)
             else:
                 flow.redirect = hop  # the request still goes through the proxy, only its URI changes (§8.1.3.4)
             flow.redirect_uri = _request_uri(uri)
@@ -386,7 +388,7 @@ def next_target(
         machine.finish_unwanted(room, registration, flow, now)
         return
     flow.tried = (*flow.tried, flow.key)
-    for target in targets_of(attempt.hops_of(registration, flow), room.hosts, registration.plan.dscp):
+    for target in targets_of(room, attempt.hops_of(registration, flow), registration.plan.dscp):
         if target.key not in flow.tried and (flow.forced or not room.health_of(target.key).down):
             attempt.go(room, registration, flow, target, now)
             return
