@@ -38,9 +38,9 @@ class FlowRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The runtime state of one flow of a profile: what a restart must know to go on as if nothing had happened.
 
     ``cseq_reserved``: CSeq numbers up to here may have been used. ``boot_id`` and ``wall_offset`` (UTC minus
-    CLOCK_BOOTTIME) tell whether the clock that wrote the times can still be compared with ours. ``bound_as`` and ``sent_as`` are checksums of the
-    settings that the lease was granted for and of those that the REGISTER carried; 0 = not known. ``leaving``: a
-    de-registration was begun, so the lease may be gone.
+    CLOCK_BOOTTIME) tell whether the clock that wrote the times can still be compared with ours. ``bound_as`` and
+    ``sent_as`` are checksums of the settings that the lease was granted for and of those that the REGISTER carried;
+    0 = not known. ``leaving``: a de-registration was begun, so the lease may be gone.
     """
 
     profile: int

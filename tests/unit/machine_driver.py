@@ -32,6 +32,7 @@ from sipprofile.registration.registrations import Registrations
 from sipprofile.registration.settings import RegistrationSettings
 from sipprofile.registration.state import status_of
 from sipprofile.sip.digest import ha1, verify
+from sipprofile.sip.locating import Question, Record
 from sipprofile.sip.message import Request, parse
 
 LATENCY = 0.01  # seconds, there and back
@@ -112,6 +113,9 @@ class Driver:
         self.hosts: dict[str, Answer] = {}
         """By address: what it always answers."""
         self.names: dict[str, tuple[str, ...]] = {}
+        self.records: dict[Question, tuple[Record, ...]] = {}
+        """SRV and NAPTR records."""
+        self.ttl = 300.0
         self.unanswered_names: set[str] = set()
         self.refused: set[str] = set()
         self.unopened: set[str] = set()
@@ -125,7 +129,7 @@ class Driver:
         """Every REGISTER but retransmissions."""
         self.retransmissions: list[tuple[float, Request]] = []
         self.keepalives: list[tuple[float, TransportKey]] = []
-        self.resolved_names: list[str] = []
+        self.asked: list[Question] = []
         self.open: set[TransportKey] = set()
         self.closed: list[TransportKey] = []
         self._seen = 0
@@ -334,14 +338,18 @@ class Driver:
     def _perform(self, action: Action) -> None:
         machine = self.registrations
         if isinstance(action, Resolve):
-            self.resolved_names.append(action.host)
-            addresses = (action.host,) if action.host[0].isdigit() else self.names.get(action.host)
-            if action.host in self.unanswered_names:
-                return
-            if addresses is None:
-                machine.resolve_failed(action.host, "resolve_not_found", 60.0, self.now)
+            question = action.question
+            self.asked.append(question)
+            if question.kind == "ADDRESS":
+                records: tuple[Record, ...] | None = self.names.get(question.name)
             else:
-                machine.resolved(action.host, addresses, 300.0, self.now)
+                records = self.records.get(question)
+            if question.name in self.unanswered_names:
+                return
+            if records is None:
+                machine.resolve_failed(question, "resolve_not_found", 60.0, self.now)
+            else:
+                machine.resolved(question, records, self.ttl, self.now)
         elif isinstance(action, OpenTransport):
             if action.key.host in self.unopened:
                 return

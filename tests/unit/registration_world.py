@@ -146,12 +146,12 @@ class World:
 
     def _perform(self, action: Action) -> None:
         if isinstance(action, Resolve):
-            numeric = action.host[:1].isdigit()
-            addresses = (action.host,) if numeric else self.names.get(action.host)
+            question = action.question
+            addresses = self.names.get(question.name) if question.kind == "ADDRESS" else None
             if addresses is None:
-                self.registrations.resolve_failed(action.host, "resolve_not_found", 60.0, self.now)
+                self.registrations.resolve_failed(question, "resolve_not_found", 60.0, self.now)
             else:
-                self.registrations.resolved(action.host, addresses, 300.0, self.now)
+                self.registrations.resolved(question, addresses, 300.0, self.now)
         elif isinstance(action, OpenTransport):
             self.registrations.transport_opened(action.key, LOCAL, self.now)
         elif isinstance(action, Send):

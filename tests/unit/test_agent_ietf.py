@@ -9,6 +9,7 @@ import pytest
 from sipprofile.agents.ietf import IetfAgent
 from sipprofile.errors import SipProfileError
 from sipprofile.profile import NOT_BUILT, Profile, ServerParameters
+from sipprofile.sip.locating import Server
 
 AGENT = IetfAgent()
 
@@ -141,7 +142,7 @@ class TestWhereTo:
     def test_user_and_lr_are_left_out(self) -> None:
         plan = AGENT.plan(profile(registrar=ServerParameters(uri="sip:x@192.0.2.1:5070;lr;transport=tcp")), "t")
         assert plan.request_uri == "sip:192.0.2.1:5070;transport=tcp"
-        assert (plan.hops[0].host, plan.hops[0].port, plan.hops[0].protocol) == ("192.0.2.1", 5070, "tcp")
+        assert plan.hops[0].server == Server("192.0.2.1", 5070, "tcp", AGENT.transports)
 
     def test_proxies_are_hops_in_order_with_a_loose_route(self) -> None:
         proxies = [ServerParameters(uri="sip:a.test;transport=tcp"), ServerParameters(uri="sip:b.test")]

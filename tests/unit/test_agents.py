@@ -344,7 +344,7 @@ class TestPlan:
     def test_proxies_without_lr_get_one(self) -> None:
         plan = AGENT.plan(changed(proxies=[server("sip:p;lr"), server("sip:q;transport=tcp")]), "t")
         assert [hop.route for hop in plan.hops] == ["<sip:p;lr>", "<sip:q;transport=tcp;lr>"]
-        assert [hop.protocol for hop in plan.hops] == ["udp", "tcp"]
+        assert [hop.server.protocol for hop in plan.hops] == ["udp", "tcp"]
         assert not any(hop.strict for hop in plan.hops)
 
 

@@ -20,6 +20,7 @@ from sipprofile.server.daemon import LONGEST_DEFERRAL, Daemon
 from sipprofile.service.effects import Commit, EndSession, Publish, Reply, Save, Stopped, Wake
 from sipprofile.service.operations import Types
 from sipprofile.service.policy import Actor
+from sipprofile.sip.locating import Question
 
 ACTOR = Actor("test", frozenset())
 KEY = TransportKey("udp", "192.0.2.1", 5060)
@@ -84,8 +85,8 @@ class Transports:
 
 
 class Resolver:
-    async def resolve(self, host: str) -> Resolution:
-        if host == "none.test":
+    async def resolve(self, question: Question) -> Resolution:
+        if question.name == "none.test":
             raise ResolveFailed("resolve_not_found", "no", 60.0)
         return Resolution(("192.0.2.7",), 30.0)
 
@@ -176,10 +177,10 @@ class TestEffects:
         assert (await shell.until("saved"))[0] == rows
 
     async def test_lookups(self, shell: Shell) -> None:
-        shell.core.answers["frame"] = lambda *_: [Resolve("some.test"), Resolve("none.test")]
+        shell.core.answers["frame"] = lambda *_: [Resolve(Question("some.test")), Resolve(Question("none.test"))]
         shell.daemon.frame(1, b"")
-        assert (await shell.until("resolved"))[:3] == ("some.test", ("192.0.2.7",), 30.0)
-        assert (await shell.until("resolve_failed"))[:3] == ("none.test", "resolve_not_found", 60.0)
+        assert (await shell.until("resolved"))[:3] == (Question("some.test"), ("192.0.2.7",), 30.0)
+        assert (await shell.until("resolve_failed"))[:3] == (Question("none.test"), "resolve_not_found", 60.0)
 
     async def test_sessions(self, shell: Shell) -> None:
         told: list[Any] = []

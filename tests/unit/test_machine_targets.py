@@ -10,6 +10,7 @@ from machine_driver import Driver, answer, digest, ok, server, silence
 
 from sipprofile.registration.backoff import backoff
 from sipprofile.registration.settings import RegistrationSettings
+from sipprofile.sip.locating import Naptr, Question, Srv
 
 A, B = "192.0.2.11", "192.0.2.12"
 
@@ -29,7 +30,7 @@ class TestResolution:
     def test_a_name_is_asked_for_once_however_many_wait(self, driver: Driver) -> None:
         for number in range(1, 6):
             driver.add(number, registrar=server("sip:reg.test"))
-        assert driver.resolved_names == ["reg.test"]
+        assert driver.asked.count(Question("reg.test")) == 1
 
     def test_an_unknown_name_is_told_and_tried_again(self, driver: Driver) -> None:
         driver.add(registrar=server("sip:none.test"))
@@ -62,7 +63,7 @@ class TestResolution:
             driver.run(1.1)
             if driver.state().status != "registering":
                 break
-            driver.registrations.resolved(("p.test", "q.test")[turn % 2], (A,), 0, driver.now)
+            driver.registrations.resolved(Question(("p.test", "q.test")[turn % 2]), (A,), 0, driver.now)
             driver.settle()
         assert driver.now < 1000 + 17
 
@@ -72,6 +73,97 @@ class TestResolution:
         driver.run_to_register()
         driver.assert_status("registered")
         assert driver.state().last_error is None
+
+
+class TestLocation:
+    """RFC 3263 §4: what NAPTR and SRV records say is where REGISTER goes."""
+
+    def located(self, driver: Driver, *records: Srv) -> None:
+        driver.records = {
+            Question("reg.test", "NAPTR"): (Naptr(1, 1, "s", "SIP+D2U", "_sip._udp.reg.test"),),
+            Question("_sip._udp.reg.test", "SRV"): records,
+        }
+        driver.names = {"a.test": (A,), "b.test": (B,)}
+
+    def test_priorities_are_the_order_of_failover(self, driver: Driver) -> None:
+        self.located(driver, Srv(20, 0, 5062, "b.test"), Srv(10, 0, 5061, "a.test"))
+        driver.hosts[A] = answer(503)
+        driver.registered(registrar=server("sip:reg.test"))
+        assert [(key.host, key.port) for _, key, _ in driver.sends] == [(A, 5061), (B, 5062)]
+        assert {request.uri for _, _, request in driver.sends} == {"sip:reg.test"}
+        assert driver.state().target == f"udp:{B}:5062"
+
+    def test_a_hundred_profiles_share_one_location_and_its_health(self, driver: Driver) -> None:
+        self.located(driver, Srv(10, 0, 5061, "a.test"), Srv(20, 0, 5062, "b.test"))
+        driver.hosts[A] = answer(503)
+        for number in range(1, 101):
+            driver.add(number, registrar=server("sip:reg.test"))
+        driver.run(10)
+        assert Counter(question.kind for question in driver.asked) == {"NAPTR": 1, "SRV": 1, "ADDRESS": 2}
+        assert all(driver.state(number).status == "registered" for number in range(1, 101))
+
+    def test_weights_share_the_load(self, driver: Driver) -> None:
+        self.located(driver, Srv(10, 30, 5060, "a.test"), Srv(10, 10, 5060, "b.test"))
+        for number in range(1, 201):
+            driver.add(number, registrar=server("sip:reg.test"))
+        driver.run(60)
+        shares = Counter(where(driver))
+        assert 120 < shares[A] < 180
+        assert shares[A] + shares[B] == 200
+
+    def test_the_transport_of_the_record_is_that_of_the_contact(self, driver: Driver) -> None:
+        self.located(driver)
+        driver.records[Question("reg.test", "NAPTR")] = (Naptr(1, 1, "s", "SIP+D2T", "_sip._tcp.reg.test"),)
+        driver.records[Question("_sip._tcp.reg.test", "SRV")] = (Srv(1, 1, 5070, "a.test"),)
+        driver.registered(registrar=server("sip:reg.test"))
+        assert driver.state().target == f"tcp:{A}:5070"
+        assert ";transport=tcp" in (driver.state().registered_contact or "")
+
+    @pytest.mark.parametrize("uri", ["sip:192.0.2.1", "sip:192.0.2.1:5070", "sip:[2001:db8::1];transport=tcp"])
+    def test_a_numeric_host_is_not_looked_up(self, driver: Driver, uri: str) -> None:
+        driver.registered(registrar=server(uri))
+        assert driver.asked == []
+
+    def test_an_explicit_port_is_looked_up_as_an_address(self, driver: Driver) -> None:
+        driver.registered(registrar=server("sip:reg.test:5070"))
+        assert driver.asked == [Question("reg.test")]
+
+    def test_a_binding_whose_server_is_no_longer_listed_moves_at_the_refresh(self, driver: Driver) -> None:
+        self.located(driver, Srv(10, 0, 5061, "a.test"))
+        driver.registered(registrar=server("sip:reg.test"))
+        self.located(driver, Srv(10, 0, 5062, "b.test"))
+        driver.run_to_register()
+        assert driver.state().target == f"udp:{B}:5062"
+        driver.assert_status("registered")
+
+    def test_a_proxy_is_located_in_the_same_way(self, driver: Driver) -> None:
+        self.located(driver, Srv(10, 0, 5061, "a.test"))
+        driver.registered(registrar=server("sip:elsewhere.test"), proxies=[server("sip:reg.test")])
+        assert driver.state().target == f"udp:{A}:5061"
+        assert driver.sends[0][2].header("route") == "<sip:reg.test;lr>"
+
+    def test_a_redirect_is_followed_through_srv_but_not_out_of_the_domain(self, driver: Driver) -> None:
+        self.located(driver)
+        driver.names["reg.test"] = (A,)
+        driver.records = {Question("_sip._udp.two.reg.test", "SRV"): (Srv(1, 1, 5070, "b.test"),)}
+        driver.hosts[A] = answer(302, "Contact: <sip:two.reg.test;maddr=192.0.2.66>", "Contact: <sip:two.reg.test>")
+        driver.registered(registrar=server("sip:reg.test:5060"))
+        assert [(key.host, key.port) for _, key, _ in driver.sends] == [(A, 5060), (B, 5070)]
+
+    def test_a_refresh_does_not_wait_long_for_a_name_server_that_says_nothing(self, driver: Driver) -> None:
+        """RFC 8767 §5: old records after 1.8 s, while the question is still open."""
+        self.located(driver, Srv(10, 0, 5061, "a.test"))
+        driver.always = ok(60)
+        driver.ttl = 1.0
+        driver.registered(registrar=server("sip:reg.test"))
+        driver.unanswered_names = {"reg.test", "_sip._udp.reg.test", "a.test"}
+        for _ in range(5):
+            assert driver.run_to_register() < 60 * 0.6 + 2
+            driver.assert_status("registered")
+        driver.unanswered_names = set()
+        self.located(driver, Srv(10, 0, 5062, "b.test"))
+        driver.run(120)
+        assert driver.state().target == f"udp:{B}:5062"
 
 
 class TestNextTarget:

@@ -10,6 +10,7 @@ from machine_driver import Driver, answer, server, silence
 
 from sipprofile.profile import Identity, TlsSettings
 from sipprofile.registration.actions import TransportKey
+from sipprofile.sip.locating import Naptr, Question, Srv
 
 NAMED = Identity("reg.test")
 
@@ -80,6 +81,20 @@ class TestSharing:
         driver.run(1)
         driver.assert_status("registered")
         assert [key.identity for key in driver.open] == [Identity("reg.test", ca=AUTHORITY.pem)]
+
+
+class TestLocating:
+    """RFC 5922 §4: the certificate is to be for the configured domain, not for what DNS makes of it."""
+
+    @pytest.mark.parametrize(("service", "protocol"), [("SIPS+D2T", "tls"), ("SIPS+D2W", "wss"), ("SIP+D2W", "ws")])
+    def test_naptr_may_lead_to_it(self, driver: Driver, service: str, protocol: str) -> None:
+        driver.names = {"a.other.test": ("192.0.2.9",)}
+        driver.records = {
+            Question("reg.test", "NAPTR"): (Naptr(1, 1, "s", service, "_x.reg.test"),),
+            Question("_x.reg.test", "SRV"): (Srv(1, 1, 5070, "a.other.test"),),
+        }
+        driver.registered(registrar=server("sip:reg.test"))
+        assert driver.sends[-1][1] == TransportKey(protocol, "192.0.2.9", 5070, None, NAMED)
 
 
 class TestFailures:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from machine_driver import LATENCY, Answer, Driver, answer, digest, ok, server, silence
 
+from sipprofile.sip.locating import Question
 from sipprofile.sip.message import Request
 
 OLD = "sip:alice1@192.0.2.1"
@@ -371,7 +372,7 @@ class TestNewBinding:
         driver.unopened = {"192.0.2.2"}
         driver.update(registrar=server("sip:new.test"))
         driver.run(14)
-        driver.registrations.resolved("new.test", ("192.0.2.2",), 600, driver.now)
+        driver.registrations.resolved(Question("new.test"), ("192.0.2.2",), 600, driver.now)
         driver.run(60)
         assert not driver.registrations.ghosts
 

@@ -8,6 +8,7 @@ import pytest
 from machine_driver import LATENCY, UDP, Answer, Driver, answer, challenge, digest, ok, server, silence
 
 from sipprofile.registration.settings import RegistrationSettings
+from sipprofile.sip.locating import Question
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ class TestAtTheWrongMoment:
         for number in (1, 2):
             driver.disable(number)
             driver.assert_status("unregistered", "disabled", number=number)
-        driver.registrations.resolved("reg.test", ("192.0.2.1",), 60, driver.now)
+        driver.registrations.resolved(Question("reg.test"), ("192.0.2.1",), 60, driver.now)
         driver.registrations.transport_opened(UDP, ("198.51.100.1", 5060), driver.now)
         driver.run(100)
         driver.assert_quiet()

@@ -49,10 +49,9 @@ def test_every_route_of_the_application_is_described() -> None:
         ("GET", "/v1/types"),
         ("POST", "/v1/profiles"),
         ("GET", "/v1/profiles"),
-        ("GET", "/v1/profiles/default"),
         *(
             (method, path + end)
-            for path in ("/v1/profiles/{id}", "/v1/profiles/by-name/{name}")
+            for path in ("/v1/profiles/{id}", "/v1/profiles/by-name/{name}", "/v1/profiles/default")
             for method, end in (
                 ("GET", ""),
                 ("PUT", ""),

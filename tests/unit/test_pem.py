@@ -119,12 +119,11 @@ class TestIdentity:
     @pytest.mark.parametrize(
         ("uri", "tls", "expected"),
         [
-            ("sips:Example.Test", None, Identity("example.test")),
+            ("sips:example.test", None, None),  # the URI says it all
+            ("sips:example.test", TlsSettings(ca=AUTHORITY.pem), Identity("example.test", ca=AUTHORITY.pem)),
             (URI, GOOD, Identity("sip.example.test", "/", AUTHORITY.pem, OWN.pem, OWN.key_pem)),
-            ("sip:[2001:db8::1];transport=wss", None, Identity("2001:db8::1")),
-            ("sip:example.test;transport=ws", None, Identity("example.test")),
-            ("sip:example.test;transport=tcp", GOOD, None),
-            ("sip:example.test", GOOD, None),
+            ("sip:[2001:db8::1];transport=wss", TlsSettings(ca="x"), Identity("2001:db8::1", ca="x")),
+            ("sips:example.test;maddr=192.0.2.1", None, Identity("example.test")),
         ],
     )
     def test_of_a_server(self, uri: str, tls: TlsSettings | None, expected: Identity | None) -> None:
@@ -171,7 +170,8 @@ class TestSips:
         self, aor: str, registrar: str | None, request_uri: str, protocol: str, port: int
     ) -> None:
         plan = self.plan(aor, *([registrar] if registrar else []))
-        assert (plan.request_uri, plan.hops[0].protocol, plan.hops[0].port) == (request_uri, protocol, port)
+        assert (plan.request_uri, plan.hops[0].server.protocol) == (request_uri, protocol)
+        assert plan.registrar.endswith(f":{port}")
 
     def test_so_has_the_route(self) -> None:
         assert self.plan("sip:a@b.test", "sip:b.test", "sips:p.test").hops[0].route == "<sip:p.test;transport=tls;lr>"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipprofile.registration.refresh import latest_delay, refresh_delay
+from sipprofile.registration.refresh import WAKE_UP_GRID, latest_delay, on_grid, refresh_delay
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,9 @@ def test_it_is_always_inside_the_lease_and_before_the_last_moment(granted: int, 
     delay = refresh_delay(granted, fraction)
     assert 0 < delay < granted
     assert delay <= latest_delay(granted) < granted
+
+
+@given(at=st.floats(min_value=0, max_value=1e9))
+def test_a_refresh_is_moved_to_a_shared_time_and_never_later(at: float) -> None:
+    assert at - WAKE_UP_GRID <= on_grid(at) <= at
+    assert on_grid(on_grid(at) + WAKE_UP_GRID / 2) == pytest.approx(on_grid(at), abs=1e-6)

@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import dns.exception
 import dns.flags
 import dns.message
+import dns.name
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
@@ -20,6 +22,7 @@ from loops import Runner, both_loops
 
 from sipprofile.net import hosts, resolver
 from sipprofile.net.resolver import Resolution, ResolveFailed, Resolver
+from sipprofile.sip.locating import Naptr, Question, Srv
 
 SOA = "ns.example.test. admin.example.test. 1 3600 600 86400 {minimum}"
 
@@ -52,6 +55,14 @@ class NameServer(asyncio.DatagramProtocol):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def serve_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        length = int.from_bytes(await reader.readexactly(2))
+        response = self._response(dns.message.from_wire(await reader.readexactly(length)))
+        wire = response.to_wire(max_size=65535)
+        writer.write(len(wire).to_bytes(2) + wire)
+        await writer.drain()
+        writer.close()
+
     async def _answer(self, data: bytes, source: tuple[str, int]) -> None:
         query = dns.message.from_wire(data)
         [question] = query.question
@@ -61,6 +72,18 @@ class NameServer(asyncio.DatagramProtocol):
         if kind in self.silent:
             return
         await self.hold.wait()
+        response = self._response(query)
+        try:
+            wire = response.to_wire(max_size=1232)
+        except dns.exception.TooBig:
+            response = dns.message.make_response(query)
+            response.flags |= dns.flags.TC
+            wire = response.to_wire()
+        self.transport.sendto(wire, source)
+
+    def _response(self, query: dns.message.Message) -> dns.message.Message:
+        [question] = query.question
+        name, kind = question.name.to_text(), dns.rdatatype.to_text(question.rdtype)
         response = dns.message.make_response(query)
         response.flags |= dns.flags.AA | dns.flags.RA
         if self.broken:
@@ -79,7 +102,7 @@ class NameServer(asyncio.DatagramProtocol):
                 ttl, minimum = self.negative
                 text = SOA.format(minimum=minimum)
                 response.authority.append(dns.rrset.from_text("example.test.", ttl, "IN", "SOA", text))
-        self.transport.sendto(response.to_wire(), source)
+        return response
 
 
 class Clock:
@@ -101,7 +124,7 @@ async def name_server() -> AsyncIterator[tuple[NameServer, Resolver, Clock]]:
 
 async def failure(names: Resolver, host: str) -> tuple[str, float]:
     with pytest.raises(ResolveFailed) as caught:
-        await names.resolve(host)
+        await names.resolve(Question(host))
     assert host in caught.value.sentence
     return caught.value.code, caught.value.retry_after
 
@@ -123,7 +146,9 @@ class TestWithoutDns:
     )
     def test_a_numeric_host_is_its_own_address_for_ever(self, run: Runner, host: str, address: str) -> None:
         async def main() -> None:
-            assert await Resolver(nameservers=["127.0.0.1:1"]).resolve(host) == Resolution((address,), math.inf)
+            assert await Resolver(nameservers=["127.0.0.1:1"]).resolve(Question(host)) == Resolution(
+                (address,), math.inf
+            )
 
         run(main())
 
@@ -134,8 +159,8 @@ class TestWithoutDns:
         hosts_file.unlink()
 
         async def main() -> None:
-            found = await Resolver(nameservers=["127.0.0.1:1"]).resolve(host)
-            assert found.addresses == ("127.0.0.1", "::1")
+            found = await Resolver(nameservers=["127.0.0.1:1"]).resolve(Question(host))
+            assert found.records == ("127.0.0.1", "::1")
 
         run(main())
 
@@ -146,10 +171,10 @@ class TestWithoutDns:
 
         async def main() -> None:
             names = Resolver(nameservers=["127.0.0.1:1"])
-            assert (await names.resolve("Pbx")).addresses == ("192.0.2.7", "::7")
-            assert (await names.resolve("pbx.example.test")).addresses == ("192.0.2.7",)
+            assert (await names.resolve(Question("Pbx"))).records == ("192.0.2.7", "::7")
+            assert (await names.resolve(Question("pbx.example.test"))).records == ("192.0.2.7",)
             write("192.0.2.88 pbx\n")
-            assert (await names.resolve("pbx")).addresses == ("192.0.2.88",)
+            assert (await names.resolve(Question("pbx"))).records == ("192.0.2.88",)
 
         run(main())
 
@@ -169,9 +194,9 @@ class TestAddresses:
             async with name_server() as (server, names, _):
                 server.put("sip.example.test", 300, "A", "192.0.2.1", "192.0.2.2")
                 server.put("sip.example.test", 120, "AAAA", "2001:db8::1")
-                found = await names.resolve("sip.example.test")
-                assert sorted(found.addresses[:2]) == ["192.0.2.1", "192.0.2.2"]
-                assert found.addresses[2:] == ("2001:db8::1",)
+                found = await names.resolve(Question("sip.example.test"))
+                assert sorted(found.records[:2]) == ["192.0.2.1", "192.0.2.2"]
+                assert found.records[2:] == ("2001:db8::1",)
                 assert found.ttl == 120
 
         run(main())
@@ -182,7 +207,7 @@ class TestAddresses:
         async def main() -> None:
             async with name_server() as (server, names, _):
                 server.put("sip.example.test", 300, kind, address)
-                assert await names.resolve("sip.example.test") == Resolution((address,), 300)
+                assert await names.resolve(Question("sip.example.test")) == Resolution((address,), 300)
 
         run(main())
 
@@ -192,7 +217,7 @@ class TestAddresses:
             async with name_server() as (server, names, _):
                 server.put("www.example.test", 60, "CNAME", "sip.example.test.")
                 server.put("sip.example.test", 300, "A", "192.0.2.1")
-                assert await names.resolve("www.example.test") == Resolution(("192.0.2.1",), 60)
+                assert await names.resolve(Question("www.example.test")) == Resolution(("192.0.2.1",), 60)
 
         run(main())
 
@@ -208,8 +233,102 @@ class TestAddresses:
                 server.put("sip.example.test", 3600, "A", "192.0.2.1")
                 server.put("sip.example.test", 3600, "AAAA", "2001:db8::1")
                 server.silent = {silent}
-                found = await names.resolve("sip.example.test")
+                found = await names.resolve(Question("sip.example.test"))
                 assert found == Resolution(("2001:db8::1" if silent == "A" else "192.0.2.1",), resolver.INCOMPLETE_TTL)
+
+        run(main())
+
+
+class TestServices:
+    """SRV (RFC 2782) and NAPTR (RFC 3403) records."""
+
+    @both_loops
+    def test_records_come_as_they_are(self, run: Runner) -> None:
+        async def main() -> None:
+            async with name_server() as (server, names, _):
+                server.put("_sip._udp.example.test", 60, "SRV", "10 20 5070 One.Example.test.", "0 0 0 .")
+                found = await names.resolve(Question("_SIP._udp.example.test", "SRV"))
+                assert set(found.records) == {Srv(10, 20, 5070, "one.example.test"), Srv(0, 0, 0, "")}
+                assert found.ttl == 60
+                line = '50 90 "S" "SIP+d2t" "" _sip._tcp.example.test.'
+                server.put("example.test", 90, "NAPTR", line)
+                found = await names.resolve(Question("example.test", "NAPTR"))
+                assert found == Resolution((Naptr(50, 90, "S", "SIP+d2t", "_sip._tcp.example.test"),), 90)
+
+        run(main())
+
+    @both_loops
+    def test_a_name_without_them(self, run: Runner) -> None:
+        async def main() -> None:
+            async with name_server() as (server, names, _):
+                server.put("example.test", 300, "A", "192.0.2.1")
+                for name, kind in (("example.test", "NAPTR"), ("_sip._udp.example.test", "SRV")):
+                    for _ in range(2):
+                        with pytest.raises(ResolveFailed) as caught:
+                            await names.resolve(Question(name, kind))  # type: ignore[arg-type]
+                        assert (caught.value.code, caught.value.retry_after) == ("resolve_not_found", 120)
+                    assert server.asked[name + ".", kind] == 1
+                assert (await names.resolve(Question("example.test"))).records == ("192.0.2.1",)
+
+        run(main())
+
+    @both_loops
+    def test_a_server_that_never_answers_them_costs_less_time(
+        self, run: Runner, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(resolver, "SERVICE_TIME_LIMIT", 0.05)
+
+        async def main() -> None:
+            async with name_server() as (server, names, _):
+                server.silent = {"NAPTR"}
+                with pytest.raises(ResolveFailed) as caught:
+                    await names.resolve(Question("example.test", "NAPTR"))
+                assert (caught.value.code, caught.value.retry_after) == ("resolve_timeout", resolver.FAILURE_TTL)
+
+        run(main())
+
+    @both_loops
+    @pytest.mark.parametrize("question", [Question("pbx", "NAPTR"), Question("_sip._udp.pbx", "SRV")])
+    def test_a_name_of_the_hosts_file_has_none(self, run: Runner, hosts_file: Path, question: Question) -> None:
+        hosts_file.write_text("192.0.2.7 pbx\n")
+
+        async def main() -> None:
+            async with name_server() as (server, names, _):
+                with pytest.raises(ResolveFailed) as caught:
+                    await names.resolve(question)
+                assert (caught.value.code, caught.value.retry_after) == ("resolve_not_found", resolver.HOSTS_TTL)
+                assert not server.asked
+
+        run(main())
+
+    @both_loops
+    def test_a_large_answer_comes_over_tcp(self, run: Runner) -> None:
+        """RFC 7766: the answer by UDP is truncated."""
+        records = [f"{number} 0 5060 server-{number}.example.test." for number in range(500)]
+
+        async def main() -> None:
+            async with name_server() as (server, names, _):
+                server.put("_sip._udp.example.test", 60, "SRV", *records)
+                port = server.transport.get_extra_info("sockname")[1]
+                over_tcp = await asyncio.start_server(server.serve_stream, "127.0.0.1", port)
+                found = await names.resolve(Question("_sip._udp.example.test", "SRV"))
+                assert len(found.records) == 500
+                over_tcp.close()
+
+        run(main())
+
+    @both_loops
+    def test_another_domain_of_the_search_list_is_not_meant(self, run: Runner) -> None:
+        async def main() -> None:
+            async with name_server() as (server, names, _):
+                found = names._resolver()
+                found.search = [dns.name.from_text("corp.test")]
+                found.use_search_by_default = True
+                with pytest.raises(ResolveFailed):
+                    await names.resolve(Question("_sip._udp.example.test", "SRV"))
+                assert set(server.asked) == {("_sip._udp.example.test.", "SRV")}
+                server.put("_sip._udp.pbx.corp.test", 60, "SRV", "0 0 5060 one.corp.test.")
+                assert (await names.resolve(Question("_sip._udp.pbx", "SRV"))).records
 
         run(main())
 
@@ -220,13 +339,13 @@ class TestTimeToLive:
         async def main() -> None:
             async with name_server() as (server, names, clock):
                 server.put("sip.example.test", 300, "A", "192.0.2.1")
-                await names.resolve("sip.example.test")
+                await names.resolve(Question("sip.example.test"))
                 clock.now += 299
-                assert await names.resolve("SIP.example.test") == Resolution(("192.0.2.1",), 1)
+                assert await names.resolve(Question("SIP.example.test")) == Resolution(("192.0.2.1",), 1)
                 assert server.asked["sip.example.test.", "A"] == 1
                 server.put("sip.example.test", 300, "A", "192.0.2.9")
                 clock.now += 1
-                assert (await names.resolve("sip.example.test")).addresses == ("192.0.2.9",)
+                assert (await names.resolve(Question("sip.example.test"))).records == ("192.0.2.9",)
 
         run(main())
 
@@ -236,7 +355,7 @@ class TestTimeToLive:
         async def main() -> None:
             async with name_server() as (server, names, _):
                 server.put("sip.example.test", given, "A", "192.0.2.1")
-                assert (await names.resolve("sip.example.test")).ttl == used
+                assert (await names.resolve(Question("sip.example.test"))).ttl == used
 
         run(main())
 
@@ -245,9 +364,9 @@ class TestTimeToLive:
         async def main() -> None:
             async with name_server() as (server, names, _):
                 server.put("sip.example.test", 300, "A", "192.0.2.1")
-                await names.resolve("sip.example.test")
+                await names.resolve(Question("sip.example.test"))
                 names.forget()
-                await names.resolve("sip.example.test")
+                await names.resolve(Question("sip.example.test"))
                 assert server.asked["sip.example.test.", "A"] == 2
 
         run(main())
@@ -260,7 +379,7 @@ class TestTimeToLive:
             async with name_server() as (server, names, _):
                 for host in ("a.test", "b.test", "c.test", "c.test", "a.test"):
                     server.put(host, 300, "A", "192.0.2.1")
-                    await names.resolve(host)
+                    await names.resolve(Question(host))
                 assert [server.asked[f"{host}.test.", "A"] for host in "abc"] == [2, 1, 1]
 
         run(main())
@@ -283,7 +402,7 @@ class TestFailures:
                 assert server.asked["no.example.test.", "A"] == 1
                 server.put("no.example.test", 300, "A", "192.0.2.1")
                 clock.now += 0.5
-                assert (await names.resolve("no.example.test")).addresses == ("192.0.2.1",)
+                assert (await names.resolve(Question("no.example.test"))).records == ("192.0.2.1",)
 
         run(main())
 
@@ -318,7 +437,7 @@ class TestFailures:
                 server.broken = False
                 server.put("sip.example.test", 300, "A", "192.0.2.1")
                 clock.now += resolver.FAILURE_TTL
-                assert (await names.resolve("sip.example.test")).ttl == 300
+                assert (await names.resolve(Question("sip.example.test"))).ttl == 300
 
         run(main())
 
@@ -328,7 +447,7 @@ class TestFailures:
         async def main() -> None:
             async with name_server() as (_, names, _):
                 with pytest.raises(ResolveFailed):
-                    await names.resolve(host)
+                    await names.resolve(Question(host))
 
         run(main())
 
@@ -341,7 +460,7 @@ class TestFailures:
             clock = Clock()
             names = Resolver(clock=clock)
             with pytest.raises(ResolveFailed, match=r"resolv\.conf") as caught:
-                await names.resolve("sip.example.test")
+                await names.resolve(Question("sip.example.test"))
             assert caught.value.code == "resolve_failed"
 
         run(main())
@@ -373,10 +492,10 @@ class TestSingleFlight:
             async with name_server() as (server, names, _):
                 server.put("sip.example.test", 300, "A", "192.0.2.1")
                 server.hold.clear()
-                waiting = [asyncio.create_task(names.resolve("sip.example.test")) for _ in range(100)]
+                waiting = [asyncio.create_task(names.resolve(Question("sip.example.test"))) for _ in range(100)]
                 await server.was_asked.wait()
                 server.hold.set()
-                assert {(await one).addresses for one in waiting} == {("192.0.2.1",)}
+                assert {(await one).records for one in waiting} == {("192.0.2.1",)}
                 assert server.asked == {("sip.example.test.", "A"): 1, ("sip.example.test.", "AAAA"): 1}
 
         run(main())
@@ -387,11 +506,11 @@ class TestSingleFlight:
             async with name_server() as (server, names, _):
                 server.put("sip.example.test", 300, "A", "192.0.2.1")
                 server.hold.clear()
-                first = asyncio.create_task(names.resolve("sip.example.test"))
-                second = asyncio.create_task(names.resolve("sip.example.test"))
+                first = asyncio.create_task(names.resolve(Question("sip.example.test")))
+                second = asyncio.create_task(names.resolve(Question("sip.example.test")))
                 await server.was_asked.wait()
                 first.cancel()
                 server.hold.set()
-                assert (await second).addresses == ("192.0.2.1",)
+                assert (await second).records == ("192.0.2.1",)
 
         run(main())

@@ -15,6 +15,7 @@ from sipprofile.service import reading
 from sipprofile.service.explanation import explained
 from sipprofile.service.operations import Create, Get, History, List, Patch, Remove, StatusReport, Test, Types
 from sipprofile.service.policy import Actor
+from sipprofile.sip.locating import Question, Record, Srv
 
 
 @pytest.fixture
@@ -135,12 +136,24 @@ class TestExplanation:
     def steps(self, world: World, token: int) -> list[tuple[str, bool]]:
         return [(step["step"], step["ok"]) for step in world.answer(token)["steps"]]
 
+    def resolve(self, world: World, records: dict[Question, tuple[Record, ...]] | None = None) -> None:
+        """Answer every question, by default with an address alone."""
+        if records is None:
+            records = {Question("registrar.test"): ("192.0.2.1",)}
+        while asked := [action.question for action in world.actions if isinstance(action, Resolve)]:
+            world.actions.clear()
+            for question in asked:
+                if question in records:
+                    world.service.resolved(question, records[question], 60, world.now)
+                else:
+                    world.service.resolve_failed(question, "resolve_not_found", 60, world.now)
+            world.perform()
+
     def test_every_step(self, world: World) -> None:
         world.create()
         token = world.begin(Test(1))
-        assert world.actions == [Resolve("registrar.test")]
-        world.service.resolved("registrar.test", ("192.0.2.1",), 60, world.now)
-        world.perform()
+        assert world.actions == [Resolve(Question("registrar.test", "NAPTR"))]
+        self.resolve(world)
         assert world.registrations.wants[1] is True
         world.registrations.become(1, "registered", "registered")
         world.perform()
@@ -151,9 +164,20 @@ class TestExplanation:
     def test_a_name_that_does_not_exist(self, world: World) -> None:
         world.create()
         token = world.begin(Test(1))
-        world.service.resolve_failed("registrar.test", "resolve_not_found", 60, world.now)
-        world.perform()
+        self.resolve(world, {})
         assert self.steps(world, token) == [("settings", True), ("dns", False)]
+        assert "resolve_not_found" in world.answer(token)["steps"][-1]["detail"]
+
+    def test_where_srv_records_lead_is_said(self, world: World) -> None:
+        world.create()
+        token = world.begin(Test(1), Actor("reader", frozenset(("read",))))
+        records: dict[Question, tuple[Record, ...]] = {
+            Question("_sip._tcp.registrar.test", "SRV"): (Srv(0, 0, 5070, "one.test"),),
+            Question("one.test"): ("192.0.2.1", "2001:db8::1"),
+        }
+        self.resolve(world, records)
+        said = "registrar.test is tcp:192.0.2.1:5070, tcp:[2001:db8::1]:5070."
+        assert world.answer(token)["steps"][1] == {"step": "dns", "ok": True, "detail": said}
 
     def test_nothing_comes_back(self, world: World) -> None:
         world.create()
@@ -164,8 +188,7 @@ class TestExplanation:
     def test_a_stuck_attempt_ends(self, world: World) -> None:
         world.create()
         token = world.begin(Test(1))
-        world.service.resolved("registrar.test", ("192.0.2.1",), 60, world.now)
-        world.perform()
+        self.resolve(world)
         world.pass_time(41)
         assert self.steps(world, token)[-1] == ("transport", False)
         assert world.ask(Get(1))["registration"]["users"] == 0
@@ -173,8 +196,7 @@ class TestExplanation:
     def test_who_may_only_read_causes_nothing(self, world: World) -> None:
         world.create()
         token = world.begin(Test(1), Actor("reader", frozenset(("read",))))
-        world.service.resolved("registrar.test", ("192.0.2.1",), 60, world.now)
-        world.perform()
+        self.resolve(world)
         assert self.steps(world, token)[-1] == ("transport", False)
         assert not [call for call in world.registrations.calls if call[0] in ("want", "retry_now")]
 
@@ -191,7 +213,9 @@ class TestExplanation:
         ],
     )
     def test_the_step_that_failed_comes_last(self, code: str, failed: str) -> None:
-        state = RegistrationState("unregistered", reason=Reason.of(code, 404 if code == "response" else None, "Not Found"))
+        state = RegistrationState(
+            "unregistered", reason=Reason.of(code, 404 if code == "response" else None, "Not Found")
+        )
         *good, last = explained(state)
         assert all(step["ok"] for step in good)
         assert (last["step"], last["ok"]) == (failed, False)

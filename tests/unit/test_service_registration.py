@@ -36,7 +36,10 @@ class Network(World):
 
     def _act(self, action: Any) -> None:
         if isinstance(action, Resolve):
-            self.service.resolved(action.host, (ADDRESS,), 60.0, self.now)
+            if action.question.kind == "ADDRESS":
+                self.service.resolved(action.question, (ADDRESS,), 60.0, self.now)
+            else:
+                self.service.resolve_failed(action.question, "resolve_not_found", 60.0, self.now)
         elif isinstance(action, OpenTransport):
             self.service.transport_opened(action.key, LOCAL, self.now)
         elif isinstance(action, Send):

@@ -13,6 +13,7 @@ import msgspec
 
 from ..errors import SipProfileError
 from ..profile import Identity, Profile, ProfileType
+from ..sip.locating import Server
 from ..sip.message import Response
 from ..sip.transport import PROTOCOLS
 
@@ -48,16 +49,14 @@ class Credentials(msgspec.Struct, frozen=True, gc=False):
 class Hop(msgspec.Struct, frozen=True, gc=False):
     """A first hop of a REGISTER: the registrar itself, or an outbound proxy with its Route (RFC 3261 §8.1.2)."""
 
-    host: str
-    port: int
-    protocol: str
+    server: Server
     route: str | None = None
     """Value of the Route header, ``None`` when the hop is the registrar."""
     strict: bool = False
     """The hop is a strict router (no ``lr``): it becomes the request URI (RFC 3261 §12.2.1.1)."""
     credentials: Credentials | None = None
     identity: Identity | None = None
-    """Needed for TLS and WebSocket; None for UDP and TCP."""
+    """Over TLS and WebSocket; ``None``: the server's host, the system's authorities, no certificate of our own."""
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):

@@ -8,7 +8,8 @@ from typing import ClassVar, NamedTuple
 import msgspec
 
 from ..profile import Identity, Profile, ProfileType, ServerParameters, TlsSettings
-from ..sip.transport import port_of, protocol_of, with_scheme
+from ..sip.locating import Server
+from ..sip.transport import port_of, with_scheme
 from ..sip.uri import Uri
 from .base import Advice, Agent, Credentials, Hop, Plan, Problem
 from .fields import WS_PATH, common_problems
@@ -55,10 +56,10 @@ class IetfAgent(Agent):
     def plan(self, profile: Profile, contact_token: str) -> Plan:
         """See :meth:`Agent.plan`."""
         aor = Uri.parse(profile.aor)
-        text = profile.registrar.uri if profile.registrar is not None else str(registrar_uri(aor, aor.scheme))
-        registrar = _registrar(text, aor.scheme)
+        uri = profile.registrar.uri if profile.registrar is not None else str(registrar_uri(aor, aor.scheme))
+        registrar = _registrar(uri, aor.scheme, self.transports)
         own = _credentials(profile, profile.registrar, aor)
-        proxies = tuple(_proxy_hop(profile, server, aor) for server in profile.proxies)
+        proxies = tuple(_proxy_hop(profile, server, aor, self.transports) for server in profile.proxies)
         return Plan(
             aor=str(aor.without_params_and_headers()),
             request_uri=registrar.request_uri,
@@ -87,11 +88,10 @@ class _Registrar(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _registrar(text: str, scheme: str) -> _Registrar:
+def _registrar(text: str, scheme: str, transports: tuple[str, ...]) -> _Registrar:
     uri = Uri.parse(text)
-    port = port_of(uri)
-    direct = Hop(uri.host, port, protocol_of(uri) or "tls")
-    return _Registrar(uri, str(registrar_uri(uri, scheme)), f"{uri.host}:{port}", uri.host, (direct,))
+    label = f"{uri.host}:{port_of(uri)}"
+    return _Registrar(uri, str(registrar_uri(uri, scheme)), label, uri.host, (Hop(Server.of(uri, transports)),))
 
 
 def _direct(registrar: _Registrar, server: ServerParameters | None) -> tuple[Hop, ...]:
@@ -117,24 +117,22 @@ def registrar_uri(uri: Uri, scheme: str) -> Uri:
 
 
 def _identity(uri: Uri, server: ServerParameters | None) -> Identity | None:
-    """The certificate is judged by the configured domain, whatever DNS makes of it (RFC 5922 §4)."""
-    if protocol_of(uri) in ("udp", "tcp"):
-        return None
+    """What a server's parameters say about TLS and WebSocket, ``None`` when its URI says it all."""
     tls = server.tls if server is not None and server.tls is not None else TlsSettings()
     path = server.extensions.get(WS_PATH, "/") if server is not None else "/"
+    if tls == TlsSettings() and path == "/" and not uri.has_param("maddr"):
+        return None
     name = tls.server_name or uri.host
     return Identity(name.strip("[]").lower(), str(path), tls.ca, tls.certificate, tls.private_key)
 
 
-def _proxy_hop(profile: Profile, server: ServerParameters, aor: Uri) -> Hop:
+def _proxy_hop(profile: Profile, server: ServerParameters, aor: Uri, transports: tuple[str, ...]) -> Hop:
     uri = Uri.parse(server.uri)
     route = with_scheme(uri, aor.scheme)
     if server.loose_routing and not uri.has_param("lr"):
         route = route.with_params(lr=None)
     return Hop(
-        host=uri.host,
-        port=port_of(uri),
-        protocol=protocol_of(uri) or "tls",
+        Server.of(uri, transports),
         route=f"<{route}>",
         strict=not server.loose_routing and not uri.has_param("lr"),
         credentials=_credentials(profile, server, aor),

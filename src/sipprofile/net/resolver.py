@@ -1,4 +1,4 @@
-"""Host names to addresses: the hosts file and DNS with A and AAAA, cached as long as the answers allow."""
+"""Record sets: addresses from the hosts file and DNS, SRV and NAPTR from DNS, cached as long as the answers allow."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sipprofile.net.addresses import ipv4_first, is_numeric
 from sipprofile.net.hosts import Hosts, WatchedFile
+from sipprofile.sip.locating import Naptr, Question, Record, Srv
 
 if TYPE_CHECKING:
     import dns.asyncresolver
     import dns.message
+    import dns.name
 
 TIME_LIMIT = 10.0  # seconds for one look-up, all tries and servers included
+SERVICE_TIME_LIMIT = 3.0  # the same for SRV and NAPTR, which some servers never answer: there is another way
 TRY_TIMEOUT = 2.0  # seconds until a server is asked again, or the next one
 SECOND_FAMILY_DELAY = 1.0  # seconds that addresses of one family wait for an answer about the other
 MINIMUM_TTL = 1.0  # seconds
@@ -29,14 +32,14 @@ RESOLV_CONF = "/etc/resolv.conf"
 
 
 class Resolution(NamedTuple):
-    """The addresses of a host, IPv4 first, and for how many seconds they may be used (inf for a numeric host)."""
+    """A record set, addresses IPv4 first, and for how many seconds it may be used (inf for a numeric host)."""
 
-    addresses: tuple[str, ...]
+    records: tuple[Record, ...]
     ttl: float
 
 
 class ResolveFailed(Exception):
-    """No address. `code` is resolve_not_found, resolve_timeout or resolve_failed.
+    """No such records. `code` is resolve_not_found, resolve_timeout or resolve_failed.
 
     `retry_after`: seconds during which asking again gives the same answer.
     """
@@ -50,20 +53,20 @@ class ResolveFailed(Exception):
 
 class _Kept(NamedTuple):
     until: float
-    addresses: tuple[str, ...]
+    records: tuple[Record, ...]
     code: str = ""
     sentence: str = ""
 
 
 class _Answer(NamedTuple):
-    """What DNS says about one family."""
+    """What DNS says about one name and type."""
 
-    addresses: tuple[str, ...]
+    records: tuple[Record, ...]
     ttl: float
 
 
 class Resolver:
-    """Looks up hosts. One question is asked once at a time, however many wait for its answer."""
+    """Looks up record sets. One question is asked once at a time, however many wait for its answer."""
 
     def __init__(
         self, *, nameservers: Sequence[str] | None = None, clock: Callable[[], float] = time.monotonic
@@ -74,52 +77,72 @@ class Resolver:
         self._hosts = Hosts()
         self._configuration = WatchedFile(RESOLV_CONF)
         self._dns: dns.asyncresolver.Resolver | None = None
-        self._cache: dict[str, _Kept] = {}
-        self._questions: dict[str, asyncio.Task[_Kept]] = {}
+        self._cache: dict[Question, _Kept] = {}
+        self._questions: dict[Question, asyncio.Task[_Kept]] = {}
 
-    async def resolve(self, host: str) -> Resolution:
-        """The addresses of a name or numeric host. Raises ResolveFailed, within 10 s."""
-        host = host.lower()
-        numeric = host.removeprefix("[").removesuffix("]")
-        if is_numeric(numeric):
-            return Resolution((numeric,), math.inf)
-        local = self._hosts.addresses(host.removesuffix("."))
-        if local:
-            return Resolution(local, HOSTS_TTL)
-        kept = self._cache.get(host)
+    async def resolve(self, question: Question) -> Resolution:
+        """The records that were asked for. Raises ResolveFailed, within 10 s."""
+        question = Question(question.name.lower(), question.kind)
+        local = self._local(question)
+        if local is not None:
+            return local
+        kept = self._cache.get(question)
         if kept is None or kept.until <= self._clock():
-            question = self._questions.get(host)
-            if question is None:
-                question = asyncio.get_running_loop().create_task(self._ask(host))
-                self._questions[host] = question
-                question.add_done_callback(lambda _: self._questions.pop(host, None))
-            kept = await asyncio.shield(question)  # one that gives up waiting does not end it for the others
+            asking = self._questions.get(question)
+            if asking is None:
+                asking = asyncio.get_running_loop().create_task(self._ask(question))
+                self._questions[question] = asking
+                asking.add_done_callback(lambda _: self._questions.pop(question, None))
+            kept = await asyncio.shield(asking)  # one that gives up waiting does not end it for the others
         left = max(0.0, kept.until - self._clock())
-        if not kept.addresses:
+        if not kept.records:
             raise ResolveFailed(kept.code, kept.sentence, left)
-        return Resolution(kept.addresses, left)
+        return Resolution(kept.records, left)
+
+    def _local(self, question: Question) -> Resolution | None:
+        """What needs no DNS. A name of the hosts file has what is said there, and no other records."""
+        if question.kind == "ADDRESS":
+            numeric = question.name.removeprefix("[").removesuffix("]")
+            if is_numeric(numeric):
+                return Resolution((numeric,), math.inf)
+        name = _domain(question.name)
+        local = self._hosts.addresses(name)
+        if not local:
+            return None
+        if question.kind == "ADDRESS":
+            return Resolution(local, HOSTS_TTL)
+        raise ResolveFailed("resolve_not_found", f"{name!r} is in the hosts file, which has addresses alone", HOSTS_TTL)
 
     def forget(self) -> None:
         """Drop the cache, for example when the network has changed."""
         self._cache.clear()
 
-    async def _ask(self, host: str) -> _Kept:
+    async def _ask(self, question: Question) -> _Kept:
+        name, kind = question.name, question.kind
         try:
-            async with asyncio.timeout(TIME_LIMIT):
-                answer = await self._both_families(host)
-            kept = _Kept(self._clock() + answer.ttl, answer.addresses)
+            async with asyncio.timeout(TIME_LIMIT if kind == "ADDRESS" else SERVICE_TIME_LIMIT):
+                answer = await (self._both_families(name) if kind == "ADDRESS" else self._services(name, kind))
+            kept = _Kept(self._clock() + answer.ttl, answer.records)
         except TimeoutError:
-            kept = self._failure("resolve_timeout", f"no name server answered about {host!r} in time")
+            kept = self._failure("resolve_timeout", f"no name server answered about {name!r} in time")
         except ResolveFailed as failed:
             kept = self._failure(failed.code, failed.sentence, failed.retry_after)
         while len(self._cache) >= MAXIMUM_NAMES:
             del self._cache[next(iter(self._cache))]
-        self._cache.pop(host, None)
-        self._cache[host] = kept
+        self._cache.pop(question, None)
+        self._cache[question] = kept
         return kept
 
     def _failure(self, code: str, sentence: str, ttl: float = FAILURE_TTL) -> _Kept:
         return _Kept(self._clock() + ttl, (), code, sentence)
+
+    async def _services(self, name: str, kind: str) -> _Answer:
+        """SRV or NAPTR records. Raises ResolveFailed."""
+        answer = await _query(self._resolver(), name, kind)
+        if not answer.records:
+            ttl = min(max(answer.ttl, MINIMUM_TTL), MAXIMUM_NEGATIVE_TTL)
+            raise ResolveFailed("resolve_not_found", f"{name!r} has no {kind} record", ttl)
+        return _Answer(answer.records, min(max(answer.ttl, MINIMUM_TTL), MAXIMUM_TTL))
 
     async def _both_families(self, host: str) -> _Answer:
         """A and AAAA in parallel. Addresses of one do not wait long for a server that keeps silent on the other."""
@@ -127,7 +150,7 @@ class Resolver:
         tasks = [asyncio.create_task(_query(resolver, host, kind)) for kind in ("A", "AAAA")]
         try:
             done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            answered = any(task.exception() is None and task.result().addresses for task in done)
+            answered = any(task.exception() is None and task.result().records for task in done)
             if pending:
                 await asyncio.wait(pending, timeout=SECOND_FAMILY_DELAY if answered else None)
             return _joined(host, tasks)
@@ -162,12 +185,14 @@ class Resolver:
 
 
 async def _query(resolver: dns.asyncresolver.Resolver, host: str, kind: str) -> _Answer:
-    """The addresses of one family, none with the negative TTL when the name has none. Raises ResolveFailed."""
+    """The records of one type, none with the negative TTL when the name has none. Raises ResolveFailed."""
     import dns.exception
     import dns.resolver
 
     try:
-        answer = await resolver.resolve(host, kind, raise_on_no_answer=False)
+        # Records of a domain are not looked for in others; a name of one label may be of the search list.
+        search = False if kind in ("SRV", "NAPTR") and "." in _domain(host) else None
+        answer = await resolver.resolve(host, kind, raise_on_no_answer=False, search=search)
     except dns.resolver.NXDOMAIN as error:
         responses = list(error.responses().values())  # type: ignore[no-untyped-call]
         return _Answer((), min(map(_negative_ttl, responses), default=0.0))
@@ -180,15 +205,38 @@ async def _query(resolver: dns.asyncresolver.Resolver, host: str, kind: str) -> 
     if answer.rrset is None:
         return _Answer((), _negative_ttl(answer.response))
     ttl = answer.chaining_result.minimum_ttl  # of the addresses and of every CNAME on the way
-    return _Answer(tuple(record.address for record in answer.rrset), ttl)
+    return _Answer(tuple(map(_record, answer.rrset)), ttl)
+
+
+def _domain(name: str) -> str:
+    """The domain of a service's name, ``example.com`` for ``_sip._udp.example.com``; any other name as it is."""
+    name = name.removesuffix(".")
+    while name.startswith("_"):
+        name = name.partition(".")[2]
+    return name
+
+
+def _record(record: Any) -> Record:
+    """A record of dnspython as the core knows it."""
+    kind = record.rdtype.name
+    if kind == "SRV":
+        return Srv(record.priority, record.weight, record.port, _name(record.target))
+    if kind == "NAPTR":
+        flags, service = (text.decode("ascii", "replace") for text in (record.flags, record.service))
+        return Naptr(record.order, record.preference, flags, service, _name(record.replacement))
+    return str(record.address)
+
+
+def _name(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True).lower() if len(name) > 1 else ""
 
 
 def _joined(host: str, tasks: list[asyncio.Task[_Answer]]) -> _Answer:
     """One answer out of the finished ones of both families. Raises ResolveFailed when there is no address."""
     answers = [task.result() for task in tasks if task.done() and task.exception() is None]
-    addresses = [address for answer in answers for address in answer.addresses]
+    addresses = [str(address) for answer in answers for address in answer.records]
     if addresses:
-        ttl = min(answer.ttl for answer in answers if answer.addresses)
+        ttl = min(answer.ttl for answer in answers if answer.records)
         limit = MAXIMUM_TTL if len(answers) == len(tasks) else INCOMPLETE_TTL
         return _Answer(ipv4_first(addresses), min(max(ttl, MINIMUM_TTL), limit))
     for task in tasks:

@@ -15,8 +15,9 @@ from sipprofile.net.tls import TlsClient, TlsFailed
 from sipprofile.net.websocket import WebSocketClient, WebSocketFailed
 from sipprofile.registration.actions import TransportKey
 from sipprofile.sip.framing import StreamFramer
+from sipprofile.sip.locating import DEFAULT_PORTS
 from sipprofile.sip.message import MalformedMessage
-from sipprofile.sip.transport import DEFAULT_PORTS, SECURE, WEBSOCKETS
+from sipprofile.sip.transport import SECURE, WEBSOCKETS
 
 CONNECT_TIMEOUT = 10.0  # seconds
 MAXIMUM_UNSENT = 256 << 10  # bytes; a peer that leaves more unread is not served any longer

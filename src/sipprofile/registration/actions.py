@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from ..profile import Identity
+from ..sip.locating import Question
 
 
 class TransportKey(msgspec.Struct, frozen=True, gc=False):
@@ -27,9 +28,9 @@ class TransportKey(msgspec.Struct, frozen=True, gc=False):
 
 
 class Resolve(msgspec.Struct, frozen=True, gc=False):
-    """Look up the addresses of ``host``; answer with ``resolved`` or ``resolve_failed``."""
+    """Look up one record set; answer with ``resolved`` or ``resolve_failed``."""
 
-    host: str
+    question: Question
 
 
 class OpenTransport(msgspec.Struct, frozen=True, gc=False):

@@ -23,6 +23,8 @@ from .transmit import transmit
 if TYPE_CHECKING:
     from .registrations import Registrations
 
+STALE_AFTER = 1.8  # seconds that a refresh waits for new addresses before it uses those it has (RFC 8767 §5)
+
 
 def begin(room: Registrations, registration: Registration, flow: Flow, now: float, kind: int) -> None:
     """Start an attempt at the first target."""
@@ -55,19 +57,26 @@ def hops_of(registration: Registration, flow: Flow) -> tuple[Hop, ...]:
 def pursue(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
     """Find the next target and go there; names that are not known yet are resolved first."""
     hops = hops_of(registration, flow)
-    unknown = [hop.host for hop in hops if now >= room.host(hop.host).expires_at]
+    locations = room.locations
+    unknown = [hop.server for hop in hops if not locations.known(hop.server, now)]
     if unknown:
         # A name with a short TTL may have to be asked for again; the time limit is that of all of it.
-        limit = flow.ends_at if flow.phase == RESOLVING else now + room.settings.resolve_limit
-        machine.enter(room, flow, RESOLVING, limit)
-        for name in unknown:
-            room.resolve(name, room.host(name), flow, now)
-        return
-    targets = targets_of(hops, room.hosts, registration.plan.dscp)
+        limit = STALE_AFTER if flow.lease_end > 0 and targets_of(room, hops, None) else room.settings.resolve_limit
+        machine.enter(room, flow, RESOLVING, flow.ends_at if flow.phase == RESOLVING else now + limit)
+        for server in unknown:
+            locations.ask(server, flow.id, now)
+    else:
+        _aim(room, registration, flow, now)
+
+
+def _aim(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """Go to the next target of those that are known."""
+    hops = hops_of(registration, flow)
+    targets = targets_of(room, hops, registration.plan.dscp)
     if not targets:
-        failures = [room.host(hop.host).failure for hop in hops]
-        code = next((failure for failure in failures if failure), "resolve_not_found")
-        wait = min(room.host(hop.host).expires_at for hop in hops) - now
+        nowhere = [room.locations.of(hop.server) for hop in hops]
+        code = nowhere[0].failure
+        wait = min(location.expires_at for location in nowhere) - now
         outcomes.give_up(room, registration, flow, now, Reason.of(code), at_least=wait)
         return
     target = _choose(room, flow, targets, now)
@@ -96,13 +105,19 @@ def _choose(room: Registrations, flow: Flow, targets: list[Target], now: float) 
 
 
 def resolve_limit_reached(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
-    """Names that were not resolved in time count as failed, for everybody who waits; what is known is used."""
-    limit = room.settings.resolve_limit
+    """Names that were not resolved in time count as failed, for everybody who waits; what is known is used.
+
+    Who has a binding does not wait as long while older addresses are known: its lease must not end for a name server.
+    """
     for hop in hops_of(registration, flow):
-        entry = room.host(hop.host)
-        if entry.asked_at and now - entry.asked_at >= limit:
-            room.resolve_failed(hop.host, "resolve_timeout", limit, now)
-    if flow.phase == RESOLVING and now >= flow.ends_at:
+        asked_at = room.locations.of(hop.server).asked_at
+        if asked_at and now - asked_at >= room.settings.resolve_limit:
+            room.located(room.locations.give_up(hop.server, now), now)
+    if flow.phase != RESOLVING or now < flow.ends_at:
+        return
+    if targets_of(room, hops_of(registration, flow), None):
+        _aim(room, registration, flow, now)
+    else:
         outcomes.give_up(room, registration, flow, now, Reason.of("resolve_timeout"))
 
 
@@ -154,9 +169,11 @@ def open_way(room: Registrations, registration: Registration, flow: Flow, now: f
         pace(room, registration, flow, now)
 
 
-def resolved(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
-    """A name that this flow waited for is resolved, or is known not to be."""
-    if flow.phase == RESOLVING and not any(room.host(hop.host).asked_at for hop in hops_of(registration, flow)):
+def located(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """A server that this flow waited for is found, or is known not to be."""
+    if flow.phase == RESOLVING and not any(
+        room.locations.of(hop.server).asked_at for hop in hops_of(registration, flow)
+    ):
         pursue(room, registration, flow, now)
 
 

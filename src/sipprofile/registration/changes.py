@@ -44,7 +44,7 @@ def bound_as(plan: Plan) -> int:
 
 def sent_as(plan: Plan) -> int:
     """A checksum of what a REGISTER carries and where it goes, credentials aside."""
-    hops = [(hop.host, hop.port, hop.protocol, hop.route, hop.strict) for hop in plan.hops]
+    hops = [(hop.server.host, hop.server.port, hop.server.transport, hop.route, hop.strict) for hop in plan.hops]
     return _checksum([*(getattr(plan, name) for name in (*REPLACE, *REFRESH)), hops])
 
 

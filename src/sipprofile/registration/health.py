@@ -53,23 +53,28 @@ def failed(
         _arm_canary(room, key, health, now, min(retry_after, room.settings.backoff_maximum))
 
 
-def answered(room: Registrations, key: TransportKey, flow: Flow, now: float) -> None:
-    """``key`` answered; everybody who waits for it is due, in random order, through the bucket."""
+def answered(room: Registrations, key: TransportKey, flow: Flow, now: float) -> list[int]:
+    """``key`` answered and is up; everybody who waited for it, to be given to :func:`wake`."""
     health = room.health_of(key)
     health.answered_at = now
     if health.canary == flow.id:
         health.canary = 0
     if not health.down:
-        return
+        return []
     health.down_since = 0.0
     health.canary_at = 0.0
     health.canary = 0
     waiting = sorted(health.waiting)
     health.waiting = set()
     room.random.shuffle(waiting)
+    return [identity for identity in waiting if identity != flow.id]
+
+
+def wake(room: Registrations, waiting: list[int], now: float) -> None:
+    """A target answered: those who waited for it are due, in random order, through the bucket."""
     for identity in waiting:
         waiter = room.flows.get(identity)
-        if waiter is not None and waiter is not flow:
+        if waiter is not None:
             attempt.target_back(room, room.owner(waiter), waiter, now)
 
 

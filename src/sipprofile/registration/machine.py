@@ -167,7 +167,7 @@ def deregister(room: Registrations, registration: Registration, flow: Flow, now:
         return
     flow.purpose = DEREGISTER
     flow.leaving = False
-    attempt.use(room, flow, key, hop_of(registration.plan, room.hosts, key, flow.hop))
+    attempt.use(room, flow, key, hop_of(room, registration.plan, key, flow.hop, now))
     flow.attempt += 1
     flow.rounds = 0
     attempt.open_way(room, registration, flow, now)

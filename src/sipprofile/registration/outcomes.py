@@ -10,9 +10,10 @@ from ..agents.base import Agent, Hop
 from ..events import Reason
 from ..profile import Identity
 from ..sip.headers import parse_retry_after, split_list
+from ..sip.locating import Server
 from ..sip.message import MalformedMessage, Response
 from ..sip.syntax import SipSyntaxError
-from ..sip.transport import SECURE, port_of, protocol_of
+from ..sip.transport import SECURE
 from ..sip.uri import Uri
 from . import attempt, ghosts, health, machine
 from .actions import TransportKey
@@ -21,7 +22,7 @@ from .backoff import backoff
 from .challenge import answer, challenges_of
 from .grant import granted, listed, same_contact
 from .pacing import AWAITED
-from .refresh import refresh_delay
+from .refresh import on_grid, refresh_delay
 from .registration import DEREGISTER, IDLE, REGISTER, REMOVE_OLD, SENT, WAITING, Flow, Registration
 from .state import store, tell
 from .targets import targets_of
@@ -53,8 +54,9 @@ def answered(room: Registrations, registration: Registration, flow: Flow, respon
     since = flow.sent_at
     end_transaction(room, flow)
     unusable = outcome_of(status) is Outcome.NEXT_TARGET
+    waiting = []
     if not unusable:
-        health.answered(room, flow.key, flow, now)
+        waiting = health.answered(room, flow.key, flow, now)
         flow.forced = False
     if status in (401, 407):
         challenged(room, registration, flow, response, now)
@@ -69,6 +71,8 @@ def answered(room: Registrations, registration: Registration, flow: Flow, respon
         refused(room, registration, flow, response, since, now)
     if flow.id in room.flows:
         machine.rearm(room, registration, flow)
+    if waiting:  # last: whoever leaves the connection for another must not close it before this answer was dealt with
+        health.wake(room, waiting, now)
 
 
 # -- 2xx ---------------------------------------------------------------------------------------------------------------
@@ -89,7 +93,7 @@ def accepted(room: Registrations, registration: Registration, flow: Flow, respon
     flow.phase = IDLE
     flow.lease_end = flow.sent_at + seconds
     flow.granted = seconds
-    flow.refresh_at = flow.sent_at + refresh_delay(seconds, room.random.random())
+    flow.refresh_at = on_grid(flow.sent_at + refresh_delay(seconds, room.random.random()))
     flow.unknown_until = 0.0
     flow.service_route = _service_route(response)
     flow.registered_aors = registration.agent.associated(plan.aor, response)
@@ -309,15 +313,15 @@ def _redirected(
             uri = Uri.parse(contact.uri)
         except SipSyntaxError:
             continue
-        inside = uri.host == plan.domain or uri.host.endswith("." + plan.domain)
-        protocol = protocol_of(uri)
-        hop = plan.hops[flow.hop]
-        same_security = (protocol in SECURE) == (hop.protocol in SECURE)
+        transports = registration.agent.transports
+        server = Server.of(uri, transports)
+        inside = all(host == plan.domain or host.endswith("." + plan.domain) for host in (uri.host, server.host))
+        same_security = flow.key is not None and (server.protocol in SECURE) == (flow.key.protocol in SECURE)
         same_scheme = uri.scheme == plan.aor.partition(":")[0]
-        if inside and same_security and same_scheme and protocol in registration.agent.transports:
+        if inside and same_security and same_scheme and server.protocol in transports:
+            hop = plan.hops[flow.hop]
             if hop.route is None:
-                identity = _identity(hop, uri, protocol)
-                flow.redirect = Hop(uri.host, port_of(uri), protocol, credentials=hop.credentials, identity=identity)
+                flow.redirect = Hop(server, credentials=hop.credentials, identity=_identity(hop, uri))
             else:
                 flow.redirect = hop  # the request still goes through the proxy, only its URI changes (§8.1.3.4)
             flow.redirect_uri = _request_uri(uri)
@@ -336,12 +340,10 @@ def _redirected(
     )
 
 
-def _identity(hop: Hop, uri: Uri, protocol: str) -> Identity | None:
+def _identity(hop: Hop, uri: Uri) -> Identity | None:
     """Another host has another name in its certificate; our own stays."""
-    if protocol in ("udp", "tcp"):
-        return None
-    if hop.identity is None or uri.host == hop.host:
-        return hop.identity or Identity(uri.host.strip("[]"))
+    if hop.identity is None or uri.host == hop.server.host:
+        return hop.identity
     return msgspec.structs.replace(hop.identity, server_name=uri.host.strip("[]"))
 
 
@@ -397,7 +399,7 @@ def next_target(
         machine.finish_unwanted(room, registration, flow, now)
         return
     flow.tried = (*flow.tried, flow.key)
-    for target in targets_of(attempt.hops_of(registration, flow), room.hosts, registration.plan.dscp):
+    for target in targets_of(room, attempt.hops_of(registration, flow), registration.plan.dscp):
         if target.key not in flow.tried and (flow.forced or not room.health_of(target.key).down):
             attempt.go(room, registration, flow, target, now)
             return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 LONG_LEASE = 320.0  # above this the margin is at least 32 s = 64·T1, one whole transaction
 
+WAKE_UP_GRID = 0.05  # seconds
+
 
 def refresh_delay(granted: float, fraction: float) -> float:
     """Seconds from the grant to the refresh.
@@ -19,3 +21,8 @@ def refresh_delay(granted: float, fraction: float) -> float:
 def latest_delay(granted: float) -> float:
     """Seconds from the grant to the time when a refresh must not wait for pacing any longer."""
     return granted - min(32.0, granted * 0.3)
+
+
+def on_grid(at: float) -> float:
+    """``at`` moved back to a time that refreshes share, so that one wake-up serves many of them."""
+    return at - at % WAKE_UP_GRID

@@ -8,24 +8,25 @@ and ``emit``.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from ..agents.base import Agent
 from ..events import RegistrationState, StateChanged
 from ..profile import Profile
 from ..records import RESERVED_BLOCK, FlowRecord, Held, ProfileRecord, RuntimeWrite
+from ..sip.locating import Question, Record
 from ..sip.message import MalformedMessage, Request, parse
 from . import attempt, ghosts, health, machine, outcomes, restart
-from .actions import Action, CloseTransport, OpenTransport, Resolve, Send, TransportKey
+from .actions import Action, CloseTransport, OpenTransport, Send, TransportKey
 from .changes import consequence
 from .health import Health
 from .identities import Identities
+from .locations import Locations
 from .pacing import AUTOMATIC, AWAITED, Pacer, QueueStatus
 from .registration import DEREGISTER, IDLE, QUEUED, SENT, Flow, Registration
 from .settings import RegistrationSettings
 from .state import state_of, store
-from .targets import Host
 
 if TYPE_CHECKING:
     from random import Random
@@ -80,7 +81,7 @@ class Registrations:
         self.ghosts: dict[int, Registration] = {}
         self.flows: dict[int, Flow] = {}
         self.tokens: dict[str, int] = {}
-        self.hosts: dict[str, Host] = {}
+        self.locations = Locations(act, settings.resolve_limit)
         self.health: dict[TransportKey, Health] = {}
         self.transports: dict[TransportKey, Transport] = {}
         self.pacers: dict[str, Pacer] = {}
@@ -222,31 +223,20 @@ class Registrations:
         outcomes.answered(self, self.owner(flow), flow, message, now)
         return None
 
-    def resolved(self, host: str, addresses: tuple[str, ...], ttl: float, now: float) -> None:
-        """The answer to :class:`Resolve`."""
-        entry = self.hosts.get(host)
-        if entry is None:
-            return
-        entry.addresses = addresses
-        entry.expires_at = now + max(1.0, ttl)
-        self._resolution_ended(entry, "", now)
+    def resolved(self, question: Question, records: tuple[Record, ...], ttl: float, now: float) -> None:
+        """The answer to :class:`~sipprofile.registration.actions.Resolve`; ``ttl`` in seconds."""
+        self.located(self.locations.answered(question, records, ttl, now), now)
 
-    def resolve_failed(self, host: str, code: str, retry_after: float, now: float) -> None:
-        """:class:`Resolve` failed; older addresses stay in use until a better answer comes."""
-        entry = self.hosts.get(host)
-        if entry is None:
-            return
-        entry.expires_at = now + max(1.0, retry_after)
-        self._resolution_ended(entry, code, now)
+    def resolve_failed(self, question: Question, code: str, retry_after: float, now: float) -> None:
+        """:class:`~sipprofile.registration.actions.Resolve` failed, and would again for ``retry_after`` seconds."""
+        self.located(self.locations.failed(question, code, retry_after, now), now)
 
-    def _resolution_ended(self, entry: Host, failure: str, now: float) -> None:
-        entry.asked_at = 0.0
-        entry.failure = failure
-        waiting, entry.waiting = entry.waiting, set()
-        for identity in sorted(waiting):
+    def located(self, flows: Iterable[int], now: float) -> None:
+        """Servers that ``flows`` wait for are found, or are known not to be."""
+        for identity in sorted(flows):
             flow = self.flows.get(identity)
             if flow is not None:
-                attempt.resolved(self, self.owner(flow), flow, now)
+                attempt.located(self, self.owner(flow), flow, now)
 
     def transport_opened(self, key: TransportKey, local: tuple[str, int], now: float) -> None:
         """:class:`OpenTransport` succeeded; ``local`` is the address that a Contact must show."""
@@ -373,20 +363,6 @@ class Registrations:
         return [pacer.status(registrar) for registrar, pacer in self.pacers.items()]
 
     # -- targets -------------------------------------------------------------------------------------------------
-
-    def host(self, name: str) -> Host:
-        """What is known about a host name."""
-        entry = self.hosts.get(name)
-        if entry is None:
-            entry = self.hosts[name] = Host()
-        return entry
-
-    def resolve(self, name: str, entry: Host, flow: Flow, now: float) -> None:
-        """Have ``flow`` wait for a resolution; one query per name is under way at a time."""
-        entry.waiting.add(flow.id)
-        if not entry.asked_at or now - entry.asked_at > self.settings.resolve_limit:
-            entry.asked_at = now
-            self.act(Resolve(name))
 
     def health_of(self, key: TransportKey) -> Health:
         """The health of a target."""

@@ -14,6 +14,7 @@ from .changes import bound_as, sent_as
 from .pacing import REFRESH
 from .registration import IDLE, OPENING, REGISTER, RESUME, Flow, Nonce, Registration
 from .state import status_of
+from .targets import identity_of
 
 if TYPE_CHECKING:
     from .registrations import Registrations
@@ -120,9 +121,9 @@ def _lease_end(room: Registrations, stored: FlowRecord, now: float) -> float | N
 def _remember_contact(registration: Registration, flow: Flow, stored: FlowRecord) -> None:
     flow.contact = stored.contact
     if stored.target_host:
-        hops = [hop for hop in registration.plan.hops if hop.protocol == stored.protocol]
-        hops.sort(key=lambda hop: hop.port != stored.target_port)
-        identity = hops[0].identity if hops else None
+        hops = registration.plan.hops
+        hop = next((hop for hop in hops if hop.server.protocol == stored.protocol), hops[0])
+        identity = identity_of(hop, stored.protocol)
         host, port = stored.target_host, stored.target_port
         flow.key = TransportKey(stored.protocol, host, port, registration.plan.dscp, identity)
 

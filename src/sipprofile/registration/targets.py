@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from ..agents.base import Hop, Plan
+from ..profile import Identity
+from ..sip.locating import Candidate
 from .actions import TransportKey
+
+if TYPE_CHECKING:
+    from .registrations import Registrations
 
 
 class Target(msgspec.Struct, frozen=True, gc=False):
@@ -16,37 +23,28 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     """Index of the hop in the plan."""
 
 
-class Host:
-    """One name and what it resolved to."""
-
-    __slots__ = ("addresses", "asked_at", "expires_at", "failure", "waiting")
-
-    def __init__(self) -> None:
-        self.addresses: tuple[str, ...] = ()
-        self.expires_at = 0.0
-        self.asked_at = 0.0
-        """When the query under way was made; 0 = none is."""
-        self.failure = ""
-        """Error code of the last query, or empty."""
-        self.waiting: set[int] = set()
-
-
-def targets_of(hops: tuple[Hop, ...], hosts: dict[str, Host], dscp: int | None) -> list[Target]:
-    """All targets of a plan that are known, in order of preference."""
+def targets_of(room: Registrations, hops: tuple[Hop, ...], dscp: int | None) -> list[Target]:
+    """All targets of a plan that are known, in the order of one attempt; those of equal priority differ in it."""
     found = []
     for index, hop in enumerate(hops):
-        host = hosts.get(hop.host)
-        for address in host.addresses if host is not None else ():
-            found.append(Target(TransportKey(hop.protocol, address, hop.port, dscp, hop.identity), index))
+        for protocol, address, port in room.locations.candidates(hop.server, room.random):
+            key = TransportKey(protocol, address, port, dscp, identity_of(hop, protocol))
+            found.append(Target(key, index))
     return found
 
 
-def hop_of(plan: Plan, hosts: dict[str, Host], key: TransportKey, otherwise: int) -> int:
+def identity_of(hop: Hop, protocol: str) -> Identity | None:
+    """Whom a connection to ``hop`` must lead to: the configured domain, whatever DNS makes of it (RFC 5922 §4)."""
+    if protocol in ("udp", "tcp"):
+        return None
+    return hop.identity or Identity(hop.server.host.strip("[]"))
+
+
+def hop_of(room: Registrations, plan: Plan, key: TransportKey, otherwise: int, now: float) -> int:
     """The index of the hop that ``key`` belongs to; ``otherwise`` when that is no longer known."""
-    for target in targets_of(plan.hops, hosts, key.dscp):
-        if target.key == key:
-            return target.hop
+    candidate = Candidate(key.protocol, key.host, key.port)
     for index, hop in enumerate(plan.hops):
-        if (hop.host.strip("[]"), hop.port, hop.protocol) == (key.host, key.port, key.protocol):
+        room.locations.known(hop.server, now)
+        if room.locations.contains(hop.server, candidate) and identity_of(hop, key.protocol) == key.identity:
             return index
     return otherwise if otherwise < len(plan.hops) else 0

@@ -33,6 +33,7 @@ from ..service.effects import (
 from ..service.operations import Operation
 from ..service.policy import Actor
 from ..service.service import Service
+from ..sip.locating import Question
 from ..store.store import Store
 from ..store.writer import Writer
 from . import clock, tls_settings
@@ -390,17 +391,17 @@ class Daemon:
             self.transports.close(effect.key)
 
     def _resolve(self, effect: Resolve) -> None:
-        task = self._loop.create_task(self._look_up(effect.host))
+        task = self._loop.create_task(self._look_up(effect.question))
         self._lookups.add(task)
         task.add_done_callback(self._lookups.discard)
 
-    async def _look_up(self, host: str) -> None:
+    async def _look_up(self, question: Question) -> None:
         try:
-            found = await self._resolver.resolve(host)
+            found = await self._resolver.resolve(question)
         except ResolveFailed as error:
-            self._input(self.service.resolve_failed, host, error.code, error.retry_after)
+            self._input(self.service.resolve_failed, question, error.code, error.retry_after)
         else:
-            self._input(self.service.resolved, host, found.addresses, found.ttl)
+            self._input(self.service.resolved, question, found.records, found.ttl)
 
     def _mistake(self, where: str) -> None:
         """Log the exception being handled: it is ours, and it must not take the daemon down."""

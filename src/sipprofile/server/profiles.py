@@ -145,9 +145,8 @@ VERBS: tuple[tuple[Verb, Capability, str], ...] = (
 )
 
 
-def _of_one(path: str, by: str, place: Parameter) -> tuple[Route, ...]:
-    """The routes of one profile, named by its id or by its name."""
-    where = (place,)
+def _of_one(path: str, by: str, *where: Parameter) -> tuple[Route, ...]:
+    """The routes of one profile, named by its id, by its name, or as the default one."""
     return (
         Route("GET", path, get, f"getProfile{by}", "Read a profile.", ("read",), where, None, "ProfileDocument"),
         Route(
@@ -235,17 +234,7 @@ ROUTES: tuple[Route, ...] = (
         201,
     ),
     Route("GET", "/v1/profiles", find, "listProfiles", "Find profiles.", ("read",), FILTERS, None, "ProfilePage"),
-    Route(
-        "GET",
-        "/v1/profiles/default",
-        get,
-        "getDefaultProfile",
-        "Read the default profile.",
-        ("read",),
-        (),
-        None,
-        "ProfileDocument",
-    ),
+    *_of_one("/v1/profiles/default", "Default"),
     *_of_one("/v1/profiles/by-name/{name}", "ByName", NAME),
     *_of_one("/v1/profiles/{id}", "", ID),
 )

@@ -14,7 +14,7 @@ from .revocation import REVOCATION
 from .routes import DAEMON, Route, actor_of
 
 LARGEST_FRAME = 1 << 20  # octets
-HEARTBEAT = 13.0  # seconds between pings on TCP; aiohttp waits half as long for the pong, so silence ends after 20
+HEARTBEAT = 12.0  # seconds between pings on TCP; aiohttp waits half as long for a pong, and rounds up: 20 at most
 END_LIMIT = 2.0  # seconds a client has to take the frames that end its session
 
 CLOSE_CODES = {"slow_consumer": 1013, "shutting_down": 1001}  # RFC 6455 §7.4.1; 1013 is registered with IANA

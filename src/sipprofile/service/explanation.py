@@ -11,6 +11,8 @@ from ..events import RegistrationState
 from ..profile import Profile
 from ..records import Query
 from ..registration.actions import Resolve
+from ..registration.request import bracketed
+from ..sip.locating import Question, Record, locate
 from .operations import Test
 from .policy import Actor
 from .registry import Entry, Registry
@@ -78,12 +80,23 @@ class Explanation:
         return step("settings", True, advice or "The settings are valid.")
 
     def _dns(self, profile: Profile, agent: Agent, now: float) -> Steps:
-        host = agent.plan(profile, "test").hops[0].host
-        self._act(Resolve(host))
-        answer, now = yield Until(("resolved", host), now + RESOLVE_LIMIT)
-        if isinstance(answer, tuple):
-            return step("dns", True, f"{host} is {', '.join(answer)}."), now
-        return step("dns", False, f"{host} cannot be resolved ({answer or 'resolve_timeout'})."), now
+        """Find the first hop as a registration does, one question after the other."""
+        server = agent.plan(profile, "test").hops[0].server
+        answers: dict[Question, tuple[Record, ...]] = {}
+        failure = "resolve_not_found"
+        end = now + RESOLVE_LIMIT
+        while (missing := locate(server, answers.get).missing) and now < end:
+            self._act(Resolve(missing[0]))
+            answer, now = yield Until(("resolved", missing[0]), end)
+            if not isinstance(answer, tuple):
+                failure, answer = answer or "resolve_timeout", ()
+            answers[missing[0]] = answer
+        tiers = locate(server, lambda question: answers.get(question, ())).tiers
+        choices = [choice for tier in tiers for choice in tier]
+        places = [f"{protocol}:{bracketed(host)}:{port}" for _, found in choices for protocol, host, port in found]
+        if not places:
+            return step("dns", False, f"{server.host} cannot be resolved ({failure})."), now
+        return step("dns", True, f"{server.host} is {', '.join(places)}."), now
 
     def _attempt(self, entry: Entry, now: float) -> Steps:
         """One REGISTER, if need be with a use of our own."""

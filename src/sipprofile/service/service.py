@@ -15,6 +15,7 @@ from ..events import StateChanged
 from ..records import FlowRecord, ProfileRecord, RuntimeWrite
 from ..registration.actions import TransportKey
 from ..registration.registrations import Registrations
+from ..sip.locating import Question, Record
 from .changes import Changes
 from .commands import Commands
 from .control import Controls
@@ -220,17 +221,17 @@ class Service:
             if answer is not None:
                 self._effect(answer)
 
-    def resolved(self, host: str, addresses: tuple[str, ...], ttl: float, now: float) -> None:
-        """The answer to ``Resolve``."""
+    def resolved(self, question: Question, records: tuple[Record, ...], ttl: float, now: float) -> None:
+        """The answer to ``Resolve``: addresses, or the records of the kind that was asked for."""
         self._registry.now = now
-        self._registrations.resolved(host, addresses, ttl, now)
-        self._runner.happened(("resolved", host), tuple(addresses), now)
+        self._registrations.resolved(question, records, ttl, now)
+        self._runner.happened(("resolved", question), records, now)
 
-    def resolve_failed(self, host: str, code: str, retry_after: float, now: float) -> None:
+    def resolve_failed(self, question: Question, code: str, retry_after: float, now: float) -> None:
         """``Resolve`` failed; ``code`` is a reason code that begins with ``resolve_``."""
         self._registry.now = now
-        self._registrations.resolve_failed(host, code, retry_after, now)
-        self._runner.happened(("resolved", host), code, now)
+        self._registrations.resolve_failed(question, code, retry_after, now)
+        self._runner.happened(("resolved", question), code, now)
 
     def transport_opened(self, key: TransportKey, local: tuple[str, int], now: float) -> None:
         """``OpenTransport`` succeeded; ``local`` is the address others see."""

@@ -16,6 +16,7 @@ import msgspec
 
 from ..errors import SipProfileError
 from ..records import ConfigurationWrite, Query
+from ..sip.locating import Question
 from .effects import Commit, Effect, ReadHistory, ReadProfiles
 from .timers import Timers
 
@@ -47,8 +48,8 @@ class Write(msgspec.Struct, frozen=True, gc=False):
     writes: tuple[ConfigurationWrite, ...]
 
 
-Topic = tuple[str, int | str]
-"""Something that can happen: a kind, and the profile or host it happens to."""
+Topic = tuple[str, int | Question]
+"""Something that can happen: a kind, and the profile or record set it happens to."""
 
 
 class Until(msgspec.Struct, frozen=True, gc=False):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from sipprofile.sip.locating import DEFAULT_PORTS
 from sipprofile.sip.uri import Uri
 
-PROTOCOLS = ("udp", "tcp", "tls", "ws", "wss")
-
-DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
+PROTOCOLS = tuple(DEFAULT_PORTS)
 
 SECURE = frozenset({"tls", "wss"})
 WEBSOCKETS = frozenset({"ws", "wss"})

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sipprofile.registration.actions import TransportKey
+from sipprofile.sip.locating import Question, Record
 from sipprofile.testing.virtual import VirtualClock
 
 Address = tuple[str, int]
@@ -48,6 +49,9 @@ class VirtualNetwork:
         self.random = random
         self.conditions = Conditions()
         self.names: dict[str, tuple[str, ...]] = {}
+        """Addresses."""
+        self.records: dict[Question, tuple[Record, ...]] = {}
+        """SRV and NAPTR records."""
         self._servers: dict[str, Datagram] = {}
         self._clients: dict[Address, VirtualTransports] = {}
         self._connections: dict[Address, VirtualConnection] = {}
@@ -57,9 +61,9 @@ class VirtualNetwork:
         """Have a server at ``host``, whatever the port, on UDP and TCP."""
         self._servers[host] = receive
 
-    def resolve(self, host: str) -> tuple[str, ...]:
-        """The addresses of a name or a numeric host; empty when there are none."""
-        return (host,) if host[:1].isdigit() else self.names.get(host, ())
+    def resolve(self, question: Question) -> tuple[Record, ...]:
+        """The records of a name; empty when there are none."""
+        return self.names.get(question.name, ()) if question.kind == "ADDRESS" else self.records.get(question, ())
 
     def answer(self, data: bytes, source: str, destination: Address) -> None:
         """A server at ``source`` sends to a client, over its connection if ``destination`` is the end of one."""

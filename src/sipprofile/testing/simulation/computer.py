@@ -6,6 +6,7 @@ middle of its effects; all that is left is what the store has committed.
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,7 @@ from sipprofile.service.operations import Operation
 from sipprofile.service.policy import Actor
 from sipprofile.service.service import Service
 from sipprofile.service.settings import ServiceSettings
+from sipprofile.sip.locating import Question
 from sipprofile.store.secrets import KeyRing
 from sipprofile.store.store import Store
 from sipprofile.testing.simulation.trace import Trace
@@ -275,7 +277,7 @@ class Computer:
         if self.service is not None:
             self._run(getattr(self.service, name), *arguments)
 
-    def _run(self, function: Callable[..., None], *arguments: Any) -> None:
+    def _run(self, function: Callable[..., object], *arguments: Any) -> None:
         try:
             function(*arguments, self.clocks.now)
             self._flush()
@@ -319,8 +321,7 @@ class Computer:
                     else:
                         self._perform[type(effect)](effect)
                 if rows:
-                    start = self.starts
-                    self.writer.save(rows, lambda rows=rows: self._answer(start, "saved", rows))  # type: ignore[misc]
+                    self.writer.save(rows, functools.partial(self._answer, self.starts, "saved", rows))
         finally:
             self._performing = False
         due = service.next_timer()
@@ -381,14 +382,14 @@ class Computer:
 
     def _resolve(self, effect: Resolve) -> None:
         delay = 0.05 * self._random.random()
-        self._clock.after(delay, self._guard, self.starts, lambda: self._resolved(effect.host))
+        self._clock.after(delay, self._guard, self.starts, lambda: self._resolved(effect.question))
 
-    def _resolved(self, host: str) -> None:
-        addresses = self._network.resolve(host)
-        if addresses:
-            self.input("resolved", host, addresses, 300.0)
+    def _resolved(self, question: Question) -> None:
+        records = self._network.resolve(question)
+        if records:
+            self.input("resolved", question, records, 300.0)
         else:
-            self.input("resolve_failed", host, "resolve_not_found", 30.0)
+            self.input("resolve_failed", question, "resolve_not_found", 30.0)
 
 
 __all__ = ["EVERYTHING", "HOST", "Computer", "Effect", "Killed", "SessionEnd", "Watcher"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 
+from sipprofile.agents.base import Plan
 from sipprofile.events import RegistrationState
 from sipprofile.records import ProfileRecord
 from sipprofile.registration.actions import TransportKey
@@ -116,8 +117,7 @@ class Promises:
 
     def place(self, entry: Entry) -> tuple[Site, str]:
         """The registrar that a profile is registered at, and its AOR there."""
-        assert self._service is not None
-        plan = self._service._registrations.by_profile[entry.id].plan
+        plan = self._plan(entry)
         return self._sites[_host(plan.request_uri)], canonical_aor(plan.aor)
 
     def undisturbed(self) -> list[str]:
@@ -132,6 +132,9 @@ class Promises:
             if state.status == "registered" and over_udp and state.refresh_at is not None and state.refresh_at > soon:
                 found.append(self.place(entry)[1])
         return found
+
+    def _plan(self, entry: Entry) -> Plan:
+        return self.registry.registrations.by_profile[entry.id].plan
 
     # When faults have stopped and time has passed
 
@@ -168,7 +171,8 @@ class Promises:
     def _wrong(self, entry: Entry, site: Site, aor: str) -> list[str]:
         found = []
         state = self.registry.state(entry)
-        contacts = [binding.contact for binding in site.bindings(aor)]
+        bindings = site.bindings(aor)
+        contacts = [binding.contact for binding in bindings]
         if state.users != self.users(entry):
             found.append(f"{self.users(entry)} applications use it, the service says {state.users}")
         if self.wanted(entry):
@@ -176,6 +180,10 @@ class Promises:
                 found.append(f"is wanted and {state.status}: {state.reason.text}")
             if contacts != [state.registered_contact]:
                 found.append(f"the registrar holds {contacts} and not {state.registered_contact}")
+            plan = self._plan(entry)
+            told = "".join(f";{name}={value}" for name, value in bindings[0].params[-1:]) if bindings else ""
+            if bindings and plan.contact_params and told != plan.contact_params:
+                found.append(f"the registrar was told {told} and not {plan.contact_params}")
         else:
             if state.status != "unregistered":
                 found.append(f"is not wanted and {state.status}")

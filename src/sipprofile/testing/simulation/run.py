@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from sipprofile.testing.simulation.world import World
 
 FEW, MANY = 30, 200  # profiles
 MANY_EVERY = 10  # seeds
-BETWEEN = 12.0  # seconds between two things that happen, on average
+ACTIONS = 60  # things that happen, and one more for every four profiles
+BETWEEN = 10.0  # seconds between two things that happen, on average
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -46,7 +48,7 @@ def simulate(seed: int, *, profiles: int | None = None, show: Callable[[str], No
         world = World(chosen, profiles, seed, settings_of(chosen), Path(directory) / "store.db", show)
         try:
             world.begin()
-            for _ in range(40 + profiles // 4):
+            for _ in range(ACTIONS + profiles // 4):
                 world.schedule.act()
                 world.pass_time(chosen.expovariate(1 / BETWEEN))
             world.schedule.end()
@@ -56,7 +58,9 @@ def simulate(seed: int, *, profiles: int | None = None, show: Callable[[str], No
             if profiles != profiles_of(seed):
                 command += f" --profiles {profiles}"
             last = "\n".join(world.trace.lines)
-            raise Violation(f"{last}\n\n{type(error).__name__}: {error}\nTo repeat it: {command}") from error
+            where = "" if isinstance(error, Violation) else "".join(traceback.format_exception(error)) + "\n"
+            text = f"{type(error).__name__}: {error}\nTo repeat it: {command}"
+            raise Violation(f"{last}\n\n{where}{text}") from error
         return Result(
             seed,
             world.trace.digest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from sipprofile.testing.simulation.applications import Application
 from sipprofile.testing.simulation.computer import Computer
@@ -15,6 +16,8 @@ from sipprofile.testing.virtual import VirtualClock
 
 POINTS = 60  # a kill comes at one of the next so many points where it can
 WRITTEN = 30.0  # seconds after which a change of the wall clock is on disk, a full disk included
+POINTS_OF_A_CHANGE = 12
+POPULAR = 4
 PORTS = (5060, 5060, 5060, 5062)
 
 
@@ -45,7 +48,7 @@ class Schedule:
         self._wall_set_at = 0.0
         computer.down = self._service_down
         weighted: list[tuple[int, Callable[[], None]]] = [
-            (14, self._enable),
+            (18, self._enable),
             (8, self._disable),
             (2, self._hold),
             (3, self._application_crashes),
@@ -61,7 +64,8 @@ class Schedule:
             (9, outages.registrar_fault),
             (3, outages.registrar_restart),
             (3, outages.nonce_change),
-            (5, self._kill),
+            (4, self._kill),
+            (6, self._kill_in_a_change),
             (2, self._restart),
             (1, self._set_wall),
             (1, self._fill_disk),
@@ -85,7 +89,7 @@ class Schedule:
 
     def _enable(self) -> None:
         application = self._application()
-        number = self._profile()
+        number = self._profile(popular=self._random.random() < 0.5)
         if application is not None and number is not None and number not in application.wants:
             application.enable(number)
 
@@ -128,7 +132,7 @@ class Schedule:
             return
         chosen, content = self._random, self._known(number).content
         user = content["registrar"]["username"]
-        changes = chosen.choice(
+        changes: dict[str, Any] = chosen.choice(
             (
                 {"provider_name": f"Provider {chosen.getrandbits(16)}"},
                 {"labels": {"site": str(chosen.getrandbits(4))}},
@@ -168,16 +172,22 @@ class Schedule:
             self._operator.control(number, self._random.choice(verbs))  # type: ignore[arg-type]
 
     def _password(self) -> None:
-        """The provider changes a password; somebody tells the service some time later."""
-        number = self._profile()
-        if number is None:
+        """The provider changes a password; somebody tells the service some time later, or forgets to."""
+        always = [
+            number
+            for number, known in sorted(self._operator.ledger.profiles.items())
+            if known.content["register"] == "always"
+        ]
+        if not always:
             return
+        number = self._random.choice(always)
         server = self._known(number).content["registrar"]
         password = new_password(self._random)
         for site in self._sites.values():
             site.registrar.users[server["username"]] = password
         self._changed(number)
-        self._clock.after(600.0 * self._random.random() ** 2, self._tell_password, number, password)
+        if self._random.random() < 0.6:
+            self._clock.after(600.0 * self._random.random() ** 2, self._tell_password, number, password)
 
     def _tell_password(self, number: int, password: str) -> None:
         if number in self._operator.ledger.profiles and not self._over:
@@ -189,9 +199,10 @@ class Schedule:
         for site in self._sites.values():
             site.changed(self._known(number).content["registrar"]["username"])
 
-    def _profile(self) -> int | None:
+    def _profile(self, popular: bool = False) -> int | None:
+        """Any profile, or one of the few that many applications share."""
         known = sorted(self._operator.ledger.profiles)
-        return self._random.choice(known) if known else None
+        return self._random.choice(known[:POPULAR] if popular else known) if known else None
 
     def _known(self, number: int) -> Known:
         return self._operator.ledger.profiles[number]
@@ -203,6 +214,14 @@ class Schedule:
             self._away = self._random.choice((0.2, 2.0, 20.0, 100.0)) * self._random.random()
             self._reboots = self._random.random() < 0.2
             self._computer.light_fuse(self._random.randrange(1, POINTS))
+
+    def _kill_in_a_change(self) -> None:
+        """Somebody asks for something, and the service does not live to finish it."""
+        if self._computer.service is not None:
+            self._away = 2.0 * self._random.random()
+            asks = (self._patch, self._patch, self._control, self._enable, self._disable, self._remove)
+            self._random.choice(asks)()
+            self._computer.light_fuse(self._random.randrange(1, POINTS_OF_A_CHANGE))
 
     def _restart(self) -> None:
         self._away = 1.0 + self._random.random()

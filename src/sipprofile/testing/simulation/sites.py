@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from sipprofile.testing.location import Binding
 from sipprofile.testing.registrar import Registrar
+from sipprofile.testing.reply import Reply
 from sipprofile.testing.virtual_network import Address, VirtualNetwork
 
 ATTEMPTS = 4  # two open the breaker, one may have begun before the change, one after it with the old password
@@ -81,8 +82,11 @@ class Site:
             if seen.status == 200 and seen.expires:
                 self.bound_at[seen.aor] = clock.now
                 self.refusals.pop(seen.aor, None)
-            elif seen.status in (401, 403) and b"uthorization: Digest" in data and replies:
-                if b"stale=true" not in replies[-1].data:
-                    self.refusals.setdefault(seen.aor, set()).add(self.attempts(seen.aor))
+            elif seen.status in (401, 403) and b"uthorization: Digest" in data and not _is_stale(replies):
+                self.refusals.setdefault(seen.aor, set()).add(self.attempts(seen.aor))
         for reply in replies:
             clock.after(reply.delay, self._network.answer, reply.data, address, reply.destination)
+
+
+def _is_stale(replies: list[Reply]) -> bool:
+    return any(b"stale=true" in reply.data for reply in replies)
