@@ -96,6 +96,7 @@ def accepted(room: Registrations, registration: Registration, flow: Flow, respon
     flow.service_route = _service_route(response)
     flow.registered_aors = registration.agent.associated(plan.aor, response)
     bind(room, flow)
+    flow.middle = b""  # made again in microseconds when the refresh is due; kept, it is a tenth of the memory
     registration.last_error = None
     if not registration.should_register:
         machine.finish_unwanted(room, registration, flow, now)
