@@ -54,9 +54,7 @@ state event and of the history. With `response`, `status_code` is the registrar'
 
 def page() -> str:
     """The whole text of docs/errors.md."""
-    errors = "".join(
-        f"| `{code}` | {kind.status} | {kind.title} | {kind.remedy} |\n" for code, kind in ERRORS.items()
-    )
+    errors = "".join(f"| `{code}` | {kind.status} | {kind.title} | {kind.remedy} |\n" for code, kind in ERRORS.items())
     reasons = "".join(
         f"| `{code}` | {sentence or 'There is nothing to say.'} |\n" for code, sentence in REASONS.items()
     )

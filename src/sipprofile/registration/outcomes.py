@@ -98,6 +98,7 @@ def accepted(room: Registrations, registration: Registration, flow: Flow, respon
     flow.service_route = _service_route(response)
     flow.registered_aors = registration.agent.associated(plan.aor, response)
     bind(room, flow)
+    flow.middle = b""  # made again in microseconds when the refresh is due; kept, it is a tenth of the memory
     registration.last_error = None
     if not registration.should_register:
         machine.finish_unwanted(room, registration, flow, now)
@@ -399,10 +400,12 @@ def next_target(
         machine.finish_unwanted(room, registration, flow, now)
         return
     flow.tried = (*flow.tried, flow.key)
-    for target in targets_of(room, attempt.hops_of(registration, flow), registration.plan.dscp):
+    targets = targets_of(room, attempt.hops_of(registration, flow), registration.plan.dscp)
+    for target in targets:
         if target.key not in flow.tried and (flow.forced or not room.health_of(target.key).down):
             attempt.go(room, registration, flow, target, now)
             return
+    health.wait_for(room, flow, [target.key for target in targets])  # those passed over too
     give_up(room, registration, flow, now, reason, after=after)
 
 

@@ -104,7 +104,7 @@ class Flow(msgspec.Struct, gc=False):
 
     nonces: tuple[Nonce, ...] = ()
     middle: bytes = b""
-    """The part of REGISTER that does not change from request to request; empty = to be built."""
+    """The part of REGISTER that does not change inside an attempt; empty = to be built."""
     local: tuple[str, int] | None = None
     """The local address ``middle`` was built for."""
     leaving: bool = False
