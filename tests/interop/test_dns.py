@@ -48,7 +48,7 @@ class World:
         return [
             *HOSTS,
             naptr("SIP+D2U", "_sip._udp.example.test"),
-            naptr("SIPS+D2T", "_sips._tcp.example.test", 5),
+            naptr("SIP+D2S", "_sip._sctp.example.test", 5),
             srv("_sip._udp.example.test", "two", self.two, 20),
             srv("_sip._udp.example.test", "one", self.one, 10),
         ]
