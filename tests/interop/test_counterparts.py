@@ -188,6 +188,8 @@ class TestKamailioControl:
         assert (seen.call_id, seen.aor, seen.contact) == (alice.call_id, alice.aor, alice.contact)
         assert (seen.expires, seen.transport, seen.source) == ("77", "udp", f"127.0.0.1:{alice.port}")
         alice.register("secret")
+        # An answer is logged just after it left: a restart before that would lose the line.
+        kamailio.wait_until(lambda: len(kamailio.answer_log()) == 2, 5, "both answers are in the log")
         kamailio.restart()
         alice.register()
         assert [seen.authorized for seen in kamailio.register_log()] == [False, True, False]
