@@ -52,10 +52,10 @@ lint: setup
 	$(BIN)/mypy
 
 test: setup counterparts lint
-	$(BIN)/python -m pytest -m "not long" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not long" -n 3 --dist loadfile $(PYTEST_ARGS)
 
 test-long: setup counterparts
-	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m long -n 2 $(PYTEST_ARGS)
 
 bench: setup
 	$(BIN)/python -m benchmarks
