@@ -60,6 +60,7 @@ ERRORS: dict[str, ErrorKind] = {
     ),
     "not_enabled": ErrorKind(409, "This session has not enabled the profile", "Enable the profile first."),
     "not_held": ErrorKind(409, "This session does not hold the profile", "Hold the profile first."),
+    "paused": ErrorKind(409, "The profile is paused", "Resume it first."),
     "forcibly_disabled": ErrorKind(
         409, "The profile was forcibly disabled", "Enable it again, or let an operator resume it."
     ),
@@ -173,7 +174,8 @@ class SipProfileError(Exception):
         return error
 
     def __str__(self) -> str:
-        return f"{self.detail} {self.remedy} [{self.code}]"
+        given = "" if self.value is None or str(self.value) in self.detail else f" Given: {self.value!r}."
+        return f"{self.detail}{given} {self.remedy} [{self.code}]"
 
 
 class RegistrationFailed(SipProfileError):

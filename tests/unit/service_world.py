@@ -87,7 +87,7 @@ class FakeRegistrations:
         if held == "forcibly_disabled":
             self.become(profile, "unregistered", "forcibly_disabled", "forcibly_disabled")
 
-    def retry_now(self, profile: int, now: float) -> None:
+    def retry_now(self, profile: int, now: float, *, operator: bool = True) -> None:
         self.calls.append(("retry_now", profile))
 
     def state(self, profile: int) -> RegistrationState:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from machine_driver import Driver, answer, challenge, digest, ok, server
+from machine_driver import WALL, Driver, answer, challenge, digest, ok, server, silence
 
 from sipprofile.profile import Profile
 from sipprofile.records import NONCE_BLOCK, FlowRecord, NonceRecord, PutProfile
@@ -94,6 +94,19 @@ class TestAnUpdate:
     def test_what_the_registrar_was_not_told_is_told_at_once(self, driver: Driver, changes: dict[str, object]) -> None:
         assert self.changed(driver, **changes) is not None
         driver.assert_status("registered")
+
+    def test_a_row_written_meanwhile_does_not_pretend_it_was_told(self, driver: Driver) -> None:
+        driver.always = silence
+        driver.update(expires=1800)
+        driver.run(40)
+        driver.registrations.clock_jumped(WALL + 60, driver.now)
+        driver.settle()
+        driver.sent()
+        driver.always = ok()
+        driver.crash(wall_offset=WALL + 60)
+        driver.want()
+        driver.run(1)
+        assert driver.sent_register().header("expires") == "1800"
 
     @pytest.mark.parametrize(
         "changes",

@@ -41,14 +41,19 @@ class World:
 
 class TestTheClock:
     def test_what_is_due_happens_in_order_and_at_its_time(self) -> None:
-        clock, seen = VirtualClock(0.0), list[tuple[str, float]]()
-        clock.after(2.0, lambda: seen.append(("late", clock.now)))
-        clock.after(
-            1.0, lambda: (seen.append(("early", clock.now)), clock.after(0.5, seen.append, ("then", clock.now)))
-        )
-        clock.after(1.0, lambda: seen.append(("next", clock.now)))
+        clock = VirtualClock(0.0)
+        seen: list[tuple[str, float]] = []
+
+        def note(name: str) -> None:
+            seen.append((name, clock.now))
+            if name == "early":
+                clock.after(0.5, note, "then")
+
+        clock.after(2.0, note, "late")
+        clock.after(1.0, note, "early")
+        clock.after(1.0, note, "next")
         clock.run_until(1.9)
-        assert [name for name, _ in seen] == ["early", "next", "then"]
+        assert seen == [("early", 1.0), ("next", 1.0), ("then", 1.5)]
         assert clock.now == 1.9
         clock.run_until(5.0)
         assert seen[-1] == ("late", 2.0)

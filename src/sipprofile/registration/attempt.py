@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..agents.base import Hop
-from ..events import Reason
+from ..events import NO_REASON, Reason
 from . import health, machine, outcomes, restart
 from .actions import TransportKey
 from .pacing import REFRESH, RETRY
@@ -23,6 +23,8 @@ from .transmit import transmit
 if TYPE_CHECKING:
     from .registrations import Registrations
 
+WANTED_DOWN = frozenset(("disabled", "paused", "stopped", "forcibly_disabled"))
+"""Reasons for having been down that are over when an attempt begins."""
 STALE_AFTER = 1.8  # seconds that a refresh waits for new addresses before it uses those it has (RFC 8767 §5)
 
 
@@ -46,7 +48,8 @@ def begin(room: Registrations, registration: Registration, flow: Flow, now: floa
 def show(room: Registrations, registration: Registration, now: float) -> None:
     """Tell the status if it has changed."""
     if status_of(registration) != registration.status:
-        tell(room, registration, now)
+        past = registration.reason.code in WANTED_DOWN and registration.should_register
+        tell(room, registration, now, NO_REASON if past else None)
 
 
 def hops_of(registration: Registration, flow: Flow) -> tuple[Hop, ...]:

@@ -109,8 +109,10 @@ def held(room: Registrations, registration: Registration, flow: Flow, now: float
             tell(room, registration, now, Reason.of(reason_down(room, registration)))
 
 
-def retry_now(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
-    """Somebody wants it tried now, whatever is being waited for."""
+def retry_now(room: Registrations, registration: Registration, flow: Flow, now: float, *, operator: bool) -> None:
+    """Somebody wants it tried now. Only an operator's word goes past the breaker: refused credentials stay refused."""
+    if flow.breaker_open and not operator:
+        return
     flow.rejected = 0
     flow.failures = 0
     if not registration.should_register or flow.phase not in (IDLE, WAITING):

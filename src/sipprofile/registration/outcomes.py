@@ -95,6 +95,7 @@ def accepted(room: Registrations, registration: Registration, flow: Flow, respon
     flow.granted = seconds
     flow.refresh_at = on_grid(flow.sent_at + refresh_delay(seconds, room.random.random()))
     flow.unknown_until = 0.0
+    flow.sent_as = flow.carried
     flow.service_route = _service_route(response)
     flow.registered_aors = registration.agent.associated(plan.aor, response)
     bind(room, flow)

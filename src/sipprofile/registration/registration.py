@@ -107,6 +107,10 @@ class Flow(msgspec.Struct, gc=False):
     """The part of REGISTER that does not change inside an attempt; empty = to be built."""
     local: tuple[str, int] | None = None
     """The local address ``middle`` was built for."""
+    carried: int = 0
+    """Checksum of the settings in ``middle``."""
+    sent_as: int = 0
+    """Checksum of the settings that the lease was granted for; see :class:`~sipprofile.records.FlowRecord`."""
     leaving: bool = False
     """It is on disk that a de-registration has begun: after a crash nobody may trust the lease."""
     predecessor: int = 0

@@ -168,11 +168,11 @@ class Registrations:
         for flow in registration.flows:
             machine.held(self, registration, flow, now)
 
-    def retry_now(self, profile: int, now: float) -> None:
+    def retry_now(self, profile: int, now: float, *, operator: bool = True) -> None:
         """Do not wait any longer: try now, whatever the back-off or the breaker says (original ``RefreshEnableL``)."""
         registration = self.by_profile[profile]
         for flow in registration.flows:
-            machine.retry_now(self, registration, flow, now)
+            machine.retry_now(self, registration, flow, now, operator=operator)
 
     def state(self, profile: int) -> RegistrationState:
         """What users see of it; ``users`` is filled in by the service."""

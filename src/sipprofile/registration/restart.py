@@ -67,6 +67,7 @@ def resume(room: Registrations, registration: Registration, flow: Flow, stored: 
     offset = stored.wall_offset if stored.boot_id == room.boot_id else room.wall_offset
     flow.lease_end = end
     flow.granted = stored.expires_granted
+    flow.sent_as = stored.sent_as
     current = stored.sent_as == sent_as(registration.plan)
     flow.refresh_at = max(now, stored.refresh_at - offset) if current else now
     flow.registered_aors = stored.registered_aors

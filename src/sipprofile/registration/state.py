@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..events import EventName, Reason, RegistrationState, StateChanged, Status
 from ..records import NONCE_BLOCK, RESERVED_BLOCK, FlowRecord, Held, NonceRecord, TransitionRecord
-from .changes import bound_as, sent_as
+from .changes import bound_as
 from .registration import DEREGISTER, IDLE, RESERVING, SENT, WAITING, Flow, Registration
 from .request import bracketed, sent_by
 
@@ -144,8 +144,7 @@ def record(machine_room: Registrations, registration: Registration, flow: Flow) 
         since=registration.since + offset,
         state_revision=registration.revision,
         bound_as=bound_as(registration.plan) if live else 0,
-        # What is on the wire may be older than the plan; a restart must not take it for the present settings.
-        sent_as=(0 if flow.again else sent_as(registration.plan)) if live else 0,
+        sent_as=flow.sent_as if live else 0,
         leaving=live and flow.purpose == DEREGISTER and flow.phase != IDLE,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .challenge import authorizations, drop_used_up
+from .changes import sent_as
 from .registration import DEREGISTER, REMOVE_OLD, RESERVING, SENT, Flow, Registration
 from .request import contact_uri, head, middle, own_contact, request_uri
 from .state import store
@@ -90,6 +91,7 @@ def _prepared(room: Registrations, registration: Registration, flow: Flow, local
         flow.contact = contact
         flow.middle = middle(plan, flow.hop, flow.call_id, _tag(flow), (own_contact(plan, contact),), agent)
         flow.local = local
+        flow.carried = sent_as(plan)
     return flow.middle
 
 

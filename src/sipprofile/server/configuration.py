@@ -221,7 +221,11 @@ def line_of(text: str, key: str) -> int | None:
 
 
 def default_file() -> Path:
-    """``/etc/sipprofile/sipprofile.toml`` for root, else ``$XDG_CONFIG_HOME/sipprofile/sipprofile.toml``."""
+    """Below systemd's ``$CONFIGURATION_DIRECTORY``, else ``/etc/sipprofile/sipprofile.toml`` for root, else
+    ``$XDG_CONFIG_HOME/sipprofile/sipprofile.toml``."""
+    given = os.environ.get("CONFIGURATION_DIRECTORY")
+    if given:
+        return Path(given, "sipprofile.toml")
     if os.geteuid() == 0:
         return Path("/etc/sipprofile/sipprofile.toml")
     home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")

@@ -87,11 +87,12 @@ class Changes:
         yield Turn(entry.id)
         record = yield from self.current(entry, operation.if_match)
         self._refuse_locked(entry, document)
-        if document.get("default") is None:
+        chosen = document.get("default") is not None
+        if not chosen:
             document["default"] = entry.id == self._registry.default
         document = with_kept_secrets(document, record.profile)
         profile, agent = self._complete(document)
-        return (yield from self._save(entry, record, profile, agent))
+        return (yield from self._save(entry, record, profile, agent, chosen))
 
     def patch(self, operation: Patch) -> Steps:
         """Change a profile by a merge patch; an absent secret is kept, ``null`` clears it."""
@@ -100,8 +101,9 @@ class Changes:
         yield Turn(entry.id)
         record = yield from self.current(entry, operation.if_match)
         self._refuse_locked(entry, patch)
-        if patch.get("default", False) is None:
-            del patch["default"]
+        chosen = patch.get("default") is not None
+        if not chosen:
+            patch.pop("default", None)
         stored = msgspec.to_builtins(record.profile)
         stored["default"] = entry.id == self._registry.default
         document = merged(stored, patch)
@@ -109,7 +111,7 @@ class Changes:
             kept = with_kept_secrets({"proxies": document.get("proxies")}, record.profile)
             document["proxies"] = kept["proxies"] or []
         profile = decode(document)
-        return (yield from self._save(entry, record, profile, self._registry.agent(profile.type)))
+        return (yield from self._save(entry, record, profile, self._registry.agent(profile.type), chosen))
 
     def remove(self, operation: Remove) -> Steps:
         """Remove a profile nobody uses; a binding is given back in the background."""
@@ -144,8 +146,8 @@ class Changes:
             yield from self.tell_updated(heir)
         return None
 
-    def _save(self, entry: Entry, record: ProfileRecord, profile: Profile, agent: Agent) -> Steps:
-        """Judge, write and apply the next version of a profile."""
+    def _save(self, entry: Entry, record: ProfileRecord, profile: Profile, agent: Agent, chosen: bool) -> Steps:
+        """Judge, write and apply the next version of a profile; ``chosen``: the client said if it is the default."""
         registry = self._registry
         old = record.profile
         if profile.id not in (0, entry.id):
@@ -164,6 +166,8 @@ class Changes:
         with Reserved(registry, profile.name, entry.name):
             if profile.default or registry.default == entry.id:
                 yield Turn(THE_DEFAULT)
+                if not chosen:  # it may have moved while we waited
+                    profile.default = registry.default == entry.id
             if registry.default == entry.id and not profile.default:
                 raise SipProfileError(
                     "invalid_value",

@@ -225,9 +225,10 @@ class Commands:
     def _retry_now(self, session: Session, command: Command) -> Steps:
         entry = self._named(command)
         yield from self._turn(entry)
-        if entry.id not in session.enabled and "control" not in session.actor.capabilities:
+        operator = "control" in session.actor.capabilities
+        if entry.id not in session.enabled and not operator:
             raise SipProfileError("not_enabled", field="profile", value=entry.id)
-        self._controls.retry_now(entry)
+        self._controls.retry_now(entry, operator=operator)
         return self._registration(entry)
 
     def _force_disable(self, session: Session, command: Command) -> Steps:

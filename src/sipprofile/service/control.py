@@ -81,12 +81,14 @@ class Controls:
         if told == registry.announced:
             registry.announce("status", entry)
 
-    def retry_now(self, entry: Entry) -> None:
-        """Try at once, whatever the back-off says (``RefreshEnableL``)."""
+    def retry_now(self, entry: Entry, *, operator: bool = True) -> None:
+        """Try at once, whatever the back-off says (``RefreshEnableL``); refused credentials only for an operator."""
         if entry.held == "forcibly_disabled":
             raise SipProfileError("forcibly_disabled", f"The profile {entry.name!r} was forcibly disabled.")
+        if entry.held:
+            raise SipProfileError("paused", f"The profile {entry.name!r} is paused.")
         self._registry.check_served(entry)
-        self._registry.registrations.retry_now(entry.id, self._registry.now)
+        self._registry.registrations.retry_now(entry.id, self._registry.now, operator=operator)
 
     def _make_default(self, entry: Entry) -> Steps:
         yield Turn(entry.id)

@@ -26,6 +26,8 @@ STEPS = ("transport", "answer", "digest", "lease")
 FAILED_STEP = {
     "resolve": "dns",
     "transport": "transport",
+    "tls": "transport",
+    "websocket": "transport",
     "target_down": "transport",
     "timeout": "answer",
     "no_credentials": "digest",
@@ -64,7 +66,7 @@ class Explanation:
         if not resolved["ok"]:
             return {"steps": found}
         if not entry.held and not actor.capabilities.isdisjoint(("use", "control")):
-            state = yield from self._attempt(entry, now)
+            state = yield from self._attempt(entry, "control" in actor.capabilities, now)
         else:
             state = registry.state(entry)
         return {"steps": [*found, *explained(state)]}
@@ -98,12 +100,15 @@ class Explanation:
             return step("dns", False, f"{server.host} cannot be resolved ({failure})."), now
         return step("dns", True, f"{server.host} is {', '.join(places)}."), now
 
-    def _attempt(self, entry: Entry, now: float) -> Steps:
+    def _attempt(self, entry: Entry, operator: bool, now: float) -> Steps:
         """One REGISTER, if need be with a use of our own."""
         registry = self._registry
         self._usage.borrow(entry, now)
         try:
-            registry.registrations.retry_now(entry.id, now)
+            registry.registrations.retry_now(entry.id, now, operator=operator)
+            state = registry.state(entry)
+            if state.status == "unregistered" and state.reason.code == "credentials_needed":
+                return state  # the breaker is open, and only an operator may try again
             end = now + ATTEMPT_LIMIT
             while True:
                 change, now = yield Until(("changed", entry.id), end)

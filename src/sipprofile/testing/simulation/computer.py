@@ -178,6 +178,11 @@ class Computer:
         self._run(service.load, records)
         self.up()
 
+    @property
+    def doomed(self) -> bool:
+        """Whether a kill is near."""
+        return self._fuse > 0
+
     def light_fuse(self, points: int) -> None:
         """Kill the service at the ``points``-th place from now where it can happen."""
         self._fuse = points

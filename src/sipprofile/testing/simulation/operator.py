@@ -14,7 +14,7 @@ from sipprofile.testing.simulation.trace import SECRET, Trace, Violation
 
 EXPECTED = frozenset(("not_found", "in_use", "forcibly_disabled", "store_failed", "shutting_down"))
 HOSTS = ("one.test", "two.test")
-LEASES = (120, 300, 600, 900, 3600)  # seconds
+LEASES = (120, 600, 900, 900, 1800, 3600)  # seconds
 
 
 class Operator:

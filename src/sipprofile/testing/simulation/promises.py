@@ -102,8 +102,14 @@ class Promises:
 
     def _check_registered(self, entry: Entry) -> None:
         site, aor = self.place(entry)
-        if site.bindings(aor) or site.restarted_at > site.bound_at.get(aor, -1.0):
-            return  # there is one, or it was lost behind our back
+        granted = site.granted.get(aor)
+        if site.bindings(aor):
+            return
+        if granted is not None and (
+            site.restarted_at > granted.now  # it was lost behind the service's back
+            or granted.cseq > self._wire.accepted.get(granted.call_id, 0)  # the answer that shortened it was lost
+        ):
+            return
         raise Violation(f"silent loss: {entry.name} ({entry.id}) is registered, {site.name} has no binding of {aor}")
 
     def _check_planned(self, entry: Entry, state: RegistrationState, utc: float) -> None:

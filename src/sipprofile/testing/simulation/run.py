@@ -17,7 +17,7 @@ from sipprofile.testing.simulation.world import World
 
 FEW, MANY = 30, 200  # profiles
 MANY_EVERY = 10  # seeds
-ACTIONS = 60  # things that happen, and one more for every four profiles
+ACTIONS = 60  # things that happen, and one more for every eight profiles
 BETWEEN = 10.0  # seconds between two things that happen, on average
 
 
@@ -48,7 +48,7 @@ def simulate(seed: int, *, profiles: int | None = None, show: Callable[[str], No
         world = World(chosen, profiles, seed, settings_of(chosen), Path(directory) / "store.db", show)
         try:
             world.begin()
-            for _ in range(ACTIONS + profiles // 4):
+            for _ in range(ACTIONS + profiles // 8):
                 world.schedule.act()
                 world.pass_time(chosen.expovariate(1 / BETWEEN))
             world.schedule.end()

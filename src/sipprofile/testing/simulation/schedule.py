@@ -15,7 +15,7 @@ from sipprofile.testing.simulation.sites import Site
 from sipprofile.testing.virtual import VirtualClock
 
 POINTS = 60  # a kill comes at one of the next so many points where it can
-WRITTEN = 30.0  # seconds after which a change of the wall clock is on disk, a full disk included
+WRITTEN = 30.0  # seconds after which everything is on disk
 POINTS_OF_A_CHANGE = 12
 POPULAR = 4
 PORTS = (5060, 5060, 5060, 5062)
@@ -46,6 +46,7 @@ class Schedule:
         self._away = 1.0
         self._reboots = False
         self._wall_set_at = 0.0
+        self._disk_full_until = 0.0
         computer.down = self._service_down
         weighted: list[tuple[int, Callable[[], None]]] = [
             (18, self._enable),
@@ -210,14 +211,19 @@ class Schedule:
     # The service
 
     def _kill(self) -> None:
-        if self._computer.service is not None:
+        if self._may_kill():
             self._away = self._random.choice((0.2, 2.0, 20.0, 100.0)) * self._random.random()
             self._reboots = self._random.random() < 0.2
             self._computer.light_fuse(self._random.randrange(1, POINTS))
 
+    def _may_kill(self) -> bool:
+        """What a full disk did not take, a killed service cannot know: one of the two at a time."""
+        full = self._clock.now < self._disk_full_until + WRITTEN
+        return self._computer.service is not None and not full
+
     def _kill_in_a_change(self) -> None:
         """Somebody asks for something, and the service does not live to finish it."""
-        if self._computer.service is not None:
+        if self._may_kill():
             self._away = 2.0 * self._random.random()
             asks = (self._patch, self._patch, self._control, self._enable, self._disable, self._remove)
             self._random.choice(asks)()
@@ -247,9 +253,12 @@ class Schedule:
             self._computer.set_wall(self._random.choice((-7200.0, -100.0, 100.0, 7200.0)))
 
     def _fill_disk(self) -> None:
-        if self._computer.service is not None and not self._computer.disk_full:
-            self._computer.fill_disk(True)
-            self._clock.after(20.0 * self._random.random(), self._empty_disk)
+        computer = self._computer
+        if computer.service is not None and not computer.doomed and not computer.disk_full:
+            computer.fill_disk(True)
+            seconds = 20.0 * self._random.random()
+            self._disk_full_until = self._clock.now + seconds
+            self._clock.after(seconds, self._empty_disk)
 
     def _empty_disk(self) -> None:
         if self._computer.disk_full and self._computer.service is not None:

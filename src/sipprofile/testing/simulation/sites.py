@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from sipprofile.testing.location import Binding
-from sipprofile.testing.registrar import Registrar
+from sipprofile.testing.registrar import Registrar, Seen
 from sipprofile.testing.reply import Reply
 from sipprofile.testing.virtual_network import Address, VirtualNetwork
 
@@ -21,8 +21,8 @@ class Site:
         self.addresses = tuple(addresses)
         self.registrar = Registrar(name, {}, random=random)
         self.restarted_at = -1.0
-        self.bound_at: dict[str, float] = {}
-        """When each AOR's last binding was made or refreshed."""
+        self.granted: dict[str, Seen] = {}
+        """The REGISTER that made or refreshed each AOR's last binding."""
         self.refusals: dict[str, set[int]] = {}
         """The attempts in which credentials were refused, by AOR, since somebody last changed anything."""
         self.changed_at: dict[str, float] = {}
@@ -80,7 +80,7 @@ class Site:
         if len(log) > before and log[-1].method == "REGISTER" and not log[-1].retransmission:
             seen = log[-1]
             if seen.status == 200 and seen.expires:
-                self.bound_at[seen.aor] = clock.now
+                self.granted[seen.aor] = seen
                 self.refusals.pop(seen.aor, None)
             elif seen.status in (401, 403) and b"uthorization: Digest" in data and not _is_stale(replies):
                 self.refusals.setdefault(seen.aor, set()).add(self.attempts(seen.aor))

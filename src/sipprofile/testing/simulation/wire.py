@@ -38,6 +38,8 @@ class Wire:
         """REGISTER requests sent, retransmissions not counted."""
         self.attempts: dict[str, int] = {}
         """New attempts, by AOR."""
+        self.accepted: dict[str, int] = {}
+        """The highest CSeq that was answered with 200, by Call-ID."""
         self._trace = trace
         self._settings = settings
         self._now = now
@@ -56,8 +58,13 @@ class Wire:
         self._trace.note(f"received {_first_line(data)}", data)
         if data.startswith(b"SIP/2.0 "):
             message = parse(data)
-            if isinstance(message, Response) and message.status in (401, 407, 423):
-                self._challenged[message.header("call-id") or ""] = self._now()
+            if not isinstance(message, Response):
+                return
+            call_id = message.header("call-id") or ""
+            if message.status in (401, 407, 423):
+                self._challenged[call_id] = self._now()
+            elif message.status == 200:
+                self.accepted[call_id] = max(self.accepted.get(call_id, 0), message.cseq()[0])
 
     def sent(self, key: TransportKey, data: bytes) -> None:
         """A message leaves the service."""
