@@ -1,0 +1,9 @@
+"""What all tests need."""
+
+from __future__ import annotations
+
+import signal
+
+# Started in the background by a shell we would ignore SIGINT, and so would every program that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
