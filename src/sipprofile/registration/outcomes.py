@@ -23,7 +23,7 @@ from .challenge import answer, challenges_of
 from .grant import granted, listed, same_contact
 from .pacing import AWAITED
 from .refresh import on_grid, refresh_delay
-from .registration import DEREGISTER, IDLE, REGISTER, REMOVE_OLD, SENT, WAITING, Flow, Registration
+from .registration import DEREGISTER, IDLE, REGISTER, REMOVE_OLD, WAITING, Flow, Registration
 from .state import store, tell
 from .targets import targets_of
 from .transmit import asked, end_transaction, transmit
@@ -485,6 +485,3 @@ def _wait(
         was_up = registration.status in ("registered", "unregistering")
         tell(room, registration, now, reason, event="deregistered" if was_up else "error")
     machine.rearm(room, registration, flow)
-
-
-__all__ = ["IDLE", "SENT", "accepted", "answered", "give_up", "next_target", "park", "removed", "timed_out"]

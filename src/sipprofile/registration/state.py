@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from ..events import EventName, Reason, RegistrationState, StateChanged, Status
 from ..records import NONCE_BLOCK, RESERVED_BLOCK, FlowRecord, Held, NonceRecord, TransitionRecord
 from .changes import bound_as
-from .registration import DEREGISTER, IDLE, RESERVING, SENT, WAITING, Flow, Registration
+from .registration import DEREGISTER, IDLE, WAITING, Flow, Registration
 from .request import bracketed, sent_by
 
 if TYPE_CHECKING:
@@ -156,6 +156,3 @@ def store(machine_room: Registrations, registration: Registration, flow: Flow) -
     if flow.cseq_reserved - flow.cseq < RESERVED_BLOCK // 4 and flow.cseq_asked <= flow.cseq_reserved:
         flow.cseq_asked = max(flow.cseq_reserved, flow.cseq) + RESERVED_BLOCK
     machine_room.save(record(machine_room, registration, flow))
-
-
-__all__ = ["RESERVING", "SENT", "record", "state_of", "status_of", "store", "tell"]
