@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sipprofile import profile
-from sipprofile.registration import machine, outcomes, restart
+from sipprofile.registration import acceptance, machine, restart
 from sipprofile.registration import registration as memory
 from sipprofile.registration.pacing import Pacer
 from sipprofile.service import registry
@@ -55,12 +55,12 @@ class TestTheSameSeedIsTheSameHistory:
 
 
 def no_refresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcomes, "refresh_delay", lambda granted, fraction: granted + 1e9)
+    monkeypatch.setattr(acceptance, "refresh_delay", lambda granted, fraction: granted + 1e9)
 
 
 def no_deregistration(monkeypatch: pytest.MonkeyPatch) -> None:
     def skip(room: Any, registration: Any, flow: Any, now: float) -> None:
-        outcomes.removed(room, registration, flow, now, None)
+        acceptance.removed(room, registration, flow, now, None)
 
     monkeypatch.setattr(machine, "deregister", skip)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..agents.base import Hop
 from ..events import NO_REASON, Reason
-from . import health, machine, outcomes, restart
+from . import failures, health, machine, queueing, rejection, restart
 from .actions import TransportKey
 from .pacing import REFRESH, RETRY
 from .refresh import latest_delay
@@ -33,7 +33,7 @@ def begin(room: Registrations, registration: Registration, flow: Flow, now: floa
     if room.stopping:
         return
     if flow.breaker_open and not 0 < flow.probe_at <= now:
-        outcomes.hold_back(room, registration, flow, now)
+        rejection.hold_back(room, registration, flow, now)
         return
     flow.purpose = REGISTER
     flow.tried = ()
@@ -80,16 +80,16 @@ def _aim(room: Registrations, registration: Registration, flow: Flow, now: float
         nowhere = [room.locations.of(hop.server) for hop in hops]
         code = nowhere[0].failure
         wait = min(location.expires_at for location in nowhere) - now
-        outcomes.give_up(room, registration, flow, now, Reason.of(code), at_least=wait)
+        failures.give_up(room, registration, flow, now, Reason.of(code), at_least=wait)
         return
     target = _choose(room, flow, targets, now)
     if target is not None:
         go(room, registration, flow, target, now)
     elif all(target.key in flow.tried for target in targets):
         reason = registration.last_error or registration.reason
-        outcomes.give_up(room, registration, flow, now, reason)
+        failures.give_up(room, registration, flow, now, reason)
     else:
-        outcomes.park(room, registration, flow, now, [target.key for target in targets])
+        failures.park(room, registration, flow, now, [target.key for target in targets])
 
 
 def _choose(room: Registrations, flow: Flow, targets: list[Target], now: float) -> Target | None:
@@ -121,7 +121,7 @@ def resolve_limit_reached(room: Registrations, registration: Registration, flow:
     if targets_of(room, hops_of(registration, flow), None):
         _aim(room, registration, flow, now)
     else:
-        outcomes.give_up(room, registration, flow, now, Reason.of("resolve_timeout"))
+        failures.give_up(room, registration, flow, now, Reason.of("resolve_timeout"))
 
 
 def canary(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
@@ -203,10 +203,10 @@ def pace(room: Registrations, registration: Registration, flow: Flow, now: float
         latest = flow.lease_end - flow.granted + latest_delay(flow.granted)
         flow.queue_class = REFRESH
         machine.enter(room, flow, QUEUED, max(latest, now + 0.05))
-        room.queue(pacer, registrar, flow, REFRESH, flow.lease_end, now)
+        queueing.enqueue(room, registrar, flow, REFRESH, flow.lease_end, now)
     else:
         machine.enter(room, flow, QUEUED, 0.0)
-        room.queue(pacer, registrar, flow, flow.queue_class, now, now)
+        queueing.enqueue(room, registrar, flow, flow.queue_class, now, now)
 
 
 def drawn(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from . import attempt
 from .actions import TransportKey
 from .registration import IDLE, WAITING, Flow
+from .transport import close_unused
 
 if TYPE_CHECKING:
     from .registrations import Registrations
@@ -123,10 +125,10 @@ def release(room: Registrations, flow: Flow) -> None:
     transport = room.transports.get(key)
     if transport is not None:
         transport.waiting.discard(flow.id)
-        room.close_unused(key, transport)
+        close_unused(room, key, transport)
 
 
 def _arm_canary(room: Registrations, key: TransportKey, health: Health, now: float, retry_after: float = 0.0) -> None:
     wait = room.settings.canary_interval * (0.5 + 0.5 * room.random.random())
     health.canary_at = now + max(wait, retry_after)
-    room.arm_canary(key, health.canary_at)
+    room.call_at(health.canary_at, partial(canary_due, room, key, health.canary_at))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..agents.base import Plan
 from ..events import Reason
-from . import attempt, ghosts, health, outcomes
+from . import acceptance, attempt, failures, ghosts, health, outcomes, queueing
 from .actions import TransportKey
 from .changes import Consequence, credentials_changed
 from .pacing import AWAITED, REFRESH, RETRY
@@ -31,6 +31,7 @@ from .registration import (
 from .state import store, tell
 from .targets import hop_of
 from .transmit import RESERVE_LIMIT, asked, end_transaction
+from .transport import unbind
 
 if TYPE_CHECKING:
     from .registrations import Registrations
@@ -55,7 +56,7 @@ def wanted(room: Registrations, registration: Registration, flow: Flow, now: flo
         if flow.phase != QUEUED:
             return
         registrar = registration.plan.registrar
-        room.queue(room.pacer(registrar, now), registrar, flow, kind, now, now)
+        queueing.enqueue(room, registrar, flow, kind, now, now)
 
 
 def unwanted(room: Registrations, registration: Registration, flow: Flow, now: float, reason: str) -> None:
@@ -165,7 +166,7 @@ def deregister(room: Registrations, registration: Registration, flow: Flow, now:
     key = flow.bound or flow.key
     leave(room, flow)
     if key is None:
-        outcomes.removed(room, registration, flow, now, Reason.of("binding_may_remain"))
+        acceptance.removed(room, registration, flow, now, Reason.of("binding_may_remain"))
         return
     flow.purpose = DEREGISTER
     flow.leaving = False
@@ -276,7 +277,7 @@ def forget_lease(room: Registrations, flow: Flow) -> None:
     flow.lease_end = 0.0
     flow.granted = 0
     flow.refresh_at = 0.0
-    room.unbind(flow)
+    unbind(room, flow)
 
 
 def transport_lost(
@@ -292,7 +293,7 @@ def transport_lost(
         store(room, registration, flow)
         if flow.phase == IDLE:
             if registration.should_register and lived < SHORT_LIFE:
-                outcomes.give_up(room, registration, flow, now, reason)
+                failures.give_up(room, registration, flow, now, reason)
                 return
             tell(room, registration, now, reason)
             if registration.should_register:
@@ -305,13 +306,13 @@ def transport_lost(
     was_sent = flow.phase == SENT
     end_transaction(room, flow)
     if flow.purpose == DEREGISTER:
-        outcomes.removed(room, registration, flow, now, Reason.of("binding_may_remain"))
+        acceptance.removed(room, registration, flow, now, Reason.of("binding_may_remain"))
     elif flow.purpose == REMOVE_OLD and flow.lease_end > 0:
-        outcomes.old_removed(room, registration, flow, now)
+        acceptance.old_removed(room, registration, flow, now)
     else:
         flow.old_contact = "" if flow.purpose == REMOVE_OLD else flow.old_contact
         if was_sent and key.protocol != "udp" and code != "tls_certificate_wanted":  # what TLS 1.3 says after the fact
             flow.unknown_until = max(flow.unknown_until, flow.sent_at + asked(registration, flow))
         flow.purpose = REGISTER
         health.failed(room, key, flow, flow.sent_at if was_sent else now, now)
-        outcomes.next_target(room, registration, flow, now, reason)
+        failures.next_target(room, registration, flow, now, reason)

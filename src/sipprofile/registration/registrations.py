@@ -17,39 +17,23 @@ from ..profile import Profile
 from ..records import RESERVED_BLOCK, FlowRecord, Held, ProfileRecord, RuntimeWrite
 from ..sip.locating import Question, Record
 from ..sip.message import MalformedMessage, Request, parse
-from . import attempt, ghosts, health, machine, outcomes, restart
+from . import attempt, ghosts, machine, outcomes, restart
 from .actions import Action, CloseTransport, OpenTransport, Send, TransportKey
 from .changes import consequence
 from .health import Health
 from .identities import Identities
 from .locations import Locations
 from .pacing import AUTOMATIC, AWAITED, Pacer, QueueStatus
-from .registration import DEREGISTER, IDLE, QUEUED, SENT, Flow, Registration
+from .registration import DEREGISTER, IDLE, SENT, Flow, Registration
 from .settings import RegistrationSettings
 from .state import state_of, store
+from .transport import Transport
 
 if TYPE_CHECKING:
     from random import Random
 
 HEALTH_KEPT = 10_000
 """Addresses remembered; beyond it those that are up are forgotten."""
-
-
-class Transport:
-    """What is known about one transport: its local address once it is open, and who waits for or uses it."""
-
-    __slots__ = ("active", "bound", "key", "local", "waiting")
-
-    def __init__(self, key: TransportKey) -> None:
-        self.key = key
-        """One object for all flows that use it."""
-        self.local: tuple[str, int] | None = None
-        self.waiting: set[int] = set()
-        """Flows that wait for it, or for a token or the disk before they use it."""
-        self.active: set[int] = set()
-        """Flows with a request on the wire."""
-        self.bound: set[int] = set()
-        """Flows whose binding lives on this connection (never for UDP, where nothing can close)."""
 
 
 class Registrations:
@@ -91,9 +75,9 @@ class Registrations:
         self._counted_keys: dict[tuple[str, str, str], tuple[str, str, str]] = {}
         """One tuple for all who are counted under it."""
         self._timers: list[tuple[float, int]] = []
-        self._shared: dict[int, tuple[str, object]] = {}
+        self._calls: dict[int, Callable[[float], None]] = {}
         self._next_flow = 0
-        self._next_shared = 0
+        self._next_call = 0
 
     # -- profiles ------------------------------------------------------------------------------------------------
 
@@ -299,7 +283,7 @@ class Registrations:
         while timers and timers[0][0] <= now:
             at, identity = heapq.heappop(timers)
             if identity < 0:
-                self._shared_due(identity, at, now)
+                self._calls.pop(identity)(now)
                 continue
             flow = self.flows.get(identity)
             if flow is None or flow.wake_at != at:
@@ -313,19 +297,13 @@ class Registrations:
             flow.wake_at = at
             heapq.heappush(self._timers, (at, flow.id))
 
-    def _arm_shared(self, kind: str, subject: object, at: float) -> None:
-        self._next_shared -= 1
-        self._shared[self._next_shared] = (kind, subject)
-        heapq.heappush(self._timers, (at, self._next_shared))
+    def call_at(self, at: float, due: Callable[[float], None]) -> None:
+        """Have ``due`` called with the time at ``at``: for what belongs to no flow but to all, a target or a bucket."""
+        self._next_call -= 1
+        self._calls[self._next_call] = due
+        heapq.heappush(self._timers, (at, self._next_call))
 
-    def _shared_due(self, identity: int, at: float, now: float) -> None:
-        kind, subject = self._shared.pop(identity)
-        if kind == "pacer":
-            self.draw(self.pacers[str(subject)], str(subject), now)
-        elif kind == "canary" and isinstance(subject, TransportKey):
-            health.canary_due(self, subject, at, now)
-
-    # -- pacing --------------------------------------------------------------------------------------------------
+    # -- what is shared ------------------------------------------------------------------------------------------
 
     def pacer(self, registrar: str, now: float) -> Pacer:
         """The bucket of ``registrar``."""
@@ -334,50 +312,9 @@ class Registrations:
             pacer = self.pacers[registrar] = Pacer(self.settings.rate, self.settings.burst, now)
         return pacer
 
-    def queue(self, pacer: Pacer, registrar: str, flow: Flow, kind: int, key: float, now: float) -> None:
-        """Let ``flow`` wait for a token."""
-        pacer.wait(flow.id, kind, key)
-        self._arm_pacer(pacer, registrar, now)
-
-    def _arm_pacer(self, pacer: Pacer, registrar: str, now: float) -> None:
-        if pacer.timer == 0.0:
-            pacer.timer = max(pacer.next_draw(now), now + 0.001)
-            self._arm_shared("pacer", registrar, pacer.timer)
-
-    def draw(self, pacer: Pacer, registrar: str, now: float) -> None:
-        """Hand out the tokens that are there, in order."""
-        pacer.timer = 0.0
-        while pacer.queue:
-            flow = self.flows.get(pacer.queue[0][2])
-            if flow is None or flow.phase != QUEUED or flow.queue_class != pacer.queue[0][0]:
-                heapq.heappop(pacer.queue)
-                continue
-            if not pacer.draw(now):
-                self._arm_pacer(pacer, registrar, now)
-                return
-            heapq.heappop(pacer.queue)
-            attempt.drawn(self, self.owner(flow), flow, now)
-
     def queues(self) -> list[QueueStatus]:
         """The queue of every registrar that anybody registers at."""
         return [pacer.status(registrar) for registrar, pacer in self.pacers.items()]
-
-    # -- targets -------------------------------------------------------------------------------------------------
-
-    def health_of(self, key: TransportKey) -> Health:
-        """The health of a target."""
-        known = self.health.get(key)
-        if known is None:
-            if len(self.health) >= HEALTH_KEPT:
-                self.health = {other: entry for other, entry in self.health.items() if entry.down}
-            known = self.health[key] = Health()
-        return known
-
-    def arm_canary(self, key: TransportKey, at: float) -> None:
-        """Look at ``at`` whether ``key`` is back."""
-        self._arm_shared("canary", key, at)
-
-    # -- transports ----------------------------------------------------------------------------------------------
 
     def transport(self, key: TransportKey) -> Transport:
         """The transport ``key``, which is opened if it is not."""
@@ -391,23 +328,16 @@ class Registrations:
         """Put ``data`` on the wire."""
         self.act(Send(key, data))
 
-    def unbind(self, flow: Flow) -> None:
-        """``flow`` has no binding on its connection any more; an unused connection is closed."""
-        key = flow.bound
-        flow.bound = None
-        flow.bound_local = None
-        if key is None or key.protocol == "udp":
-            return
-        transport = self.transports.get(key)
-        if transport is not None:
-            transport.bound.discard(flow.id)
-            self.close_unused(key, transport)
+    # -- targets -------------------------------------------------------------------------------------------------
 
-    def close_unused(self, key: TransportKey, transport: Transport) -> None:
-        """Close a connection that nobody uses."""
-        if key.protocol != "udp" and not (transport.bound or transport.active or transport.waiting):
-            del self.transports[key]
-            self.act(CloseTransport(key))
+    def health_of(self, key: TransportKey) -> Health:
+        """The health of a target."""
+        known = self.health.get(key)
+        if known is None:
+            if len(self.health) >= HEALTH_KEPT:
+                self.health = {other: entry for other, entry in self.health.items() if entry.down}
+            known = self.health[key] = Health()
+        return known
 
     # -- all of them ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,118 @@
+"""What follows from a 2xx: to REGISTER the lease, to the removal of a contact its end (RFC 3261 §10.2.4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..events import Reason
+from ..sip.headers import split_list
+from ..sip.message import Response
+from . import attempt, failures, ghosts, machine
+from .grant import granted, same_contact
+from .pacing import AWAITED
+from .refresh import on_grid, refresh_delay
+from .registration import IDLE, REGISTER, REMOVE_OLD, Flow, Registration
+from .state import store, tell
+from .transmit import asked
+from .transport import unbind
+
+if TYPE_CHECKING:
+    from .registrations import Registrations
+
+
+def accepted(room: Registrations, registration: Registration, flow: Flow, response: Response, now: float) -> None:
+    """A 2xx: the grant of our contact is our lease (RFC 3261 §10.2.4)."""
+    plan = registration.plan
+    seconds, contacts = granted(response, flow.contact, plan.contact_user, plan.instance_id, asked(registration, flow))
+    if not seconds or flow.sent_at + seconds <= now:
+        reason = Reason.of("contact_missing" if seconds is None else "lease_expired" if seconds else "zero_grant")
+        failures.give_up(room, registration, flow, now, reason, lost=True)
+        return
+    refresh = registration.status == "registered" and registration.last_error is None
+    flow.failures = 0
+    flow.rejected = 0
+    flow.tried = ()
+    flow.phase = IDLE
+    flow.lease_end = flow.sent_at + seconds
+    flow.granted = seconds
+    flow.refresh_at = on_grid(flow.sent_at + refresh_delay(seconds, room.random.random()))
+    flow.unknown_until = 0.0
+    flow.sent_as = flow.carried
+    flow.service_route = _service_route(response)
+    flow.registered_aors = registration.agent.associated(plan.aor, response)
+    bind(room, flow)
+    flow.middle = b""  # made again in microseconds when the refresh is due; kept, it is a tenth of the memory
+    registration.last_error = None
+    if not registration.should_register:
+        machine.finish_unwanted(room, registration, flow, now)
+        return
+    tell(room, registration, now, Reason.of("none"), transition=not refresh)
+    store(room, registration, flow)
+    if flow.predecessor:
+        ghosts.lay(room, flow, now)
+    if flow.again:
+        attempt.begin(room, registration, flow, now, AWAITED)
+    elif flow.old_contact:
+        _remove_old(room, registration, flow, [entry.uri for entry in contacts], now)
+
+
+def bind(room: Registrations, flow: Flow) -> None:
+    """The binding lives where the request went."""
+    key = flow.key
+    assert key is not None
+    if flow.bound != key:
+        unbind(room, flow)
+        flow.bound = key
+        if key.protocol != "udp":
+            room.transports[key].bound.add(flow.id)
+    flow.bound_local = room.transports[key].local
+
+
+def _service_route(response: Response) -> tuple[str, ...]:
+    """RFC 3608 §5; a 2xx without it clears it."""
+    routes = [route for line in response.headers("service-route") for route in split_list(line)]
+    return tuple(route for route in routes if route.isprintable())
+
+
+def _remove_old(room: Registrations, registration: Registration, flow: Flow, uris: list[str], now: float) -> None:
+    """The contact that ours replaced goes, but only if the registrar still lists it."""
+    if same_contact(flow.old_contact, flow.contact) or not any(same_contact(uri, flow.old_contact) for uri in uris):
+        flow.old_contact = ""
+        return
+    flow.purpose = REMOVE_OLD
+    flow.attempt += 1
+    flow.rounds = 0
+    attempt.pace(room, registration, flow, now)
+
+
+def old_removed(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """The old contact is gone, or stays until its lease ends: ours stands either way."""
+    flow.old_contact = ""
+    flow.purpose = REGISTER
+    flow.phase = IDLE
+    if not registration.should_register:
+        machine.finish_unwanted(room, registration, flow, now)
+    elif flow.again or flow.lease_end == 0:
+        attempt.begin(room, registration, flow, now, AWAITED)
+    else:
+        machine.rearm(room, registration, flow)
+
+
+def removed(room: Registrations, registration: Registration, flow: Flow, now: float, failure: Reason | None) -> None:
+    """A de-registration ended; without a 2xx the binding may remain until its lease ends."""
+    machine.leave(room, flow)
+    flow.purpose = REGISTER
+    machine.forget_lease(room, flow)
+    flow.unknown_until = 0.0
+    flow.old_contact = ""
+    if registration.ghost:
+        ghosts.exorcised(room, registration, flow, now)
+        ghosts.succeeded(room, registration, now)
+        return
+    reason = failure or Reason.of(machine.reason_down(room, registration))
+    tell(room, registration, now, reason, event="deregistered")
+    store(room, registration, flow)
+    if flow.predecessor:
+        ghosts.lay(room, flow, now)
+    if registration.should_register:
+        attempt.begin(room, registration, flow, now, AWAITED)

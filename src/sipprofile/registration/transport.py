@@ -1,0 +1,48 @@
+"""The transports of all flows: who waits for one, uses it or lives on it; an unused connection is closed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .actions import CloseTransport, TransportKey
+from .registration import Flow
+
+if TYPE_CHECKING:
+    from .registrations import Registrations
+
+
+class Transport:
+    """What is known about one transport: its local address once it is open, and who waits for or uses it."""
+
+    __slots__ = ("active", "bound", "key", "local", "waiting")
+
+    def __init__(self, key: TransportKey) -> None:
+        self.key = key
+        """One object for all flows that use it."""
+        self.local: tuple[str, int] | None = None
+        self.waiting: set[int] = set()
+        """Flows that wait for it, or for a token or the disk before they use it."""
+        self.active: set[int] = set()
+        """Flows with a request on the wire."""
+        self.bound: set[int] = set()
+        """Flows whose binding lives on this connection (never for UDP, where nothing can close)."""
+
+
+def unbind(room: Registrations, flow: Flow) -> None:
+    """``flow`` has no binding on its connection any more; an unused connection is closed."""
+    key = flow.bound
+    flow.bound = None
+    flow.bound_local = None
+    if key is None or key.protocol == "udp":
+        return
+    transport = room.transports.get(key)
+    if transport is not None:
+        transport.bound.discard(flow.id)
+        close_unused(room, key, transport)
+
+
+def close_unused(room: Registrations, key: TransportKey, transport: Transport) -> None:
+    """Close a connection that nobody uses."""
+    if key.protocol != "udp" and not (transport.bound or transport.active or transport.waiting):
+        del room.transports[key]
+        room.act(CloseTransport(key))
