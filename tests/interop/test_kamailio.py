@@ -222,6 +222,7 @@ class TestRegistrarTrouble:
         assert after.cseq > before.cseq
         assert verdicts(kamailio) in ([-5, 1, -1, 1], [-5, 1, -4, 1])  # the nonce was the old Kamailio's
 
+    @pytest.mark.pain(1)
     def test_down_at_first(self, kamailio: Kamailio, add_alice: Add) -> None:
         """A canary finds out that it is there."""
         kamailio.stop()
@@ -232,6 +233,7 @@ class TestRegistrarTrouble:
         wait_for_binding(kamailio, 3)
         profile.wait(status="registered", reason="none")
 
+    @pytest.mark.pain(25)
     def test_503_to_one_user_does_not_stop_another(self, start_kamailio: Start, add_alice: Add) -> None:
         """A registrar that answers one user with 503 may be down for everybody; a canary finds out that it is not."""
         kamailio = start_kamailio(max_contacts=1, users={"alice": "secret", "bob": "secret"})
@@ -257,6 +259,7 @@ class TestServiceEnds:
         profile.wait(status="registered")
         return profile
 
+    @pytest.mark.pain(19)
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
     def test_a_restart_goes_on_without_a_register(
         self, own_daemon: RunningService, profile: StoredProfile, number: signal.Signals
@@ -367,6 +370,7 @@ class TestUpdate:
         assert verdicts(kamailio) == [-5, 1, 1]
         assert the_binding(kamailio).contact == before.contact
 
+    @pytest.mark.pain(17)
     def test_names_labels_and_credentials_cost_nothing(self, kamailio: Kamailio, profile: StoredProfile) -> None:
         profile.patch(name="renamed", provider_name="Example", labels={"site": "lab"}, linger=3)
         profile.patch(registrar={"uri": kamailio.uri, "username": "alice", "password": "another"})

@@ -144,6 +144,7 @@ class TestErrors:
         ],
         ids=["wrong name", "expired", "self-signed", "unknown issuer"],
     )
+    @pytest.mark.pain(21)
     def test_of_the_server(
         self,
         start_tls: Start,

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 LIMIT = 60.0  # seconds; a demonstration that hangs is a failure, not a hung test
 
@@ -34,6 +36,7 @@ def lines_of(output: str) -> list[tuple[str, str]]:
     return found
 
 
+@pytest.mark.pain(13)
 def test_the_whole_story_and_once_more_on_the_same_store(tmp_path: Path) -> None:
     state = tmp_path / "var"
     with demonstration(state, "--seconds", "12") as process:

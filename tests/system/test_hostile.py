@@ -426,6 +426,7 @@ class TestAfterAll:
         assert mistakes(target) == []
         assert target.request("GET", "/healthz").document == {"status": "ok"}
 
+    @pytest.mark.pain(22)
     def test_no_secret_is_anywhere(self, target: RunningService) -> None:
         for path in ("/v1/profiles", "/v1/profiles/1/history", "/v1/status", "/metrics", "/v1/types", "/openapi.json"):
             answer = target.request("GET", path)

@@ -265,6 +265,13 @@ class Driver:
         self.run(10 * LATENCY)
         return waited
 
+    def answer_after_all(self, respond: Answer) -> None:
+        """The last request was unanswered so far; its next retransmission is answered."""
+        _, key, request = self.sends[-1]
+        branch = request.branch()
+        assert branch is not None
+        self._branches[branch] = respond(request, key)
+
     def settle(self) -> None:
         """Do what was asked for, then check that nothing is broken."""
         while self._actions or (self.saving and self._unsaved):

@@ -390,6 +390,7 @@ class TestSecrets:
         store.commit([written])
         return written
 
+    @pytest.mark.pain(22)
     def test_they_are_in_no_file(self, store: Store, tmp_path: Path) -> None:
         self.write(store)
         store.backup(tmp_path / "backup", with_key=True)
