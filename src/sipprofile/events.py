@@ -27,6 +27,8 @@ REASONS: dict[str, str] = {
     "credentials_needed": "The server refused the credentials twice; correct them.",
     "challenge_unsupported": "The server asks for an authentication that is not supported.",
     "too_many_challenges": "The server keeps asking for authentication.",
+    "token_unavailable": "The source gave no access token; the service's log says why.",
+    "bearer_needs_tls": "The server asks for an access token, which is sent over TLS only.",
     "timeout": "The server did not answer.",
     "resolve_not_found": "The server's name does not exist.",
     "resolve_timeout": "The name server did not answer.",

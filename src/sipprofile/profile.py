@@ -105,6 +105,8 @@ class Profile(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     allowed_identities: list[str] = []
     """Patterns (``*`` matches any run of characters) of From identities a user of the profile may take."""
     private_identity: str | None = None
+    token_source: str | None = None
+    """Where access tokens come from (RFC 8898), as the service's configuration names it; sent over TLS only."""
     dscp: int | None = None
     instance_id: str = ""
     """UUID (RFC 5626 §4.1), assigned by the service, new on clone."""

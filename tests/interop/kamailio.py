@@ -48,6 +48,7 @@ class Settings:
     min_expires: int = 0  # below it: 423 with Min-Expires; 0 accepts everything
     max_expires: int = 3600  # more is granted as this much, and so is a request without expiry
     max_contacts: int = 0  # one more: 503; 0 = any number
+    token: str | None = None  # everybody registers with this access token (RFC 8898) and with no password
     certificate: Path | None = None  # PEM with its private key; then TLS is listened for, at a port of its own
     client_authority: Path | None = None  # clients need a certificate that this one has issued
     tls_method: str = "TLSv1.2+"
@@ -240,6 +241,11 @@ class Kamailio:
         self.settings = dataclasses.replace(self.settings, users={**self.settings.users, user: password})
         self.call("htable.sets", "passwords", user, password)
 
+    def set_token(self, token: str) -> None:
+        """From now on this access token is the one that counts."""
+        self.settings = dataclasses.replace(self.settings, token=token)
+        self.call("htable.sets", "passwords", "token", token)
+
     def counters(self) -> dict[str, int]:
         """Every statistic of Kamailio by 'group.name', e.g. 'registrar.accepted_regs'."""
         found: dict[str, int] = {}
@@ -300,6 +306,8 @@ class Kamailio:
             "min_expires": str(settings.min_expires),
             "max_expires": str(settings.max_expires),
             "max_contacts": str(settings.max_contacts),
+            "authenticate": "AUTHENTICATE" if settings.token is None else "AUTHENTICATE_BEARER",
+            "token": _quoted(settings.token or ""),
             "passwords": "\n".join(
                 f'    $sht(passwords=>{user}) = "{_quoted(password)}";' for user, password in settings.users.items()
             ),

@@ -15,9 +15,18 @@ from sipprofile.agents.ietf import IetfAgent
 from sipprofile.events import RegistrationState, StateChanged
 from sipprofile.profile import Profile, ServerParameters
 from sipprofile.records import RESERVED_BLOCK, FlowRecord, ProfileRecord, TransitionRecord
-from sipprofile.registration.actions import Action, CloseTransport, OpenTransport, Resolve, Send, TransportKey
+from sipprofile.registration.actions import (
+    Action,
+    CloseTransport,
+    FetchToken,
+    OpenTransport,
+    Resolve,
+    Send,
+    TransportKey,
+)
 from sipprofile.registration.registration import (
     DEREGISTER,
+    FETCHING,
     IDLE,
     OPENING,
     QUEUED,
@@ -130,6 +139,11 @@ class Driver:
         self.retransmissions: list[tuple[float, Request]] = []
         self.keepalives: list[tuple[float, TransportKey]] = []
         self.asked: list[Question] = []
+        self.token: tuple[str, float | None] | None = None
+        """What a source of access tokens gives, and for how long; ``None``: nothing."""
+        self.silent_source = False
+        self.fetches: list[float] = []
+        """When a token was asked for."""
         self.open: set[TransportKey] = set()
         self.closed: list[TransportKey] = []
         self._seen = 0
@@ -369,6 +383,14 @@ class Driver:
                 host, port = self.local[protocol]
                 self.local[protocol] = (host, port + 1 if port else 0)
             machine.transport_opened(action.key, self.local[protocol], self.now)
+        elif isinstance(action, FetchToken):
+            self.fetches.append(self.now)
+            if self.silent_source:
+                return
+            if self.token is None:
+                machine.token_not_fetched(action.source, self.now)
+            else:
+                machine.token_fetched(action.source, *self.token, self.now)
         elif isinstance(action, CloseTransport):
             self.open.discard(action.key)
             self.closed.append(action.key)
@@ -444,7 +466,7 @@ def check(machine: Registrations, now: float) -> None:
         for identity in transport.bound:
             assert machine.flows[identity].bound == key
         for identity in transport.waiting:
-            assert machine.flows[identity].phase in (OPENING, QUEUED, RESERVING, RESOLVING)
+            assert machine.flows[identity].phase in (OPENING, QUEUED, RESERVING, RESOLVING, FETCHING)
             assert machine.flows[identity].key == key
         users = transport.active | transport.bound | transport.waiting
         assert key.protocol == "udp" or users, "a connection that nobody uses"

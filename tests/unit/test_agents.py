@@ -62,6 +62,7 @@ class TestLineBreaksAndNul:
         ("headers[0]", lambda text: {"headers": [f"X-A: {text}"]}),
         ("allowed_identities[0]", lambda text: {"allowed_identities": [f"sip:{text}"]}),
         ("private_identity", lambda text: {"private_identity": text}),
+        ("token_source", lambda text: {"token_source": text}),
         ("instance_id", lambda text: {"instance_id": text}),
         ("extensions.x", lambda text: {"extensions": {"x": text}}),
         ("extensions.x[1]", lambda text: {"extensions": {"x": ["fine", text]}}),

@@ -13,7 +13,7 @@ import pytest
 
 from sipprofile.errors import SipProfileError
 from sipprofile.server import configuration
-from sipprofile.server.configuration import Configuration, decode, line_of
+from sipprofile.server.configuration import Configuration, TokenSource, decode, line_of
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -103,17 +103,21 @@ class TestDocument:
         found: dict[str, str] = {}
         section = ""
         for line in DOCUMENT.read_text().splitlines():
-            if heading := re.fullmatch(r"## \[(\w+)\]", line):
+            if heading := re.fullmatch(r"## \[(\w+)(?:\.NAME)?\]", line):
                 section = heading[1]
             elif row := re.match(r"\| `(\w+)` \| (.*?) \| \S", line):
                 found[f"{section}.{row[1]}"] = row[2]
         return found
 
     def expected(self) -> dict[str, Any]:
-        return {
-            f"{section.name}.{field.name}": getattr(getattr(Configuration(), section.name), field.name)
+        sections = {
+            section.name: TokenSource() if section.name == "token_sources" else getattr(Configuration(), section.name)
             for section in msgspec.structs.fields(Configuration)
-            for field in msgspec.structs.fields(section.type)
+        }
+        return {
+            f"{name}.{field}": getattr(section, field)
+            for name, section in sections.items()
+            for field in section.__struct_fields__
         }
 
     def test_every_key_is_documented(self) -> None:

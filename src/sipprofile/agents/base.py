@@ -78,6 +78,8 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     credentials: Credentials | None
     dscp: int | None
     instance_id: str
+    token_source: str | None = None
+    """Where access tokens come from (RFC 8898), as the service's configuration names it."""
     note: str = ""
     """Whatever the agent wants to find again in :meth:`Agent.judge`."""
 

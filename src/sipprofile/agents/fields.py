@@ -28,6 +28,7 @@ LENGTHS = {
     "provider_name": 100,
     "aor": 1024,
     "private_identity": 256,
+    "token_source": 64,
     "contact_user": 128,
     "contact_uri": 1024,
 }
@@ -65,6 +66,7 @@ def common_problems(profile: Profile, transports: tuple[str, ...]) -> Iterator[P
     for index, proxy in enumerate(profile.proxies):
         yield from server_problems(f"proxies[{index}]", proxy, transports)
     yield from _security(profile)
+    yield from _token(profile)
     yield from _contact(profile, transports)
     yield from _headers(profile)
     for key, value in profile.labels.items():
@@ -122,6 +124,24 @@ def server_problems(field: str, server: ServerParameters, transports: tuple[str,
     path = server.extensions.get(WS_PATH)
     if path is not None and not (isinstance(path, str) and _PATH.fullmatch(path)):
         yield _invalid(f"{field}.extensions.{WS_PATH}", path, f"{WS_PATH} begins with '/', as in an HTTP URL.")
+
+
+def _token(profile: Profile) -> Iterator[Problem]:
+    """An access token is sent over TLS only (RFC 8898 §3)."""
+    if profile.token_source is None:
+        return
+    if not profile.token_source:
+        yield _invalid("token_source", "", "Give the name of a token source of the service's configuration.")
+    servers = [(f"proxies[{index}].uri", proxy.uri) for index, proxy in enumerate(profile.proxies)]
+    if not servers:
+        servers = [("aor", profile.aor) if profile.registrar is None else ("registrar.uri", profile.registrar.uri)]
+    for field, text in servers:
+        try:
+            uri = Uri.parse(text)
+        except SipSyntaxError:
+            continue  # told already
+        if (uri.transport or uri.port) and protocol_of(uri) not in SECURE:
+            yield _invalid(field, text, "With a token_source it needs sips:, ;transport=tls or ;transport=wss.")
 
 
 def _security(profile: Profile) -> Iterator[Problem]:

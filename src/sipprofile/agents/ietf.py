@@ -74,6 +74,7 @@ class IetfAgent(Agent):
             credentials=own,
             dscp=profile.dscp,
             instance_id=profile.instance_id,
+            token_source=profile.token_source,
         )
 
 

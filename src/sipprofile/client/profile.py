@@ -100,6 +100,7 @@ class Profile:
     headers = _Setting[list[str]]()
     allowed_identities = _Setting[list[str]]()
     private_identity = _Setting["str | None"]()
+    token_source = _Setting["str | None"]()
     dscp = _Setting["int | None"]()
     instance_id = _Setting[str]()
     locked = _Setting[bool]()

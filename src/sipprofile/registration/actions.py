@@ -52,4 +52,10 @@ class Send(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
 
-Action = Resolve | OpenTransport | CloseTransport | Send
+class FetchToken(msgspec.Struct, frozen=True, gc=False):
+    """Get an access token (RFC 8898) from ``source``; answer with ``token_fetched`` or ``token_not_fetched``."""
+
+    source: str
+
+
+Action = Resolve | OpenTransport | CloseTransport | Send | FetchToken

@@ -223,9 +223,14 @@ def drawn(room: Registrations, registration: Registration, flow: Flow, now: floa
 
 
 def reserved(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
-    """More CSeq numbers are on disk; the transport may be gone meanwhile."""
-    if flow.phase != RESERVING or flow.key is None:
-        return
+    """More CSeq numbers are on disk."""
+    if flow.phase == RESERVING:
+        resumed(room, registration, flow, now)
+
+
+def resumed(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """What the request waited for is there; the transport may be gone meanwhile."""
+    assert flow.key is not None
     transport = room.transports.get(flow.key)
     if transport is None or transport.local is None:
         open_way(room, registration, flow, now)

@@ -29,7 +29,7 @@ def consequence(old: Plan, new: Plan) -> Consequence:
         return "replace"
     if _differ(old, new, REFRESH):
         return "refresh"
-    if old.credentials != new.credentials or old.hops != new.hops:
+    if old.credentials != new.credentials or old.hops != new.hops or old.token_source != new.token_source:
         return "credentials"
     return "none"
 
@@ -53,8 +53,9 @@ def _checksum(values: list[object]) -> int:
 
 
 def credentials_changed(old: Plan, new: Plan) -> bool:
-    """Whether any user name, realm or password differs."""
-    return (old.credentials, *(hop.credentials for hop in old.hops)) != (
+    """Whether any user name, realm, password or source of tokens differs."""
+    return (old.token_source, old.credentials, *(hop.credentials for hop in old.hops)) != (
+        new.token_source,
         new.credentials,
         *(hop.credentials for hop in new.hops),
     )

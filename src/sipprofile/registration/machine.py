@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from ..agents.base import Plan
 from ..events import Reason
-from . import acceptance, attempt, failures, ghosts, health, outcomes, queueing
+from . import acceptance, attempt, bearer, failures, ghosts, health, outcomes, queueing
 from .actions import TransportKey
 from .changes import Consequence, credentials_changed
 from .pacing import AWAITED, REFRESH, RETRY
 from .registration import (
     DEREGISTER,
+    FETCHING,
     IDLE,
     OPENING,
     QUEUED,
@@ -131,6 +132,7 @@ def updated(
         return
     if credentials_changed(before, plan) and change != "rebind":
         flow.nonces = ()
+        flow.bearer = None
         if flow.rejected and change == "credentials" and flow.phase == WAITING:
             change = "refresh"
     if flow.rejected and (credentials_changed(before, plan) or change == "replace"):
@@ -252,6 +254,8 @@ def _deadline(room: Registrations, registration: Registration, flow: Flow, now: 
     elif flow.phase == RESERVING:
         store(room, registration, flow)
         flow.ends_at = now + RESERVE_LIMIT
+    elif flow.phase == FETCHING:
+        bearer.unavailable(room, registration, flow, now)
     elif flow.phase == RESOLVING:
         attempt.resolve_limit_reached(room, registration, flow, now)
     elif flow.phase == OPENING and flow.key is not None:

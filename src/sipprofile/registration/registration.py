@@ -12,12 +12,16 @@ from ..events import NO_REASON, Reason
 from ..sip.digest import Challenge
 from .actions import TransportKey
 
-IDLE, RESOLVING, OPENING, QUEUED, RESERVING, SENT, WAITING = range(7)
-"""What a flow is doing. ``SENT``: a request is on the wire. ``WAITING``: for ``next_try`` or a target to come back."""
+IDLE, RESOLVING, OPENING, QUEUED, RESERVING, SENT, WAITING, FETCHING = range(8)
+"""What a flow is doing. ``SENT``: a request is on the wire. ``WAITING``: for ``next_try`` or a target to come back.
+``FETCHING``: an access token."""
 
 REGISTER, DEREGISTER, REMOVE_OLD, RESUME = range(4)
 """What the flow's present attempt is for. ``REMOVE_OLD`` removes a contact that a new one replaced; ``RESUME`` finds
 out whether a stored lease still fits our address."""
+
+AUTHORIZATION, PROXY_AUTHORIZATION = 1, 2
+"""Headers that carry an access token; added up."""
 
 BREAKER = 2
 """Attempts with refused credentials after which no more are made until the secret changes."""
@@ -35,6 +39,16 @@ class Nonce(msgspec.Struct, gc=False):
     """Counts up to here are reserved on disk; 0 = the nonce is not on disk, so there is no limit."""
     attempt: int = 0
     """The attempt in which the challenge came; 0 = restored or from an earlier one."""
+
+
+class Bearer(msgspec.Struct, gc=False):
+    """What a flow has done with its access token (RFC 8898)."""
+
+    headers: int = AUTHORIZATION
+    sent: int = 0
+    """Number of the token in the last request."""
+    renewed: int = 0
+    """The attempt in which the token was fetched anew because it was refused."""
 
 
 class Flow(msgspec.Struct, gc=False):
@@ -103,6 +117,7 @@ class Flow(msgspec.Struct, gc=False):
     service_route: tuple[str, ...] = ()
 
     nonces: tuple[Nonce, ...] = ()
+    bearer: Bearer | None = None
     middle: bytes = b""
     """The part of REGISTER that does not change inside an attempt; empty = to be built."""
     local: tuple[str, int] | None = None

@@ -17,8 +17,9 @@ from ..profile import Profile
 from ..records import RESERVED_BLOCK, FlowRecord, Held, ProfileRecord, RuntimeWrite
 from ..sip.locating import Question, Record
 from ..sip.message import MalformedMessage, Request, parse
-from . import attempt, ghosts, machine, outcomes, restart
+from . import attempt, bearer, ghosts, machine, outcomes, restart
 from .actions import Action, CloseTransport, OpenTransport, Send, TransportKey
+from .bearer import AccessToken
 from .changes import consequence
 from .health import Health
 from .identities import Identities
@@ -70,6 +71,7 @@ class Registrations:
         self.transports: dict[TransportKey, Transport] = {}
         self.pacers: dict[str, Pacer] = {}
         self.identities = Identities()
+        self.access_tokens: dict[str, AccessToken] = {}
         self.heads: dict[tuple[str, TransportKey, tuple[str, int]], bytes] = {}
         self.count_by: dict[tuple[str, str, str], int] = {}
         self._counted_keys: dict[tuple[str, str, str], tuple[str, str, str]] = {}
@@ -221,6 +223,14 @@ class Registrations:
             flow = self.flows.get(identity)
             if flow is not None:
                 attempt.located(self, self.owner(flow), flow, now)
+
+    def token_fetched(self, source: str, token: str, lifetime: float | None, now: float) -> None:
+        """The answer to :class:`~sipprofile.registration.actions.FetchToken`; ``lifetime`` in seconds, if known."""
+        bearer.fetched(self, source, token, lifetime, now)
+
+    def token_not_fetched(self, source: str, now: float) -> None:
+        """:class:`~sipprofile.registration.actions.FetchToken` failed."""
+        bearer.not_fetched(self, source, now)
 
     def transport_opened(self, key: TransportKey, local: tuple[str, int], now: float) -> None:
         """:class:`OpenTransport` succeeded; ``local`` is the address that a Contact must show."""

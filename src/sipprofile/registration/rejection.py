@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..events import Reason
 from ..sip.message import Response
-from . import acceptance, failures, machine
+from . import acceptance, bearer, failures, machine
 from .challenge import answer, challenges_of
 from .registration import DEREGISTER, IDLE, REGISTER, REMOVE_OLD, Flow, Registration
 from .transmit import transmit
@@ -29,7 +29,9 @@ def challenged(
         for nonce in flow.nonces:
             nonce.attempt = 0
     challenges = challenges_of(response)
-    code = answer(flow, registration.plan, challenges, f"{room.random.getrandbits(64):016x}")
+    code = bearer.answer(room, registration, flow, response, now)
+    if code is None:
+        code = answer(flow, registration.plan, challenges, f"{room.random.getrandbits(64):016x}")
     if code == "too_many_challenges" and not any(challenge.stale for challenge in challenges):
         code = "rejected_credentials"  # where every request is retransmitted there is no other proof
     if flow.purpose == REGISTER and not registration.should_register:
@@ -49,6 +51,7 @@ def challenged(
 def rejected(room: Registrations, registration: Registration, flow: Flow, code: str, status: int, now: float) -> None:
     """Our credentials are no good. After two such attempts the breaker opens."""
     flow.nonces = ()
+    bearer.refused(room, registration, now)
     if code in ("rejected_credentials", "no_credentials"):
         flow.rejected += 1
     if flow.breaker_open and code == "rejected_credentials":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import bearer
 from .challenge import authorizations, drop_used_up
 from .changes import sent_as
 from .registration import DEREGISTER, REMOVE_OLD, RESERVING, SENT, Flow, Registration
@@ -30,6 +31,8 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
         room.arm(flow, flow.ends_at)
         store(room, registration, flow)
         return
+    if registration.plan.token_source is not None and not bearer.ready(room, registration, flow, now):
+        return
     assert flow.key is not None
     key = flow.key
     transport = room.transports[key]
@@ -42,6 +45,8 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
     if flow.nonces:
         drop_used_up(flow)
     credentials = authorizations(flow, uri) if flow.nonces else ""
+    if flow.bearer is not None:
+        credentials += bearer.authorizations(room, registration, flow)
     expires = 0 if flow.purpose == DEREGISTER else asked(registration, flow)
     expires_line = "" if flow.purpose == REMOVE_OLD else f"Expires: {expires}\r\n"
     flow.branch = f"z9hG4bK{flow.id:x}.{room.random.getrandbits(64):016x}"

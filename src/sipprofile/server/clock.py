@@ -13,6 +13,11 @@ def now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def utc() -> float:
+    """Seconds since 1970, UTC."""
+    return time.time()
+
+
 def wall_offset() -> float:
     """UTC minus :func:`now`, in seconds; it changes when the wall clock is set."""
     return time.time() - now()

@@ -75,6 +75,13 @@ class LimitsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event_streams: Count = 100
 
 
+class TokenSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[token_sources.NAME]``: where access tokens (RFC 8898) come from: a file, or what a command prints."""
+
+    file: str | None = None
+    command: tuple[str, ...] = ()
+
+
 class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file; every section and every key may be left out."""
 
@@ -84,6 +91,7 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     registration: RegistrationSection = RegistrationSection()
     access: AccessSection = AccessSection()
     limits: LimitsSection = LimitsSection()
+    token_sources: dict[str, TokenSource] = {}
 
     def service_settings(self) -> ServiceSettings:
         """What the service core is told."""
@@ -93,6 +101,7 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             sessions=self.limits.sessions,
             holds=self.limits.holds,
             answers=self.limits.answers,
+            token_sources=tuple(self.token_sources),
         )
 
 
@@ -168,6 +177,9 @@ def _mistakes(configuration: Configuration) -> list[tuple[str, str]]:
         with_port = port.isdecimal() and _numeric(host.removeprefix("[").removesuffix("]"))
         if not _numeric(server) and not with_port:
             found.append((f"sip.nameservers[{number}]", "Expected a numeric IP address"))
+    for name, source in configuration.token_sources.items():
+        if (source.file is None) == (not source.command):
+            found.append((f"token_sources.{name}", "Expected either file or command"))
     for name in ("users", "groups"):
         for who, capabilities in getattr(configuration.access, name).items():
             if not set(capabilities) <= set(CAPABILITIES):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..errors import SipProfileError
@@ -17,7 +17,7 @@ from ..events import Event
 from ..net.resolver import ResolveFailed, Resolver
 from ..net.transports import Transports
 from ..records import PutProfile, RuntimeWrite
-from ..registration.actions import CloseTransport, OpenTransport, Resolve, Send, TransportKey
+from ..registration.actions import CloseTransport, FetchToken, OpenTransport, Resolve, Send, TransportKey
 from ..service.effects import (
     Commit,
     Effect,
@@ -38,7 +38,9 @@ from ..store.store import Store
 from ..store.writer import Writer
 from . import clock, tls_settings
 from .completions import Completions
+from .configuration import TokenSource
 from .logging import RateBound
+from .token_sources import TokenUnavailable, fetch_token
 
 CHECK_INTERVAL = 2.0  # seconds between looks at the clocks
 WALL_JUMP = 2.0  # seconds; a smaller step of the wall clock does not matter to a lease
@@ -78,6 +80,7 @@ class Daemon:
         log: Any,
         publish: Callable[[Event, float], None],
         wall_offset: float,
+        token_sources: Mapping[str, TokenSource] | None = None,
     ) -> None:
         self.service = service
         self.stopping = asyncio.Event()
@@ -86,6 +89,7 @@ class Daemon:
         self._store = store
         self._loaded = False
         self._resolver = resolver
+        self._token_sources = token_sources or {}
         self._log = log
         self._publish = publish
         self._wall_offset = wall_offset
@@ -114,6 +118,7 @@ class Daemon:
             Resolve: self._resolve,
             OpenTransport: self._open_transport,
             CloseTransport: self._close_transport,
+            FetchToken: self._fetch_token,
         }
 
     # Start and end
@@ -391,9 +396,7 @@ class Daemon:
             self.transports.close(effect.key)
 
     def _resolve(self, effect: Resolve) -> None:
-        task = self._loop.create_task(self._look_up(effect.question))
-        self._lookups.add(task)
-        task.add_done_callback(self._lookups.discard)
+        self._begin(self._look_up(effect.question))
 
     async def _look_up(self, question: Question) -> None:
         try:
@@ -402,6 +405,23 @@ class Daemon:
             self._input(self.service.resolve_failed, question, error.code, error.retry_after)
         else:
             self._input(self.service.resolved, question, found.records, found.ttl)
+
+    def _fetch_token(self, effect: FetchToken) -> None:
+        self._begin(self._get_token(effect.source))
+
+    async def _get_token(self, name: str) -> None:
+        try:
+            token, lifetime = await fetch_token(self._token_sources.get(name), clock.utc())
+        except TokenUnavailable as error:
+            self._log.warning("no access token", source=name, reason=str(error))
+            self._input(self.service.token_not_fetched, name)
+        else:
+            self._input(self.service.token_fetched, name, token, lifetime)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._lookups.add(task)
+        task.add_done_callback(self._lookups.discard)
 
     def _mistake(self, where: str) -> None:
         """Log the exception being handled: it is ours, and it must not take the daemon down."""

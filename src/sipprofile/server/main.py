@@ -159,7 +159,15 @@ async def _load(
         event_log.publish(event, now)
 
     resolver = Resolver(nameservers=settings.sip.nameservers or None, clock=clock.now)
-    daemon = Daemon(service, store=store, resolver=resolver, log=log, publish=publish, wall_offset=offset)
+    daemon = Daemon(
+        service,
+        store=store,
+        resolver=resolver,
+        log=log,
+        publish=publish,
+        wall_offset=offset,
+        token_sources=settings.token_sources,
+    )
     stack.push_async_callback(daemon.close)
     await daemon.open_sockets(settings.sip.bind, settings.sip.port)
     daemon.load()

@@ -61,6 +61,7 @@ class Changes:
             )
         profile, agent = self._complete(document)
         agent.validate(profile)
+        self._check_token_source(profile)
         check_name(profile.name)
         with Reserved(registry, profile.name):
             yield Turn(THE_DEFAULT)
@@ -79,6 +80,18 @@ class Changes:
             registry.registrations.want(entry.id, True, now)
         yield from self.tell_default_moved(before)
         return {**registry.document(record), "warnings": warnings(agent.advice(profile))}
+
+    def _check_token_source(self, profile: Profile) -> None:
+        """Commands and files are named in the configuration; a profile only refers to the name."""
+        known = self._registry.settings.token_sources
+        if profile.token_source is not None and profile.token_source not in known:
+            named = ", ".join(sorted(known)) or "none"
+            raise SipProfileError(
+                "invalid_value",
+                f"The configuration has no token source of this name; it has {named}.",
+                field="token_source",
+                value=profile.token_source,
+            )
 
     def replace(self, operation: Replace) -> Steps:
         """Store another version of a profile."""
@@ -162,6 +175,7 @@ class Changes:
         profile.id = entry.id
         profile.instance_id = old.instance_id
         agent.validate(profile)
+        self._check_token_source(profile)
         check_name(profile.name)
         with Reserved(registry, profile.name, entry.name):
             if profile.default or registry.default == entry.id:

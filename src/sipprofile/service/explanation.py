@@ -34,6 +34,8 @@ FAILED_STEP = {
     "rejected_credentials": "digest",
     "credentials_needed": "digest",
     "challenge_unsupported": "digest",
+    "token_unavailable": "digest",
+    "bearer_needs_tls": "digest",
     "too_many_challenges": "digest",
     "zero_grant": "lease",
     "contact_missing": "lease",

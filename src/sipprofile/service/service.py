@@ -233,6 +233,16 @@ class Service:
         self._registrations.resolve_failed(question, code, retry_after, now)
         self._runner.happened(("resolved", question), code, now)
 
+    def token_fetched(self, source: str, token: str, lifetime: float | None, now: float) -> None:
+        """:class:`~sipprofile.registration.actions.FetchToken` succeeded; ``lifetime`` in seconds, if it is known."""
+        self._registry.now = now
+        self._registrations.token_fetched(source, token, lifetime, now)
+
+    def token_not_fetched(self, source: str, now: float) -> None:
+        """:class:`~sipprofile.registration.actions.FetchToken` failed."""
+        self._registry.now = now
+        self._registrations.token_not_fetched(source, now)
+
     def transport_opened(self, key: TransportKey, local: tuple[str, int], now: float) -> None:
         """``OpenTransport`` succeeded; ``local`` is the address others see."""
         self._registry.now = now

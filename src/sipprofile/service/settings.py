@@ -27,5 +27,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Size of the answers a session may leave unread."""
     frame: int = 1_048_576
     """Longest frame in either direction."""
+    token_sources: tuple[str, ...] = ()
+    """Names of the sources of access tokens that a profile may use."""
     answers: int = 200
     """Incoming SIP requests answered per second; what comes beyond is not answered and costs nothing."""
