@@ -29,6 +29,7 @@ $(VENV)/.dev: $(VENV)/.created pyproject.toml examples/agent-acme/pyproject.toml
 	@echo "installing sipprofile[server,dev] and the example agent into $(VENV)"
 	@$(PIP) install -e '.[server,dev]'
 	@$(PIP) install --no-deps -e examples/agent-acme
+	@$(PIP) install --only-binary atheris -e '.[fuzz]' || echo "no wheel of atheris for this platform: fuzzing is skipped"
 	@touch $@ $(VENV)/.server
 
 setup: $(VENV)/.dev
@@ -59,6 +60,7 @@ test-long: setup counterparts
 
 bench: setup
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.parsers
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist benchmarks/build
