@@ -10,8 +10,8 @@ import atheris
 with atheris.instrument_imports(include=["sipprofile.sip"]):
     from fuzz.targets import TARGETS
 
-LONGEST = 1.0
-"""CPU seconds for one input of at most 64 kB, instrumentation included; a good parser needs a tenth of it."""
+LONGEST = 2.0
+"""CPU seconds for one input of at most 64 kB, instrumentation included; the dearest need a quarter of it."""
 
 
 class SlowInput(Exception):

@@ -24,7 +24,7 @@ def _fails(data: bytes) -> None:
 
 def _dawdles(data: bytes) -> None:
     uri(data)
-    end = __import__("time").thread_time() + 1.5 * data.startswith(b"sips:")
+    end = __import__("time").thread_time() + 2.5 * data.startswith(b"sips:")
     while __import__("time").thread_time() < end:
         pass
 
