@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..events import Reason
-from ..sip.headers import split_list
+from ..sip.headers import NameAddr, split_list
 from ..sip.message import Response
-from . import attempt, failures, ghosts, machine
+from . import attempt, failures, ghosts, machine, nat
 from .grant import granted, same_contact
 from .pacing import AWAITED
 from .refresh import on_grid, refresh_delay
@@ -50,10 +50,13 @@ def accepted(room: Registrations, registration: Registration, flow: Flow, respon
     store(room, registration, flow)
     if flow.predecessor:
         ghosts.lay(room, flow, now)
+    flow.again = flow.again or nat.outdated(room, registration, flow)
+    if flow.old_contact and _listed(flow, contacts):
+        _remove_old(room, registration, flow, now)
+        return
+    flow.old_contact = ""
     if flow.again:
         attempt.begin(room, registration, flow, now, AWAITED)
-    elif flow.old_contact:
-        _remove_old(room, registration, flow, [entry.uri for entry in contacts], now)
 
 
 def bind(room: Registrations, flow: Flow) -> None:
@@ -74,11 +77,14 @@ def _service_route(response: Response) -> tuple[str, ...]:
     return tuple(route for route in routes if route.isprintable())
 
 
-def _remove_old(room: Registrations, registration: Registration, flow: Flow, uris: list[str], now: float) -> None:
-    """The contact that ours replaced goes, but only if the registrar still lists it."""
-    if same_contact(flow.old_contact, flow.contact) or not any(same_contact(uri, flow.old_contact) for uri in uris):
-        flow.old_contact = ""
-        return
+def _listed(flow: Flow, contacts: list[NameAddr]) -> bool:
+    """Whether the registrar still lists the contact that ours replaced."""
+    return not same_contact(flow.old_contact, flow.contact) and any(
+        same_contact(entry.uri, flow.old_contact) for entry in contacts
+    )
+
+
+def _remove_old(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
     flow.purpose = REMOVE_OLD
     flow.attempt += 1
     flow.rounds = 0

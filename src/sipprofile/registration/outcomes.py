@@ -9,7 +9,7 @@ from ..events import Reason
 from ..sip.headers import parse_retry_after
 from ..sip.message import MalformedMessage, Response
 from ..sip.syntax import SipSyntaxError
-from . import acceptance, failures, health, machine, redirection, rejection
+from . import acceptance, failures, health, machine, nat, redirection, rejection
 from .answers import Outcome, outcome_of, phrase
 from .registration import DEREGISTER, IDLE, REMOVE_OLD, Flow, Registration
 from .transmit import asked, end_transaction, transmit
@@ -38,6 +38,8 @@ def answered(room: Registrations, registration: Registration, flow: Flow, respon
         return
     since = flow.sent_at
     end_transaction(room, flow)
+    if flow.key.protocol == "udp":
+        nat.learn(room, flow, response, now)
     unusable = outcome_of(status) is Outcome.NEXT_TARGET
     waiting = []
     if not unusable:
@@ -65,6 +67,11 @@ def refused(
 ) -> None:
     """A final answer that is neither 2xx nor a challenge."""
     status = response.status
+    if 400 <= status < 500 and status not in (408, 423, 430) and nat.refused(room, flow):
+        flow.middle = b""
+        room.pacer(registration.plan.registrar, now).debit(now)
+        transmit(room, registration, flow, now)
+        return
     reason = Reason.of("response", status, phrase(response))
     after = _retry_after(response)
     # An answer may change the plan's mind: what the registrar refuses it does not hold.

@@ -122,6 +122,8 @@ class Flow(msgspec.Struct, gc=False):
     """The part of REGISTER that does not change inside an attempt; empty = to be built."""
     local: tuple[str, int] | None = None
     """The local address ``middle`` was built for."""
+    shown: tuple[str, int] | None = None
+    """The address in ``contact``: ``local``, or the one that a NAT gives us."""
     carried: int = 0
     """Checksum of the settings in ``middle``."""
     sent_as: int = 0

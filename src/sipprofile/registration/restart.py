@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..events import Reason
 from ..records import HISTORY_LENGTH, NONCE_BLOCK, RESERVED_BLOCK, FlowRecord
 from ..sip.digest import Challenge, UnsupportedAlgorithm, ha1
-from . import attempt, machine
+from . import attempt, machine, nat
 from .actions import TransportKey
 from .challenge import credentials_for
 from .changes import bound_as, sent_as
@@ -100,6 +100,9 @@ def opened(room: Registrations, registration: Registration, flow: Flow, now: flo
     flow.phase = IDLE
     flow.ends_at = 0.0
     if local == flow.bound_local:
+        if nat.applies(registration, transport):
+            nat.restore(flow, transport)
+            flow.shown = nat.shown(registration, transport)
         room.send(flow.key, KEEPALIVE)
         machine.rearm(room, registration, flow)
         return

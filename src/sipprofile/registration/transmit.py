@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import bearer
+from . import bearer, nat
 from .challenge import authorizations, drop_used_up
 from .changes import sent_as
 from .registration import DEREGISTER, REMOVE_OLD, RESERVING, SENT, Flow, Registration
 from .request import contact_uri, head, middle, own_contact, request_uri
 from .state import store
+from .transport import Transport
 
 if TYPE_CHECKING:
     from .registrations import Registrations
@@ -40,7 +41,7 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
     flow.cseq += 1
     if flow.cseq_reserved - flow.cseq == RESERVE_AHEAD:
         store(room, registration, flow)
-    prepared = _prepared(room, registration, flow, transport.local, now)
+    prepared = _prepared(room, registration, flow, transport, now)
     uri = flow.redirect_uri or request_uri(registration.plan, flow.hop)
     if flow.nonces:
         drop_used_up(flow)
@@ -78,26 +79,34 @@ def asked(registration: Registration, flow: Flow) -> int:
     return max(registration.plan.expires, flow.minimum_expires)
 
 
-def _prepared(room: Registrations, registration: Registration, flow: Flow, local: tuple[str, int], now: float) -> bytes:
+def _prepared(room: Registrations, registration: Registration, flow: Flow, transport: Transport, now: float) -> bytes:
     """The constant part, with the Contact that the purpose is about."""
     plan = registration.plan
     assert flow.key is not None
     agent = room.settings.user_agent
-    old = (f"<{flow.old_contact}>;expires=0",) if flow.old_contact else ()
+    old = (_removal(flow.old_contact),) if flow.old_contact else ()
     if flow.purpose == REMOVE_OLD:
         return middle(plan, flow.hop, flow.call_id, _tag(flow), old, agent)
     if flow.purpose == DEREGISTER and flow.contact:
         contacts = (f"{own_contact(plan, flow.contact)};expires=0", *old)
         return middle(plan, flow.hop, flow.call_id, _tag(flow), contacts, agent)
-    if not flow.middle or flow.local != local:
-        contact = contact_uri(plan, flow.key, local)
+    shown = nat.shown(registration, transport)
+    if not flow.middle or flow.local != transport.local or flow.shown != shown:
+        contact = contact_uri(plan, flow.key, shown)
         if contact != flow.contact and not flow.old_contact and (flow.lease_end > 0 or flow.unknown_until > now):
             flow.old_contact = flow.contact
         flow.contact = contact
-        flow.middle = middle(plan, flow.hop, flow.call_id, _tag(flow), (own_contact(plan, contact),), agent)
-        flow.local = local
+        now_removed = (_removal(flow.old_contact),) if nat.replaces(flow, transport) else ()
+        shown_contacts = (own_contact(plan, contact), *now_removed)
+        flow.middle = middle(plan, flow.hop, flow.call_id, _tag(flow), shown_contacts, agent)
+        flow.local = transport.local
+        flow.shown = shown
         flow.carried = sent_as(plan)
     return flow.middle
+
+
+def _removal(contact: str) -> str:
+    return f"<{contact}>;expires=0"
 
 
 def _tag(flow: Flow) -> str:

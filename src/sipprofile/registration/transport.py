@@ -14,12 +14,19 @@ if TYPE_CHECKING:
 class Transport:
     """What is known about one transport: its local address once it is open, and who waits for or uses it."""
 
-    __slots__ = ("active", "bound", "key", "local", "waiting")
+    __slots__ = ("active", "bound", "key", "local", "moved_at", "moves", "one_contact", "public", "waiting")
 
     def __init__(self, key: TransportKey) -> None:
         self.key = key
         """One object for all flows that use it."""
         self.local: tuple[str, int] | None = None
+        self.public: tuple[str, int] | None = None
+        """How the target sees us, when that is not ``local``; see :mod:`~sipprofile.registration.nat`."""
+        self.moves = 0
+        """How often in a row ``public`` has changed."""
+        self.moved_at = 0.0
+        self.one_contact = False
+        """The registrar does not take a new Contact together with the removal of the old one."""
         self.waiting: set[int] = set()
         """Flows that wait for it, or for a token or the disk before they use it."""
         self.active: set[int] = set()
