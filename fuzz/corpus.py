@@ -20,6 +20,7 @@ _TABLED = {
     "challenge": ["challenges", "verify"],
     "framing": ["framing"],
     "reginfo": ["reginfo"],
+    "stun": ["stun"],
 }
 
 

@@ -22,10 +22,11 @@ from sipprofile.sip.headers import (
 )
 from sipprofile.sip.message import MalformedMessage, Request, parse, validate_request
 from sipprofile.sip.reginfo import MalformedReginfo, parse_reginfo
+from sipprofile.sip.stun import StunError, parse_response
 from sipprofile.sip.syntax import SipSyntaxError, parse_host, parse_host_port
 from sipprofile.sip.uri import Uri
 
-DOCUMENTED = (SipSyntaxError, MalformedMessage, MalformedReginfo)
+DOCUMENTED = (SipSyntaxError, MalformedMessage, MalformedReginfo, StunError)
 """What a parser may raise, and nothing else."""
 
 TEXTS: dict[str, bytes] = {
@@ -73,6 +74,13 @@ STREAM: dict[str, bytes] = {
     "folds": b"\r\n ",
     "line breaks": b"\r\n",
     "lines": b"x\r\n",
+}
+BINARY: dict[str, bytes] = {
+    "zeros": b"\0",
+    "empty attributes": b"\x80\0\0\0",
+    "attributes": b"\x80\0\0\x01a\0\0\0",
+    "addresses": b"\0\x01\0\x08\0\x01\x13\x8a\xc0\0\x02\x07",
+    "high bytes": b"\xff",
 }
 XML: dict[str, bytes] = {
     "letters": b"a",
@@ -144,6 +152,7 @@ def compare_uri(data: bytes) -> bool:
 
 RESPONSE = b"SIP/2.0 200 OK\r\n"
 SAMPLE = RESPONSE + b"Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\nCSeq: 1 REGISTER\r\nContent-Length: 0\r\n\r\n"
+STUN_RESPONSE = b"\1\1\0\x0c\x21\x12\xa4\x42" + b"t" * 12
 REGINFO = b'<reginfo xmlns="urn:ietf:params:xml:ns:reginfo" version="0" state="full">'
 REGISTRATION = REGINFO + b'<registration aor="sip:a@b" id="r" state="active">'
 CONTACT = REGISTRATION + b'<contact id="1" state="active" event="created"><uri>sip:a@b</uri>'
@@ -195,6 +204,12 @@ PARSERS: dict[str, Parser] = {
     ),
     "framing": Parser(
         read_stream, SAMPLE, {"head": RESPONSE, "body": RESPONSE + b"l: 65000\r\n\r\n", "keepalives": b""}, STREAM
+    ),
+    "stun": Parser(
+        parse_response,
+        STUN_RESPONSE + BINARY["addresses"],
+        {"all": b"", "attributes": STUN_RESPONSE[:2] + b"\x07\xe8" + STUN_RESPONSE[4:]},
+        BINARY,
     ),
     "reginfo": Parser(
         parse_reginfo,

@@ -23,11 +23,12 @@ from sipprofile.sip.message import (
     validate_request,
 )
 from sipprofile.sip.reginfo import MAXIMUM_ELEMENTS, parse_reginfo
+from sipprofile.sip.stun import TRANSACTION_SIZE, StunError, is_stun, parse_response
 from sipprofile.sip.syntax import SipSyntaxError
 from sipprofile.sip.transport import port_of, protocol_of, with_scheme
 from sipprofile.sip.uri import Uri
 
-HEADER_PARSERS = [name for name in PARSERS if name not in ("message", "framing", "reginfo")]
+HEADER_PARSERS = [name for name in PARSERS if name not in ("message", "framing", "reginfo", "stun")]
 
 
 def message(data: bytes) -> None:
@@ -161,6 +162,20 @@ def reginfo(data: bytes) -> None:
             Uri.parse(contact.uri)
 
 
+def stun(data: bytes) -> None:
+    """A success with an address that can be, an error with its code, or what is no response; never SIP."""
+    try:
+        found = parse_response(data)
+    except StunError:
+        return
+    assert is_stun(data)
+    assert len(found.transaction) == TRANSACTION_SIZE
+    assert found.error == 0 or 300 <= found.error <= 699
+    assert found.mapped is None or 0 <= found.mapped[1] < 65536
+    with suppress(MalformedMessage):
+        raise AssertionError(parse(data))
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "message": message,
     "header": header,
@@ -168,4 +183,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "challenge": challenge,
     "framing": framing,
     "reginfo": reginfo,
+    "stun": stun,
 }

@@ -37,6 +37,8 @@ REASONS: dict[str, str] = {
     "transport_unreachable": "The network is unreachable.",
     "transport_timeout": "The connection was not opened in time.",
     "transport_closed": "The connection was closed.",
+    "keepalive_lost": "The server did not answer keepalives any more.",
+    "nat_binding_changed": "A NAT on the way to the server has changed our address.",
     "transport_failed": "The connection failed.",
     "tls_wrong_name": "The server's certificate is for another name.",
     "tls_expired": "The server's certificate has expired or is not valid yet.",

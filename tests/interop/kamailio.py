@@ -52,6 +52,8 @@ class Settings:
     certificate: Path | None = None  # PEM with its private key; then TLS is listened for, at a port of its own
     client_authority: Path | None = None  # clients need a certificate that this one has issued
     tls_method: str = "TLSv1.2+"
+    flow_timer: int = 0  # a 2xx asks for keepalives this often
+    stun: bool = False  # Binding requests are answered on the SIP port
     websocket: bool = False  # SIP over WebSocket at the path /sip, on every TCP and TLS port
 
 
@@ -308,6 +310,7 @@ class Kamailio:
             "max_contacts": str(settings.max_contacts),
             "authenticate": "AUTHENTICATE" if settings.token is None else "AUTHENTICATE_BEARER",
             "token": _quoted(settings.token or ""),
+            "flow_timer": f'append_to_reply("Flow-Timer: {settings.flow_timer}\\r\\n");' if settings.flow_timer else "",
             "passwords": "\n".join(
                 f'    $sht(passwords=>{user}) = "{_quoted(password)}";' for user, password in settings.users.items()
             ),
@@ -335,6 +338,8 @@ class Kamailio:
             listen += ["tcp_accept_no_cl=yes"]
             modules += ['loadmodule "xhttp.so"', 'loadmodule "websocket.so"']
             routes += [WEBSOCKET_ROUTE]
+        if settings.stun:
+            modules += ['loadmodule "stun.so"']
         return {
             "secure_listen": "\n".join(listen),
             "secure_modules": "\n".join(modules),

@@ -40,6 +40,7 @@ from sipprofile.registration.registration import (
 from sipprofile.registration.registrations import Registrations
 from sipprofile.registration.settings import RegistrationSettings
 from sipprofile.registration.state import status_of
+from sipprofile.sip import stun
 from sipprofile.sip.digest import ha1, verify
 from sipprofile.sip.locating import Question, Record
 from sipprofile.sip.message import Request, parse
@@ -50,6 +51,8 @@ UDP = TransportKey("udp", "192.0.2.1", 5060)
 TCP = TransportKey("tcp", "192.0.2.1", 5060)
 
 Answer = Callable[[Request, TransportKey], bytes | None]
+StunAnswer = Callable[[bytes], bytes | None]
+"""From the transaction id of a Binding request to the answer."""
 
 
 def reply(request: Request, status: int, *headers: str, phrase: str = "Phrase") -> bytes:
@@ -138,6 +141,12 @@ class Driver:
         """Every REGISTER but retransmissions."""
         self.retransmissions: list[tuple[float, Request]] = []
         self.keepalives: list[tuple[float, TransportKey]] = []
+        """CRLF pings."""
+        self.pongs = False
+        """Whether pings on connections are answered."""
+        self.stun_requests: list[tuple[float, bytes]] = []
+        """With their transaction ids, retransmissions included."""
+        self.stun: StunAnswer = lambda transaction: None
         self.asked: list[Question] = []
         self.token: tuple[str, float | None] | None = None
         """What a source of access tokens gives, and for how long; ``None``: nothing."""
@@ -151,6 +160,7 @@ class Driver:
         self._actions: list[Action] = []
         self._unsaved: list[FlowRecord] = []
         self._arrivals: list[tuple[float, int, TransportKey, bytes]] = []
+        self._arrived = 0
         self._branches: dict[str, bytes | None] = {}
         self._cseq: dict[tuple[str | None, ...], int] = {}
         self.registrations = self._registrations(boot_id, wall_offset)
@@ -400,6 +410,14 @@ class Driver:
     def _send(self, key: TransportKey, data: bytes) -> None:
         if not data.strip():
             self.keepalives.append((self.now, key))
+            if self.pongs and key.protocol != "udp":
+                self._arrive(key, b"\r\n")
+            return
+        if stun.is_stun(data):
+            self.stun_requests.append((self.now, data[8:20]))
+            response = self.stun(data[8:20])
+            if response is not None:
+                self._arrive(key, response)
             return
         request = parse(data)
         assert isinstance(request, Request)
@@ -420,8 +438,11 @@ class Driver:
         if key.protocol == "udp" and key.host in self.refused:
             self.registrations.transport_failed(key, "transport_refused", "", self.now)
         elif response is not None:
-            order = len(self.sends) + len(self.retransmissions)
-            heapq.heappush(self._arrivals, (self.now + LATENCY, order, key, response))
+            self._arrive(key, response)
+
+    def _arrive(self, key: TransportKey, data: bytes) -> None:
+        self._arrived += 1
+        heapq.heappush(self._arrivals, (self.now + LATENCY, self._arrived, key, data))
 
 
 def a_profile(number: int = 1, **changes: Any) -> Profile:
@@ -470,6 +491,11 @@ def check(machine: Registrations, now: float) -> None:
             assert machine.flows[identity].key == key
         users = transport.active | transport.bound | transport.waiting
         assert key.protocol == "udp" or users, "a connection that nobody uses"
+    kept = Counter(flow.bound for flow in machine.flows.values() if flow.keepalive)
+    assert None not in kept
+    if not machine.stopping:
+        assert kept == {key: each.bindings for key, each in machine.keepalives.items()}, "a keepalive for nobody"
+    assert all(each.transaction == key for key, each in machine.stun_requests.items())
     for health in machine.health.values():
         assert not health.down or health.canary_at >= now, "a target that nobody tries"
 

@@ -125,9 +125,13 @@ class World:
     def bindings(self, registrar: Registrar | None = None) -> list[Binding]:
         return (registrar or self.registrar).bindings(AOR, self.now)
 
+    def registers(self) -> list[tuple[float, TransportKey, bytes]]:
+        """What was sent but keepalives."""
+        return [sent for sent in self.sent if sent[2].strip()]
+
     def requests(self) -> list[Request]:
         """Every message sent, retransmissions included."""
-        parsed = [parse(data) for _, _, data in self.sent if data.strip()]
+        parsed = [parse(data) for _, _, data in self.registers()]
         return [message for message in parsed if isinstance(message, Request)]
 
     def answers(self, registrar: Registrar | None = None) -> list[int]:

@@ -45,6 +45,8 @@ class FakeRegistrations:
         self.calls: list[tuple[Any, ...]] = []
         self.bindings: set[int] = set()
         self.register_sent = 0
+        self.keepalives_sent = 0
+        self.keepalive_failures = 0
         self.stopped = True
 
     def new_flow(self, profile: int) -> FlowRecord:

@@ -26,7 +26,7 @@ def test_seeds_and_earlier_findings(target: str, data: bytes) -> None:
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_hostile_repetitions(name: str) -> None:
-    target = name if name in ("message", "framing", "reginfo") else "header"
+    target = name if name in ("message", "framing", "reginfo", "stun") else "header"
     parser = PARSERS[name]
     for start in parser.starts:
         for unit in parser.units:

@@ -84,7 +84,7 @@ class TestConnection:
     @pytest.mark.parametrize("secure", [False, True])
     def test_one_message_of_sip_is_one_of_websocket(self, run: Runner, host: str, secure: bool, tmp_path: Path) -> None:
         tls = issue(NAME, by=AUTHORITY).server_context(tmp_path) if secure else None
-        messages = [OPTIONS, b"\r\n\r\n", OPTIONS + b"x" * 200, OPTIONS + b"y" * 60_000, OPTIONS + b"\xff\xfe"]
+        messages = [OPTIONS, b"\r\n", OPTIONS + b"x" * 200, OPTIONS + b"y" * 60_000, OPTIONS + b"\xff\xfe"]
 
         async def main() -> None:
             async with running(host, tls) as (transports, told, server, key):
@@ -102,6 +102,21 @@ class TestConnection:
                 assert request.headers["Sec-WebSocket-Protocol"] == "sip"
                 transports.close(key)
                 await server.closed.wait()
+
+        run(main())
+
+    @both_loops
+    def test_a_ping_of_crlf_is_one_of_websocket(self, run: Runner) -> None:
+        """RFC 7118 §6: every server answers a Ping frame, few the CRLF."""
+
+        async def main() -> None:
+            async with running() as (transports, told, server, key):
+                transports.open(key)
+                await told.wait("opened")
+                transports.send(key, b"\r\n\r\n")
+                await told.wait("received")
+                assert [data for data, *_ in told.all("received")] == [b"\r\n"]
+                assert not server.kinds  # aiohttp answers a Ping itself
 
         run(main())
 

@@ -301,10 +301,10 @@ class TestLease:
         world.registrar.faults.maximum_expires = grant
         world.registrar.faults.nonce_lifetime = 1e9
         registered(world)
-        sent, begin = len(world.sent), world.sent[-1][0]
+        sent, begin = len(world.registers()), world.registers()[-1][0]
         world.run(latest)
-        assert len(world.sent) == sent + 1
-        assert earliest <= world.sent[-1][0] - begin <= latest
+        assert len(world.registers()) == sent + 1
+        assert earliest <= world.registers()[-1][0] - begin <= latest
         assert world.answers()[-1] == 200
 
 

@@ -43,7 +43,7 @@ class Network(World):
         elif isinstance(action, OpenTransport):
             self.service.transport_opened(action.key, LOCAL, self.now)
         elif isinstance(action, Send):
-            self.sent += 1
+            self.sent += bool(action.data.strip())  # keepalives do not count
             for reply in self.registrar.receive(action.data, LOCAL, self.now):
                 self.service.received(reply.data, (ADDRESS, 5060), action.key, self.now)
 

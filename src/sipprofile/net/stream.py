@@ -20,6 +20,10 @@ from sipprofile.sip.message import MalformedMessage
 from sipprofile.sip.transport import SECURE, WEBSOCKETS
 
 CONNECT_TIMEOUT = 10.0  # seconds
+PROBE_AFTER = 60  # seconds of silence until the kernel asks whether the other side is still there
+PROBE_INTERVAL = 10
+PROBES = 3
+UNACKNOWLEDGED_LIMIT = 60  # seconds that what was sent may stay without a TCP acknowledgement
 MAXIMUM_UNSENT = 256 << 10  # bytes; a peer that leaves more unread is not served any longer
 
 
@@ -115,6 +119,7 @@ class StreamConnection(asyncio.BufferedProtocol):
             if not is_numeric(key.host):
                 raise OSError(errno.EINVAL, "not a numeric address")
             tcp.setblocking(False)
+            _notice_death(tcp)
             if key.dscp is not None:
                 _set_dscp(tcp, key.dscp)
             if self._local_host is not None:
@@ -260,6 +265,15 @@ class StreamConnection(asyncio.BufferedProtocol):
 def _failure(error: OSError, key: TransportKey) -> tuple[str, str]:
     number = error.errno or 0
     return failure_code(number), failure_sentence(number, key.host, key.port, key.protocol)
+
+
+def _notice_death(tcp: socket.socket) -> None:
+    """Have the kernel close a connection whose other side is gone, where no SIP keepalive may judge (tcp(7))."""
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_AFTER)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_INTERVAL)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_LIMIT * 1000)
 
 
 def _set_dscp(tcp: socket.socket, dscp: int) -> None:

@@ -12,6 +12,7 @@ MAXIMUM_ANSWER = 16 << 10  # bytes of the HTTP answer to the handshake
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
 _MAXIMUM_CONTROL = 125  # bytes, RFC 6455 §5.5
+_CRLF_PING, _CRLF_PONG = b"\r\n\r\n", b"\r\n"  # RFC 5626 §3.5.1
 
 
 class WebSocketFailed(Exception):
@@ -26,6 +27,8 @@ class WebSocketFailed(Exception):
 class WebSocketClient:
     """The opening handshake, then one SIP message a WebSocket message (RFC 7118 §5).
 
+    A CRLF ping goes out as a Ping frame, which every WebSocket server answers, and its Pong comes in as the CRLF of a
+    pong (RFC 7118 §6).
     What :meth:`outgoing` returns after each call is to be written.
     """
 
@@ -67,6 +70,9 @@ class WebSocketClient:
 
     def send(self, data: bytes) -> None:
         """Frame one SIP message; binary where it is not UTF-8 (RFC 7118 §5)."""
+        if data == _CRLF_PING:
+            self._frame(_PING, b"")
+            return
         try:
             data.decode()
         except UnicodeDecodeError:
@@ -149,7 +155,9 @@ class WebSocketClient:
             if last:
                 messages.append(bytes(self._message))
                 self._message = None
-        elif opcode != _PONG:
+        elif opcode == _PONG:
+            messages.append(_CRLF_PONG)
+        else:
             raise WebSocketFailed("transport_failed", "it broke the WebSocket protocol")
 
     def _frame(self, opcode: int, payload: bytes) -> None:

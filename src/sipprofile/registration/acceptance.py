@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..events import Reason
 from ..sip.headers import NameAddr, split_list
 from ..sip.message import Response
-from . import attempt, failures, ghosts, machine, nat
+from . import attempt, failures, ghosts, keepalive, machine, nat
 from .grant import granted, same_contact
 from .pacing import AWAITED
 from .refresh import on_grid, refresh_delay
@@ -41,6 +41,7 @@ def accepted(room: Registrations, registration: Registration, flow: Flow, respon
     flow.service_route = _service_route(response)
     flow.registered_aors = registration.agent.associated(plan.aor, response)
     bind(room, flow)
+    keepalive.granted(room, registration, flow, response, now)
     flow.middle = b""  # made again in microseconds when the refresh is due; kept, it is a tenth of the memory
     registration.last_error = None
     if not registration.should_register:

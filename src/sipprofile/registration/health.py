@@ -22,7 +22,7 @@ class Health:
     for it any more it is forgotten, and the next profile that wants it finds out.
     """
 
-    __slots__ = ("answered_at", "canary", "canary_at", "down_since", "waiting")
+    __slots__ = ("answered_at", "canary", "canary_at", "down_since", "mute", "waiting")
 
     def __init__(self) -> None:
         self.answered_at = -1.0
@@ -32,6 +32,8 @@ class Health:
         """The flow that is trying it now; 0 = none."""
         self.canary_at = 0.0
         """When the next canary goes."""
+        self.mute = False
+        """It promised to answer keepalives and does not, though it answers REGISTER."""
         self.waiting: set[int] = set()
 
     @property

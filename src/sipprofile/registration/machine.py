@@ -32,7 +32,7 @@ from .registration import (
 from .state import store, tell
 from .targets import hop_of
 from .transmit import RESERVE_LIMIT, asked, end_transaction
-from .transport import unbind
+from .transport import FLOW_FAILED, unbind
 
 if TYPE_CHECKING:
     from .registrations import Registrations
@@ -290,13 +290,14 @@ def transport_lost(
     """A transport that this flow waits for, has a request on or is bound to has failed."""
     reason = Reason.of(code)
     lived = now - flow.sent_at
-    if flow.bound == key and key.protocol != "udp" and flow.lease_end > 0:
+    failed = code in FLOW_FAILED
+    if flow.bound == key and (failed or key.protocol != "udp") and flow.lease_end > 0:
         # The registrar still has the binding but can no longer reach us: we are not registered any more.
         flow.unknown_until = flow.lease_end
         forget_lease(room, flow)
         store(room, registration, flow)
         if flow.phase == IDLE:
-            if registration.should_register and lived < SHORT_LIFE:
+            if registration.should_register and lived < SHORT_LIFE and not failed:
                 failures.give_up(room, registration, flow, now, reason)
                 return
             tell(room, registration, now, reason)

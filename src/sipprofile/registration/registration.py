@@ -109,6 +109,8 @@ class Flow(msgspec.Struct, gc=False):
     """A REGISTER went unanswered: a binding that we know nothing of may exist until then."""
     bound: TransportKey | None = None
     bound_local: tuple[str, int] | None = None
+    keepalive: bool = False
+    """It counts among those that the keepalive of ``bound`` is for."""
     contact: str = ""
     """URI of the contact in the last REGISTER."""
     old_contact: str = ""

@@ -17,7 +17,7 @@ from ..profile import Profile
 from ..records import RESERVED_BLOCK, FlowRecord, Held, ProfileRecord, RuntimeWrite
 from ..sip.locating import Question, Record
 from ..sip.message import MalformedMessage, Request, parse
-from . import attempt, bearer, ghosts, machine, outcomes, restart
+from . import attempt, bearer, ghosts, keepalive, machine, outcomes, restart
 from .actions import Action, CloseTransport, OpenTransport, Send, TransportKey
 from .bearer import AccessToken
 from .changes import consequence
@@ -61,6 +61,10 @@ class Registrations:
         self.register_sent = 0
         """REGISTER requests sent, retransmissions not counted."""
         self.register_retransmitted = 0
+        self.keepalives_sent = 0
+        """CRLF pings and STUN requests, retransmissions not counted."""
+        self.keepalive_failures = 0
+        """Transports whose flows failed by a keepalive."""
         self.stopping = False
         self.by_profile: dict[int, Registration] = {}
         self.ghosts: dict[int, Registration] = {}
@@ -69,6 +73,8 @@ class Registrations:
         self.locations = Locations(act, settings.resolve_limit)
         self.health: dict[TransportKey, Health] = {}
         self.transports: dict[TransportKey, Transport] = {}
+        self.keepalives: dict[TransportKey, keepalive.Keepalive] = {}
+        self.stun_requests: dict[bytes, keepalive.Keepalive] = {}
         self.pacers: dict[str, Pacer] = {}
         self.identities = Identities()
         self.access_tokens: dict[str, AccessToken] = {}
@@ -191,7 +197,8 @@ class Registrations:
 
         What cannot be parsed is dropped: a request that deserves an answer is parsed and judged by its reader.
         """
-        if data.startswith(b"\r\n"):
+        if data[:1] < b"!" and (data[:1] < b"\4" or not data.strip(b"\r\n")):  # STUN or nothing but CRLF
+            keepalive.received(self, data, key, now)
             return None
         try:
             message = parse(data)

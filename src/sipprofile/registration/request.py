@@ -19,9 +19,13 @@ def contact_uri(plan: Plan, key: TransportKey, local: tuple[str, int]) -> str:
     return f"{scheme}:{plan.contact_user}@{sent_by(local)}{transport}"
 
 
-def head(uri: str, key: TransportKey, local: tuple[str, int]) -> bytes:
-    """Everything before the branch; the same for all profiles of one registrar and transport."""
-    return (f"REGISTER {uri} SIP/2.0\r\nVia: SIP/2.0/{key.protocol.upper()} {sent_by(local)};rport;branch=").encode()
+def head(uri: str, key: TransportKey, local: tuple[str, int], keep: str = ";keep") -> bytes:
+    """Everything before the branch; the same for all profiles of one registrar and transport.
+
+    ``keep`` offers to send keepalives (RFC 6223 §4.2.2).
+    """
+    via = f"Via: SIP/2.0/{key.protocol.upper()} {sent_by(local)};rport{keep};branch="
+    return f"REGISTER {uri} SIP/2.0\r\n{via}".encode()
 
 
 def request_uri(plan: Plan, hop: int) -> str:

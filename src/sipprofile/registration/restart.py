@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..events import Reason
 from ..records import HISTORY_LENGTH, NONCE_BLOCK, RESERVED_BLOCK, FlowRecord
 from ..sip.digest import Challenge, UnsupportedAlgorithm, ha1
-from . import attempt, machine, nat
+from . import attempt, keepalive, machine, nat
 from .actions import TransportKey
 from .challenge import credentials_for
 from .changes import bound_as, sent_as
@@ -19,7 +19,6 @@ from .targets import identity_of
 if TYPE_CHECKING:
     from .registrations import Registrations
 
-KEEPALIVE = b"\r\n\r\n"  # RFC 5626 §3.5.1
 CLOCK_TOLERANCE = 5.0  # seconds the wall clock may seem to go back before a lease is distrusted
 
 
@@ -103,7 +102,8 @@ def opened(room: Registrations, registration: Registration, flow: Flow, now: flo
         if nat.applies(registration, transport):
             nat.restore(flow, transport)
             flow.shown = nat.shown(registration, transport)
-        room.send(flow.key, KEEPALIVE)
+        if registration.plan.contact_uri is None:
+            keepalive.resumed(room, flow, now)
         machine.rearm(room, registration, flow)
         return
     flow.old_contact = flow.contact

@@ -28,5 +28,9 @@ class RegistrationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     """RFC 5626 §4.5 base-time when all flows failed."""
     backoff_maximum: float = 1800.0
     """RFC 5626 §4.5 max-time."""
+    udp_keepalive: float = 29.0
+    """Longest time between keepalives on UDP, RFC 5626 §4.4.2; the shortest is 24/29 of it; 0 = none of our own."""
+    stream_keepalive: float = 120.0
+    """The same on connections, RFC 5626 §4.4.1; the shortest is 95/120 of it."""
     user_agent: str = ""
     """Value of User-Agent; empty: none is sent."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..agents.base import Plan
 from . import bearer, nat
+from .actions import TransportKey
 from .challenge import authorizations, drop_used_up
 from .changes import sent_as
 from .registration import DEREGISTER, REMOVE_OLD, RESERVING, SENT, Flow, Registration
@@ -53,7 +55,7 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
     flow.branch = f"z9hG4bK{flow.id:x}.{room.random.getrandbits(64):016x}"
     flow.outstanding = b"".join(
         (
-            _head(room, uri, flow, transport.local),
+            _head(room, registration.plan, uri, key, transport.local),
             flow.branch.encode(),
             prepared,
             f"{flow.cseq} REGISTER\r\n{expires_line}".encode(),
@@ -113,13 +115,14 @@ def _tag(flow: Flow) -> str:
     return flow.call_id[:12] + f"{flow.id:x}"
 
 
-def _head(room: Registrations, uri: str, flow: Flow, local: tuple[str, int]) -> bytes:
-    assert flow.key is not None
-    known = room.heads.get((uri, flow.key, local))
+def _head(room: Registrations, plan: Plan, uri: str, key: TransportKey, local: tuple[str, int]) -> bytes:
+    if plan.contact_uri is not None:  # a flow that nobody calls us on is not kept alive
+        return head(uri, key, local, keep="")
+    known = room.heads.get((uri, key, local))
     if known is None:
         if len(room.heads) >= HEADS_KEPT:
             room.heads.clear()
-        known = room.heads[uri, flow.key, local] = head(uri, flow.key, local)
+        known = room.heads[uri, key, local] = head(uri, key, local)
     return known
 
 

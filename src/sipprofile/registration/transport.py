@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import keepalive
 from .actions import CloseTransport, TransportKey
 from .registration import Flow
 
 if TYPE_CHECKING:
     from .registrations import Registrations
+
+FLOW_FAILED = frozenset(("keepalive_lost", "nat_binding_changed"))
+"""What a keepalive finds out: nothing that the registrar sends reaches us any more, on UDP too (RFC 5626 §4.4)."""
 
 
 class Transport:
@@ -37,6 +41,7 @@ class Transport:
 
 def unbind(room: Registrations, flow: Flow) -> None:
     """``flow`` has no binding on its connection any more; an unused connection is closed."""
+    keepalive.release(room, flow)
     key = flow.bound
     flow.bound = None
     flow.bound_local = None

@@ -116,6 +116,8 @@ REGISTRATION_RANGES: dict[str, tuple[float, float]] = {
     "canary_interval": (1, 3600),
     "backoff_base": (1, 3600),
     "backoff_maximum": (1, 86400),
+    "udp_keepalive": (0, 3600),
+    "stream_keepalive": (0, 86400),
     "resume_grace": (0, 86400),
 }
 

@@ -54,6 +54,16 @@ class DaemonCollector:
             value=counts["register_sent"],
         )
         yield CounterMetricFamily(
+            "sipprofile_keepalives_sent",
+            "CRLF pings and STUN requests sent, without retransmissions.",
+            value=counts["keepalives_sent"],
+        )
+        yield CounterMetricFamily(
+            "sipprofile_keepalive_failures",
+            "Connections and UDP paths found dead by a keepalive.",
+            value=counts["keepalive_failures"],
+        )
+        yield CounterMetricFamily(
             "sipprofile_requests_unanswered",
             "Incoming SIP requests beyond limits.answers.",
             value=counts["requests_unanswered"],

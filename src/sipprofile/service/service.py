@@ -343,6 +343,8 @@ class Service:
             "sessions": len(self._sessions),
             "registrations": dict(registrations.counts()),
             "register_sent": registrations.register_sent,
+            "keepalives_sent": registrations.keepalives_sent,
+            "keepalive_failures": registrations.keepalive_failures,
             "queues": registrations.queues(),
             "requests_unanswered": self._dispatch.unanswered,
         }

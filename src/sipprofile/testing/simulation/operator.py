@@ -12,7 +12,7 @@ from sipprofile.testing.simulation.computer import Computer
 from sipprofile.testing.simulation.ledger import Ledger
 from sipprofile.testing.simulation.trace import SECRET, Trace, Violation
 
-EXPECTED = frozenset(("not_found", "in_use", "forcibly_disabled", "store_failed", "shutting_down"))
+EXPECTED = frozenset(("not_found", "in_use", "forcibly_disabled", "paused", "store_failed", "shutting_down"))
 HOSTS = ("one.test", "two.test")
 LEASES = (120, 600, 900, 900, 1800, 3600)  # seconds
 
