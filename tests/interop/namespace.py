@@ -126,6 +126,19 @@ class Namespace:
             _ip("netns", "delete", self.name)
 
 
+@contextlib.contextmanager
+def routed(mtu: int) -> Iterator[tuple[Namespace, Namespace, Namespace]]:
+    """Two namespaces and the router between them, whose link to the second one carries ``mtu`` bytes."""
+    with Namespace() as near, Namespace() as router, Namespace() as far:
+        near.link(router)
+        gateway = router.address
+        router.link(far, mtu=mtu, number=1)
+        router.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        near.ip("route", "add", "default", "via", gateway)
+        far.ip("route", "add", "default", "via", router.address)
+        yield near, router, far
+
+
 def _set_namespace(descriptor: int) -> None:
     if _libc.setns(descriptor, CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "setns")
