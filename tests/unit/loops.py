@@ -40,6 +40,8 @@ class Told:
 
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
+        self.mtu: dict[Any, int] = {}
+        """What `opened` said last of the path."""
         self._news = asyncio.Event()
 
     def _tell(self, *event: Any) -> None:
@@ -49,8 +51,9 @@ class Told:
     def received(self, data: bytes, source: tuple[str, int], key: Any) -> None:
         self._tell("received", data, source, key)
 
-    def opened(self, key: Any, local: tuple[str, int]) -> None:
+    def opened(self, key: Any, local: tuple[str, int], mtu: int) -> None:
         self._tell("opened", key, local)
+        self.mtu[key] = mtu
 
     def failed(self, key: Any, code: str, sentence: str) -> None:
         self._tell("failed", key, code, sentence)

@@ -129,8 +129,11 @@ class Driver:
         """SRV and NAPTR records."""
         self.ttl = 300.0
         self.unanswered_names: set[str] = set()
-        self.refused: set[str] = set()
-        self.unopened: set[str] = set()
+        self.refused: set[str | TransportKey] = set()
+        """Addresses, or connections."""
+        self.unopened: set[str | TransportKey] = set()
+        self.mtu = 0
+        """Of every path."""
         self.local = {"udp": ("198.51.100.1", 5060), "tcp": ("198.51.100.1", 40000)}
         self.saving = True
         self.profiles: dict[int, Profile] = {}
@@ -382,17 +385,18 @@ class Driver:
             else:
                 machine.resolved(question, records, self.ttl, self.now)
         elif isinstance(action, OpenTransport):
-            if action.key.host in self.unopened:
+            if action.key.host in self.unopened or action.key in self.unopened:
                 return
             protocol = action.key.protocol
             if protocol != "udp":
-                if action.key.host in self.refused:
+                if action.key.host in self.refused or action.key in self.refused:
                     machine.transport_failed(action.key, "transport_refused", "", self.now)
                     return
                 self.open.add(action.key)
                 host, port = self.local[protocol]
                 self.local[protocol] = (host, port + 1 if port else 0)
-            machine.transport_opened(action.key, self.local[protocol], self.now)
+            mtu = self.mtu if protocol == "udp" else 0
+            machine.transport_opened(action.key, self.local[protocol], self.now, mtu)
         elif isinstance(action, FetchToken):
             self.fetches.append(self.now)
             if self.silent_source:
@@ -483,14 +487,14 @@ def check(machine: Registrations, now: float) -> None:
     for key, transport in machine.transports.items():
         for identity in transport.active:
             assert machine.flows[identity].phase == SENT
-            assert machine.flows[identity].key == key
+            assert key in (machine.flows[identity].key, machine.flows[identity].carrier)
         for identity in transport.bound:
             assert machine.flows[identity].bound == key
         for identity in transport.waiting:
             assert machine.flows[identity].phase in (OPENING, QUEUED, RESERVING, RESOLVING, FETCHING)
-            assert machine.flows[identity].key == key
+            assert key in (machine.flows[identity].key, machine.flows[identity].carrier)
         users = transport.active | transport.bound | transport.waiting
-        assert key.protocol == "udp" or users, "a connection that nobody uses"
+        assert key.protocol == "udp" or users or transport.kept_until >= now, "a connection that nobody uses"
     kept = Counter(flow.bound for flow in machine.flows.values() if flow.keepalive)
     assert None not in kept
     if not machine.stopping:
@@ -533,5 +537,11 @@ def _check_flow(
     if flow.phase == OPENING:
         assert flow.key is not None
         assert flow.id in machine.transports[flow.key].waiting
+    if flow.carrier is not None:
+        assert flow.phase in (OPENING, SENT, RESOLVING)
+        assert flow.key is not None
+        assert flow.key.protocol == "udp"
+        connection = machine.transports[flow.carrier]
+        assert flow.id in (connection.active if flow.phase == SENT else connection.waiting)
     if flow.purpose == DEREGISTER and flow.phase != IDLE:
         assert flow.phase in (OPENING, RESERVING, SENT)

@@ -37,7 +37,7 @@ class Core:
         self._effects: list[Any] = []
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        def given(*arguments: Any) -> Any:
+        def given(*arguments: Any, **_: Any) -> Any:
             self.inputs.append((name, *arguments))
             self.called.set()
             answer: Callable[..., list[Any]] = self.answers.get(name, nothing)

@@ -121,6 +121,7 @@ class TestOpening:
                 transports.open(key)
                 assert told.events == []  # never from within open
                 assert await told.wait("opened") == (key, (host, transports.port))
+                assert told.mtu[key] in (65535, 65536)  # of the loopback interface
 
         run(main())
 
@@ -274,13 +275,17 @@ class TestIcmpErrors:
         run(main())
 
     @pytest.mark.parametrize(
-        ("number", "found"),
-        [(errno.EHOSTUNREACH, {("192.0.2.1", 5060): errno.EHOSTUNREACH}), (errno.EMSGSIZE, {})],
+        ("numbers", "found"),
+        [
+            ((errno.EHOSTUNREACH,), errno.EHOSTUNREACH),
+            ((errno.EMSGSIZE,), errno.EMSGSIZE),
+            ((errno.EMSGSIZE, errno.EHOSTUNREACH), errno.EHOSTUNREACH),
+            ((errno.EHOSTUNREACH, errno.EMSGSIZE), errno.EHOSTUNREACH),
+        ],
     )
-    def test_a_learned_mtu_is_no_failure(self, number: int, found: dict[tuple[str, int], int]) -> None:
-        """RFC 1191: the retransmission is fragmented."""
-        error = struct.pack("=IBBBBII", number, 2, 3, 4, 0, 1400, 0)
-        queue = [(b"", [(socket.IPPROTO_IP, 11, error)], 0, ("192.0.2.1", 5060))]
+    def test_a_failure_counts_more_than_a_learned_mtu(self, numbers: tuple[int, ...], found: int) -> None:
+        errors = [struct.pack("=IBBBBII", number, 2, 3, 4, 0, 1400, 0) for number in reversed(numbers)]
+        queue = [(b"", [(socket.IPPROTO_IP, 11, error)], 0, ("192.0.2.1", 5060)) for error in errors]
 
         class ErrorQueue:
             def recvmsg(self, *_: int) -> Any:
@@ -289,7 +294,31 @@ class TestIcmpErrors:
                 return queue.pop()
 
         errors: Any = ErrorQueue()
-        assert read_icmp_errors(errors) == found
+        assert read_icmp_errors(errors) == {("192.0.2.1", 5060): found}
+
+    @both_loops
+    def test_a_learned_mtu_is_told(self, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+        """RFC 1191: it is no failure, the retransmission is fragmented. What is not used any more is not told of."""
+
+        async def main() -> None:
+            async with running() as (transports, told):
+                used, closed = TransportKey("udp", "127.0.0.1", 5060), TransportKey("udp", "127.0.0.1", 5061)
+                for key in (used, closed):
+                    transports.open(key)
+                await told.wait("opened", 2)
+                for key in (used, closed):
+                    transports.send(key, b"x")
+                transports.close(closed)
+                learned = {(key.host, key.port): errno.EMSGSIZE for key in (used, closed)}
+                monkeypatch.setattr(udp_module, "read_icmp_errors", lambda _: learned)
+                monkeypatch.setattr(udp_module.UdpSocket, "path", lambda *_: ("127.0.0.1", 1400))
+                transports._udp[0]._report_icmp_errors()
+                assert await told.wait("opened", 3) == (used, ("127.0.0.1", transports.port))
+                monkeypatch.undo()
+                assert told.mtu[used] == 1400
+                assert told.mtu[closed] > 65000
+
+        run(main())
 
     def test_codes(self) -> None:
         assert failure_code(errno.ECONNREFUSED) == "transport_refused"
@@ -330,6 +359,19 @@ class TestSending:
                     [(got_level, got_kind, value)] = ancillary
                     assert (data, got_level, got_kind) == (b"x", level, kind)
                     assert value[0] == (dscp or 0) << 2
+
+        run(main())
+
+    @both_loops
+    @pytest.mark.parametrize("host", LOOPBACKS)
+    @pytest.mark.parametrize("dscp", [None, 26])
+    @pytest.mark.parametrize("size", [1300, 1301, 60_000])
+    def test_large_datagrams(self, run: Runner, host: str, dscp: int | None, size: int) -> None:
+        async def main() -> None:
+            async with running(host) as (transports, _):
+                with peer(host) as (other, key):
+                    transports.send(TransportKey("udp", host, key.port, dscp), b"x" * size)
+                    assert len(other.recv(65536)) == size
 
         run(main())
 

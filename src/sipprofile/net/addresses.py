@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
+from typing import Any
 
 
 def address_family(host: str) -> socket.AddressFamily:
@@ -18,6 +19,18 @@ def is_numeric(host: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def host_and_port(address: tuple[Any, ...]) -> tuple[str, int]:
+    """Of a socket address; a link-local one names the interface it was seen on (RFC 4007 §11)."""
+    host, port = address[:2]
+    scope = address[3] if len(address) == 4 else 0
+    if not scope:
+        return host, port
+    try:
+        return f"{host}%{socket.if_indextoname(scope)}", port
+    except OSError:
+        return f"{host}%{scope}", port
 
 
 def ipv4_first(addresses: Iterable[str]) -> tuple[str, ...]:

@@ -26,8 +26,8 @@ def report_icmp_errors(udp: socket.socket) -> None:
 def read_icmp_errors(udp: socket.socket) -> dict[tuple[str, int], int]:
     """Empty the error queue: the destinations that were not reached, each with its last `errno` value.
 
-    A message longer than the path's MTU is no failure: the kernel has learned the MTU and fragments the
-    retransmission.
+    EMSGSIZE (ICMP "fragmentation needed", ICMPv6 "packet too big") is no failure: the kernel has learned the path's
+    MTU and fragments the retransmission (RFC 1191 §6.2).
     """
     found: dict[tuple[str, int], int] = {}
     for _ in range(_MAXIMUM_ERRORS):
@@ -44,6 +44,6 @@ def read_icmp_errors(udp: socket.socket) -> dict[tuple[str, int], int]:
             )
             if is_error and len(data) >= _extended_error.size:
                 number = _extended_error.unpack_from(data)[0]
-                if number != errno.EMSGSIZE:
+                if number != errno.EMSGSIZE or address[:2] not in found:
                     found[address[:2]] = number
     return found

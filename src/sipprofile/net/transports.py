@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable, Sequence
+from typing import Literal
 
+from sipprofile.net.accepted import AcceptedConnections
 from sipprofile.net.addresses import address_family, destination
 from sipprofile.net.failures import failure_code, failure_sentence
 from sipprofile.net.stream import StreamConnection
@@ -20,11 +22,13 @@ _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 class Transports:
-    """One UDP socket per local address, and the connections over TCP, TLS and WebSocket opened from there.
+    """One UDP socket per local address, the connections over TCP, TLS and WebSocket opened from there, and the TCP
+    connections that others open to the same address and port.
 
     `received(data, source, key)`: one SIP message or CRLF keepalive; on UDP the key is that of its source.
-    `opened(key, local)`: the address and port of ours that Via and Contact must show for this key; on a WebSocket a
-    made-up host and port 0 (RFC 7118 §5).
+    `opened(key, local, mtu)`: the address and port of ours that Via and Contact must show for this key; on a WebSocket
+    a made-up host and port 0 (RFC 7118 §5). `mtu`: that of the path as far as the kernel knows it, on UDP only, else 0.
+    It is told again when the path turns out to carry less.
     `failed(key, code, sentence)`: could not open, connection lost, or an ICMP error about a datagram; the codes
     are those of :func:`sipprofile.net.failures.failure_code`, of TLS and of WebSocket. `flush()`: once after every
     batch of `received`.
@@ -37,13 +41,20 @@ class Transports:
         bind: Sequence[str] = WILDCARDS,
         port: int = 5060,
         received: Callable[[bytes, tuple[str, int], TransportKey], None],
-        opened: Callable[[TransportKey, tuple[str, int]], None],
+        opened: Callable[[TransportKey, tuple[str, int], int], None],
         failed: Callable[[TransportKey, str, str], None],
         flush: Callable[[], None],
+        accept: Literal["required", "wanted", "no"] = "required",
     ) -> None:
-        """`bind`: numeric local addresses. `port`: 0 is the kernel's choice, the same for all addresses."""
+        """`bind`: numeric local addresses. `port`: 0 is the kernel's choice, the same for all addresses.
+
+        `accept`: whether to accept TCP connections there too, and whether `start` fails when that is impossible.
+        """
         self._bind = tuple(bind)
         self._wanted_port = port
+        self._accept = accept
+        self.not_accepting = ""
+        """Why TCP connections that are wanted are not accepted."""
         self._received = received
         self._opened = opened
         self._failed = failed
@@ -67,14 +78,24 @@ class Transports:
         """Bind the sockets. Raises OSError that names the address which could not be bound."""
         self._loop = asyncio.get_running_loop()
         attempts = 1 if self._wanted_port else _PORT_ATTEMPTS
+        self._accepted = AcceptedConnections(self._buffer, received=self._received, flush=self._flush)
         for attempt in range(attempts):
+            last = attempt == attempts - 1
             try:
                 self._bind_all()
+                if self._accept != "no":
+                    await self._accept_all(tell=self._accept == "required" or not last)
                 return
             except OSError as error:
                 self._close_udp()
-                if error.errno != errno.EADDRINUSE or attempt == attempts - 1:
+                if error.errno != errno.EADDRINUSE or last:
                     raise
+
+    async def accept(self) -> None:
+        """Accept TCP connections if :attr:`not_accepting` says that this is wanted. Raises OSError."""
+        if self.not_accepting:
+            await self._accepted.listen([udp.host for udp in self._udp], self.port)
+            self.not_accepting = ""
 
     def open(self, key: TransportKey) -> None:
         """Make `key` usable; `opened` or `failed` answers."""
@@ -89,7 +110,7 @@ class Transports:
         if connection is None:
             self._connections[key] = self._connection(key)
         elif connection.local is not None:
-            self._loop.call_soon(self._opened, key, connection.local)
+            self._loop.call_soon(self._opened, key, connection.local, 0)
 
     def send(self, key: TransportKey, data: bytes) -> None:
         """Send one message. UDP needs no `open`; otherwise `failed` tells that there is no open connection."""
@@ -100,6 +121,11 @@ class Transports:
                 return
             sentence = f"no local address can reach {destination(key.host, key.port)}"
             self._loop.call_soon(self._failed, key, "transport_unreachable", sentence)
+            return
+        if key.accepted:
+            answered = self._accepted.get(key)
+            if answered is not None:
+                answered.send(data)
             return
         connection = self._connections.get(key)
         if connection is not None and connection.local is not None:
@@ -122,13 +148,21 @@ class Transports:
         for key in list(self._connections):
             self.close(key)
         self._close_udp()
+        self._accepted.close()
         await asyncio.sleep(0)  # what was about to be told is told before this returns
 
     def _bind_all(self) -> None:
         port = self._wanted_port
         for host in self._bind:
             try:
-                udp = UdpSocket(host, port, received=self._received, failed=self._failed, flush=self._flush)
+                udp = UdpSocket(
+                    host,
+                    port,
+                    received=self._received,
+                    failed=self._failed,
+                    narrowed=self._narrowed,
+                    flush=self._flush,
+                )
             except OSError as error:
                 if host == "::" and len(self._bind) > 1 and error.errno in _NO_IPV6:
                     continue
@@ -136,6 +170,14 @@ class Transports:
                 raise OSError(error.errno, f"cannot bind UDP {where}: {error.strerror}") from None
             self._udp.append(udp)
             port = udp.port
+
+    async def _accept_all(self, *, tell: bool) -> None:
+        try:
+            await self._accepted.listen([udp.host for udp in self._udp], self.port)
+        except OSError as error:
+            if tell and (self._accept == "required" or error.errno == errno.EADDRINUSE):
+                raise
+            self.not_accepting = error.strerror or str(error)
 
     def _close_udp(self) -> None:
         for udp in self._udp:
@@ -150,17 +192,21 @@ class Transports:
             if udp.family != family:
                 continue
             try:
-                host = udp.local_address(key)
+                host, mtu = udp.path(key)
             except OSError as error:
                 number = error.errno or 0
                 failure = failure_code(number), failure_sentence(number, key.host, key.port, "udp")
                 continue
             self._chosen[key] = udp
-            self._opened(key, (host, udp.port))
+            self._opened(key, (host, udp.port), mtu)
             return
         if failure is None:
             failure = "transport_unreachable", f"no local address can reach {destination(key.host, key.port)}"
         self._failed(key, *failure)
+
+    def _narrowed(self, key: TransportKey) -> None:
+        if key in self._chosen:
+            self._open_udp(key)
 
     def _udp_for(self, key: TransportKey) -> UdpSocket | None:
         """The first socket of the destination's family."""
@@ -177,10 +223,13 @@ class Transports:
             None if udp is None or udp.host in WILDCARDS else udp.host,
             self._buffer,
             received=self._received,
-            opened=self._opened,
+            opened=self._connection_opened,
             failed=self._connection_failed,
             flush=self._flush,
         )
+
+    def _connection_opened(self, key: TransportKey, local: tuple[str, int]) -> None:
+        self._opened(key, local, 0)
 
     def _connection_failed(self, key: TransportKey, code: str, sentence: str) -> None:
         del self._connections[key]

@@ -10,7 +10,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 
-from sipprofile.net.addresses import address_family, is_numeric
+from sipprofile.net.addresses import address_family, host_and_port, is_numeric
 from sipprofile.net.failures import failure_code, failure_sentence
 from sipprofile.net.icmp import read_icmp_errors, report_icmp_errors
 from sipprofile.registration.actions import TransportKey
@@ -19,8 +19,14 @@ RECEIVE_BUFFER = 4 << 20  # bytes; the answers to a burst wait here while the lo
 DATAGRAMS_PER_WAKE_UP = 64
 MAXIMUM_QUEUED = 10_000  # datagrams that the kernel did not take at once
 MAXIMUM_ROUTES = 10_000
+LARGE = 1300  # bytes; RFC 3261 §18.1.1
 
 _SO_RCVBUFFORCE = 33  # <asm/socket.h>; needs CAP_NET_ADMIN, goes beyond net.core.rmem_max
+_IP_MTU_DISCOVER = 10  # <linux/in.h>, as the next four
+_IP_PMTUDISC_DONT, _IP_PMTUDISC_WANT = 0, 1
+_IP_MTU = 14
+_IPV6_MTU_DISCOVER = 23  # <linux/in6.h>
+_IPV6_MTU = 24
 _WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
 
 _Ancillary = tuple[tuple[int, int, bytes], ...]
@@ -30,7 +36,13 @@ class UdpSocket:
     """A bound socket. Sends to many destinations, tells what arrives and which of them cannot be reached.
 
     `received(data, source, key)`, `failed(key, code, sentence)` and `flush()` are those of
-    :class:`sipprofile.net.transports.Transports`. Failures are always told later, never within `send`.
+    :class:`sipprofile.net.transports.Transports`; `narrowed(key)`: the path carries less than :meth:`path` has said.
+    Both are always told later, never within `send`.
+
+    Datagrams say "don't fragment", so that routers report the path's MTU and the kernel learns it (RFC 1191); what is
+    longer than that MTU the kernel fragments itself. But such a report may be filtered on its way. So what is large and
+    goes by UDP all the same, because its destination takes no TCP, may be fragmented on the way (IPv4; in IPv6 only the
+    sender fragments).
     """
 
     def __init__(
@@ -40,15 +52,18 @@ class UdpSocket:
         *,
         received: Callable[[bytes, tuple[str, int], TransportKey], None],
         failed: Callable[[TransportKey, str, str], None],
+        narrowed: Callable[[TransportKey], None],
         flush: Callable[[], None],
     ) -> None:
         """Bind. Raises OSError."""
         self._received = received
         self._failed = failed
+        self._narrowed = narrowed
         self._flush = flush
         self._loop = asyncio.get_running_loop()
         self.family = address_family(host)
         self.host = host
+        self._large = LARGE if self.family == socket.AF_INET else 65536
         self.dropped = 0
         """Datagrams that were not sent because the kernel's queue and then ours were full."""
         self._routes: dict[TransportKey, tuple[tuple[str, int], _Ancillary]] = {}
@@ -58,6 +73,7 @@ class UdpSocket:
             self._socket.setblocking(False)
             if self.family == socket.AF_INET6:
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            self._learn_mtu()
             report_icmp_errors(self._socket)
             _enlarge_receive_buffer(self._socket)
             self._socket.bind((host, port))
@@ -71,8 +87,9 @@ class UdpSocket:
         self._epoll.register(self._socket, select.EPOLLIN)
         self._loop.add_reader(self._epoll.fileno(), self._ready)
 
-    def local_address(self, key: TransportKey) -> str:
-        """The interface address that datagrams to `key` leave from. Raises OSError when there is no way."""
+    def path(self, key: TransportKey) -> tuple[str, int]:
+        """The interface address that datagrams to `key` leave from, and the path's MTU as far as the kernel knows it (0
+        when it does not). Raises OSError when there is no way."""
         if not is_numeric(key.host):
             raise OSError(errno.EINVAL, "not a numeric address")
         with socket.socket(self.family, socket.SOCK_DGRAM) as probe:
@@ -80,7 +97,13 @@ class UdpSocket:
             probe.bind((self.host, 0))
             probe.connect((key.host, key.port))
             host: str = probe.getsockname()[0]
-            return host
+            option = (
+                (socket.IPPROTO_IPV6, _IPV6_MTU) if self.family == socket.AF_INET6 else (socket.IPPROTO_IP, _IP_MTU)
+            )
+            try:
+                return host, probe.getsockopt(*option)
+            except OSError:
+                return host, 0
 
     def send(self, key: TransportKey, data: bytes) -> None:
         """Send one datagram, or queue it while the kernel takes no more."""
@@ -111,7 +134,9 @@ class UdpSocket:
         address, ancillary = route
         for attempt in range(3):
             try:
-                if ancillary:
+                if len(data) > self._large:
+                    self._send_large(data, ancillary, address)
+                elif ancillary:
                     self._socket.sendmsg((data,), ancillary, 0, address)
                 else:
                     self._socket.sendto(data, address)
@@ -129,6 +154,19 @@ class UdpSocket:
                 break
         self._report(key, number)
         return True
+
+    def _send_large(self, data: bytes, ancillary: _Ancillary, address: tuple[str, int]) -> None:
+        self._socket.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
+        try:
+            self._socket.sendmsg((data,), ancillary, 0, address)
+        finally:
+            self._socket.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_WANT)
+
+    def _learn_mtu(self) -> None:
+        """Whatever the system's default is (net.ipv4.ip_no_pmtu_disc)."""
+        self._socket.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_WANT)
+        if self.family == socket.AF_INET6:
+            self._socket.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _IP_PMTUDISC_WANT)
 
     def _route(self, key: TransportKey) -> tuple[tuple[str, int], _Ancillary] | None:
         """None for a host that is no numeric address: the socket would block to look it up."""
@@ -177,7 +215,7 @@ class UdpSocket:
                     break
                 count += 1
                 if len(source) == 4:  # IPv6
-                    source = _without_scope(*source)
+                    source = host_and_port(source)
                 received(data, source, TransportKey("udp", source[0], source[1]))
         finally:
             if count:
@@ -189,7 +227,9 @@ class UdpSocket:
         if errors:
             for key, (address, _) in self._routes.items():
                 number = errors.get(address)
-                if number is not None:
+                if number == errno.EMSGSIZE:
+                    self._loop.call_soon(self._narrowed, key)
+                elif number is not None:
                     self._report(key, number)
         return bool(errors)
 
@@ -203,13 +243,3 @@ def _enlarge_receive_buffer(udp: socket.socket) -> None:
         udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
     except PermissionError:
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-
-
-def _without_scope(host: str, port: int, _flow: int, scope: int) -> tuple[str, int]:
-    """Address and port; a link-local address names the interface it was seen on (RFC 4007 §11)."""
-    if not scope:
-        return host, port
-    try:
-        return f"{host}%{socket.if_indextoname(scope)}", port
-    except OSError:
-        return f"{host}%{scope}", port

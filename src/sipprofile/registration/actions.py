@@ -17,7 +17,8 @@ class TransportKey(msgspec.Struct, frozen=True, gc=False):
 
     ``host`` is a numeric address, IPv6 without brackets. ``dscp`` is the DiffServ code point (0-63) of
     everything sent this way, or ``None`` for the system's default; it is part of the key because a
-    connection has only one. So is ``identity``, which TLS and WebSocket have.
+    connection has only one. So is ``identity``, which TLS and WebSocket have. ``accepted`` is a connection that the
+    other side has opened to us: answers go back on it, nothing else does.
     """
 
     protocol: str
@@ -25,6 +26,7 @@ class TransportKey(msgspec.Struct, frozen=True, gc=False):
     port: int
     dscp: int | None = None
     identity: Identity | None = None
+    accepted: bool = False
 
 
 class Resolve(msgspec.Struct, frozen=True, gc=False):

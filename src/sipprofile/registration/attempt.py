@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..agents.base import Hop
 from ..events import NO_REASON, Reason
-from . import failures, health, machine, queueing, rejection, restart
+from . import detour, failures, health, machine, queueing, rejection, restart, size
 from .actions import TransportKey
 from .pacing import REFRESH, RETRY
 from .refresh import latest_delay
@@ -151,6 +151,8 @@ def go(room: Registrations, registration: Registration, flow: Flow, target: Targ
 
 def use(room: Registrations, flow: Flow, key: TransportKey, hop: int) -> None:
     """Send to ``key`` from now on, as the plan's ``hop`` wants it."""
+    if flow.carrier is not None:
+        size.leave(room, flow)
     if flow.key is not None and flow.key != key:
         health.release(room, flow)
         if flow.key.protocol != key.protocol:
@@ -182,9 +184,11 @@ def located(room: Registrations, registration: Registration, flow: Flow, now: fl
 
 def opened(room: Registrations, registration: Registration, flow: Flow, key: TransportKey, now: float) -> None:
     """The transport is usable."""
-    if flow.phase != OPENING or flow.key != key:
+    if flow.phase != OPENING or (flow.carrier or flow.key) != key:
         return
-    if flow.purpose == RESUME:
+    if flow.carrier is not None:
+        detour.opened(room, flow, now)
+    elif flow.purpose == RESUME:
         restart.opened(room, registration, flow, now)
     else:
         pace(room, registration, flow, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import attempt
+from . import attempt, size
 from .actions import TransportKey
 from .registration import IDLE, WAITING, Flow
 from .transport import close_unused
@@ -22,7 +22,7 @@ class Health:
     for it any more it is forgotten, and the next profile that wants it finds out.
     """
 
-    __slots__ = ("answered_at", "canary", "canary_at", "down_since", "mute", "waiting")
+    __slots__ = ("answered_at", "canary", "canary_at", "down_since", "mute", "waiting", "without_tcp_until")
 
     def __init__(self) -> None:
         self.answered_at = -1.0
@@ -35,6 +35,8 @@ class Health:
         self.mute = False
         """It promised to answer keepalives and does not, though it answers REGISTER."""
         self.waiting: set[int] = set()
+        self.without_tcp_until = 0.0
+        """Large requests go by UDP until then; see :mod:`~sipprofile.registration.size`."""
 
     @property
     def down(self) -> bool:
@@ -53,6 +55,7 @@ def failed(
         return  # it answered somebody else meanwhile: this failure is the profile's own
     if not health.down:
         health.down_since = now
+        health.without_tcp_until = 0.0  # what comes back may be another
         # One answer must not stop everybody for a day.
         _arm_canary(room, key, health, now, min(retry_after, room.settings.backoff_maximum))
 
@@ -124,6 +127,8 @@ def release(room: Registrations, flow: Flow) -> None:
     health = room.health.get(key)
     if health is not None and health.canary == flow.id:
         health.canary = 0
+    if flow.carrier is not None:
+        size.leave(room, flow)
     transport = room.transports.get(key)
     if transport is not None:
         transport.waiting.discard(flow.id)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..agents.base import Plan
 from ..events import Reason
-from . import acceptance, attempt, bearer, failures, ghosts, health, outcomes, queueing
+from . import acceptance, attempt, bearer, detour, failures, ghosts, health, outcomes, queueing
 from .actions import TransportKey
 from .changes import Consequence, credentials_changed
 from .pacing import AWAITED, REFRESH, RETRY
@@ -258,6 +258,8 @@ def _deadline(room: Registrations, registration: Registration, flow: Flow, now: 
         bearer.unavailable(room, registration, flow, now)
     elif flow.phase == RESOLVING:
         attempt.resolve_limit_reached(room, registration, flow, now)
+    elif flow.phase == OPENING and flow.carrier is not None:
+        detour.not_opened(room, flow, now)
     elif flow.phase == OPENING and flow.key is not None:
         room.transport_timed_out(flow.key, now)
 
@@ -306,9 +308,13 @@ def transport_lost(
             return
         if flow.purpose != DEREGISTER:
             tell(room, registration, now, reason)
+    if flow.carrier == key:
+        detour.lost(room, registration, flow, now)
+        return
     if flow.key != key or flow.phase not in (OPENING, SENT):
         return
     was_sent = flow.phase == SENT
+    by_connection = key.protocol != "udp" or flow.carrier is not None
     end_transaction(room, flow)
     if flow.purpose == DEREGISTER:
         acceptance.removed(room, registration, flow, now, Reason.of("binding_may_remain"))
@@ -316,7 +322,7 @@ def transport_lost(
         acceptance.old_removed(room, registration, flow, now)
     else:
         flow.old_contact = "" if flow.purpose == REMOVE_OLD else flow.old_contact
-        if was_sent and key.protocol != "udp" and code != "tls_certificate_wanted":  # what TLS 1.3 says after the fact
+        if was_sent and by_connection and code != "tls_certificate_wanted":  # what TLS 1.3 says after the fact
             flow.unknown_until = max(flow.unknown_until, flow.sent_at + asked(registration, flow))
         flow.purpose = REGISTER
         health.failed(room, key, flow, flow.sent_at if was_sent else now, now)

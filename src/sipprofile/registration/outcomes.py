@@ -9,7 +9,7 @@ from ..events import Reason
 from ..sip.headers import parse_retry_after
 from ..sip.message import MalformedMessage, Response
 from ..sip.syntax import SipSyntaxError
-from . import acceptance, failures, health, machine, nat, redirection, rejection
+from . import acceptance, detour, failures, health, machine, nat, redirection, rejection
 from .answers import Outcome, outcome_of, phrase
 from .registration import DEREGISTER, IDLE, REMOVE_OLD, Flow, Registration
 from .transmit import asked, end_transaction, transmit
@@ -37,8 +37,9 @@ def answered(room: Registrations, registration: Registration, flow: Flow, respon
             flow.retransmit_at = now + flow.interval
         return
     since = flow.sent_at
+    by_udp = flow.key.protocol == "udp" and flow.carrier is None
     end_transaction(room, flow)
-    if flow.key.protocol == "udp":
+    if by_udp:
         nat.learn(room, flow, response, now)
     unusable = outcome_of(status) is Outcome.NEXT_TARGET
     waiting = []
@@ -139,6 +140,8 @@ def _retry_after(response: Response) -> float | None:
 
 def timed_out(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
     """Timer F: no answer at all, so the registrar may or may not have our binding."""
+    if detour.timed_out(room, registration, flow, now):
+        return
     end_transaction(room, flow)
     if flow.purpose == DEREGISTER:
         acceptance.removed(room, registration, flow, now, Reason.of("binding_may_remain"))

@@ -85,6 +85,8 @@ class Flow(msgspec.Struct, gc=False):
     tried: tuple[TransportKey, ...] = ()
     key: TransportKey | None = None
     """Where the present or the last request went."""
+    carrier: TransportKey | None = None
+    """The connection that the present request is on or waits for, because it is too large for UDP."""
     hop: int = 0
     redirect: Hop | None = None
     """Where a 3xx sent this attempt."""

@@ -17,7 +17,7 @@ from ..profile import Profile
 from ..records import RESERVED_BLOCK, FlowRecord, Held, ProfileRecord, RuntimeWrite
 from ..sip.locating import Question, Record
 from ..sip.message import MalformedMessage, Request, parse
-from . import attempt, bearer, ghosts, keepalive, machine, outcomes, restart
+from . import attempt, bearer, ghosts, keepalive, machine, outcomes, restart, size
 from .actions import Action, CloseTransport, OpenTransport, Send, TransportKey
 from .bearer import AccessToken
 from .changes import consequence
@@ -239,13 +239,16 @@ class Registrations:
         """:class:`~sipprofile.registration.actions.FetchToken` failed."""
         bearer.not_fetched(self, source, now)
 
-    def transport_opened(self, key: TransportKey, local: tuple[str, int], now: float) -> None:
-        """:class:`OpenTransport` succeeded; ``local`` is the address that a Contact must show."""
+    def transport_opened(self, key: TransportKey, local: tuple[str, int], now: float, mtu: int = 0) -> None:
+        """:class:`OpenTransport` succeeded, or what it told has changed; ``local`` is the address that a Contact must
+        show, ``mtu`` that of a path for UDP in bytes, 0 when it is not known."""
         transport = self.transports.get(key)
         if transport is None:
             self.act(CloseTransport(key))
             return
         transport.local = local
+        if key.protocol == "udp":
+            transport.limit = size.limit_of(mtu)
         for identity in sorted(transport.waiting):
             flow = self.flows.get(identity)
             if flow is not None:

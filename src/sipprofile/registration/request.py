@@ -28,6 +28,13 @@ def head(uri: str, key: TransportKey, local: tuple[str, int], keep: str = ";keep
     return f"REGISTER {uri} SIP/2.0\r\n{via}".encode()
 
 
+def sent_over(request: bytes, protocol: str, local: tuple[str, int]) -> bytes:
+    """``request``, which was not sent yet, for another transport: its Via names that one, and our address there."""
+    line, _, rest = request.partition(b"\r\n")
+    via = f"\r\nVia: SIP/2.0/{protocol.upper()} {sent_by(local)};rport;branch="
+    return line + via.encode() + rest.partition(b";rport;branch=")[2]
+
+
 def request_uri(plan: Plan, hop: int) -> str:
     """The registrar's URI, or the strict router's (RFC 3261 §12.2.1.1)."""
     chosen = plan.hops[hop]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..agents.base import Plan
-from . import bearer, nat
+from . import bearer, nat, size
 from .actions import TransportKey
 from .challenge import authorizations, drop_used_up
 from .changes import sent_as
@@ -37,8 +37,7 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
     if registration.plan.token_source is not None and not bearer.ready(room, registration, flow, now):
         return
     assert flow.key is not None
-    key = flow.key
-    transport = room.transports[key]
+    transport = room.transports[flow.key]
     assert transport.local is not None
     flow.cseq += 1
     if flow.cseq_reserved - flow.cseq == RESERVE_AHEAD:
@@ -63,14 +62,28 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
             b"Content-Length: 0\r\n\r\n",
         )
     )
+    way: Transport | None = transport
+    if len(flow.outstanding) > transport.limit:
+        way = size.carrier_of(room, flow, transport, now)
+    if way is not None:
+        put(room, flow, way, now)
+
+
+def put(room: Registrations, flow: Flow, way: Transport, now: float) -> None:
+    """Put the flow's request on the wire, by the transport of its target or by the connection that carries it."""
+    key = way.key
     flow.phase = SENT
     flow.sent_at = now
     flow.interval = room.settings.t1
     flow.retransmitted = False
     flow.retransmit_at = now + flow.interval if key.protocol == "udp" else 0.0
     flow.ends_at = now + 64 * room.settings.t1  # timer F
-    transport.waiting.discard(flow.id)
-    transport.active.add(flow.id)
+    way.waiting.discard(flow.id)
+    way.active.add(flow.id)
+    if flow.carrier is not None and flow.key is not None:
+        target = room.transports[flow.key]
+        target.waiting.discard(flow.id)
+        target.active.add(flow.id)
     room.register_sent += 1
     room.send(key, flow.outstanding)
     room.arm(flow, flow.retransmit_at or flow.ends_at)
@@ -128,6 +141,8 @@ def _head(room: Registrations, plan: Plan, uri: str, key: TransportKey, local: t
 
 def end_transaction(room: Registrations, flow: Flow) -> None:
     """The transaction is over, one way or another; a later answer finds nobody."""
+    if flow.carrier is not None:
+        size.leave(room, flow)
     flow.branch = ""
     flow.outstanding = b""
     flow.retransmit_at = 0.0

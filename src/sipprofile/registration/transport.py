@@ -15,10 +15,25 @@ FLOW_FAILED = frozenset(("keepalive_lost", "nat_binding_changed"))
 """What a keepalive finds out: nothing that the registrar sends reaches us any more, on UDP too (RFC 5626 §4.4)."""
 
 
+UNLIMITED = 1 << 30
+
+
 class Transport:
     """What is known about one transport: its local address once it is open, and who waits for or uses it."""
 
-    __slots__ = ("active", "bound", "key", "local", "moved_at", "moves", "one_contact", "public", "waiting")
+    __slots__ = (
+        "active",
+        "bound",
+        "kept_until",
+        "key",
+        "limit",
+        "local",
+        "moved_at",
+        "moves",
+        "one_contact",
+        "public",
+        "waiting",
+    )
 
     def __init__(self, key: TransportKey) -> None:
         self.key = key
@@ -31,12 +46,16 @@ class Transport:
         self.moved_at = 0.0
         self.one_contact = False
         """The registrar does not take a new Contact together with the removal of the old one."""
+        self.limit = UNLIMITED
+        """The largest request that goes this way, in bytes; see :mod:`~sipprofile.registration.size`."""
         self.waiting: set[int] = set()
         """Flows that wait for it, or for a token or the disk before they use it."""
         self.active: set[int] = set()
         """Flows with a request on the wire."""
         self.bound: set[int] = set()
         """Flows whose binding lives on this connection (never for UDP, where nothing can close)."""
+        self.kept_until = 0.0
+        """It is not closed before, though nobody uses it."""
 
 
 def unbind(room: Registrations, flow: Flow) -> None:
@@ -55,6 +74,6 @@ def unbind(room: Registrations, flow: Flow) -> None:
 
 def close_unused(room: Registrations, key: TransportKey, transport: Transport) -> None:
     """Close a connection that nobody uses."""
-    if key.protocol != "udp" and not (transport.bound or transport.active or transport.waiting):
+    if key.protocol != "udp" and not (transport.bound or transport.active or transport.waiting or transport.kept_until):
         del room.transports[key]
         room.act(CloseTransport(key))

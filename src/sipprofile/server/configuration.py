@@ -50,6 +50,7 @@ class SipSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     bind: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("0.0.0.0", "::")
     port: Port = 0
+    tcp_listen: bool = True
     nameservers: tuple[str, ...] = ()
 
 

@@ -7,10 +7,11 @@ the core's next deadline.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import itertools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ..errors import SipProfileError
 from ..events import Event
@@ -49,6 +50,7 @@ LATE = 0.01  # seconds; a timer that fires later than this shows that the loop i
 SOON = 0.001  # seconds; not 0, which would be before the sockets are looked at
 LONGEST_DEFERRAL = 4.0  # seconds for which a congested loop reads answers before it looks at its timers
 PAUSE_AFTER_MISTAKE = 1.0  # seconds until a timer that failed is tried again
+ACCEPT_AGAIN = 30.0  # seconds between tries to accept TCP connections at a port that is taken
 PORT_KEY = "sip_port"  # in the store's meta table
 
 
@@ -123,27 +125,41 @@ class Daemon:
 
     # Start and end
 
-    async def open_sockets(self, bind: Sequence[str], port: int) -> None:
+    async def open_sockets(self, bind: Sequence[str], port: int, *, accept: bool = True) -> None:
         """Open the SIP sockets. Without a ``port`` it is the one of the last time: the registrars know our contacts by
-        it. Raises ``address_in_use`` when a given port is taken.
+        it. Raises ``address_in_use`` when a given port is taken, for UDP or (with ``accept``) for TCP.
+
+        A port that was not given is kept even when TCP cannot have it: leases matter more than large requests.
         """
         stored = self._store.meta(PORT_KEY) or ""
         usable = stored.isascii() and stored.isdecimal() and len(stored) < 6 and int(stored) < 65536
         remembered = int(stored) if usable and not port else 0
+        wish: Literal["required", "wanted", "no"] = ("required" if port else "wanted") if accept else "no"
         try:
-            await self._open_sockets(bind, port or remembered)
+            await self._open_sockets(bind, port or remembered, wish)
         except OSError as error:
             if not remembered or error.errno != errno.EADDRINUSE:
                 code = "address_in_use" if error.errno == errno.EADDRINUSE else "bad_configuration"
                 where = f"{', '.join(bind)} port {port}"
                 raise SipProfileError(code, f"SIP on {where}: {error.strerror or error}.", field="sip") from None
             self._log.warning("the SIP port is taken, another is used; leases are renewed", port=remembered)
-            await self._open_sockets(bind, 0)
+            await self._open_sockets(bind, 0, wish)
         assert self.transports is not None
+        if self.transports.not_accepting:
+            reason = self.transports.not_accepting
+            self._log.warning("large SIP requests cannot come in: no TCP connections are accepted", reason=reason)
+            self._begin(self._accept_later())
         if not port and self.transports.port != remembered:
             self._store.set_meta(PORT_KEY, str(self.transports.port))
 
-    async def _open_sockets(self, bind: Sequence[str], port: int) -> None:
+    async def _accept_later(self) -> None:
+        while self.transports is not None and self.transports.not_accepting:
+            await asyncio.sleep(ACCEPT_AGAIN)
+            with contextlib.suppress(OSError):
+                await self.transports.accept()
+        self._log.info("SIP over TCP is accepted now")
+
+    async def _open_sockets(self, bind: Sequence[str], port: int, accept: Literal["required", "wanted", "no"]) -> None:
         transports = Transports(
             bind=bind,
             port=port,
@@ -151,6 +167,7 @@ class Daemon:
             opened=self._opened,
             failed=self._failed,
             flush=self._flush,
+            accept=accept,
         )
         await transports.start()
         self.transports = transports
@@ -229,10 +246,10 @@ class Daemon:
 
     # Inputs
 
-    def _input(self, function: Callable[..., None], *arguments: Any) -> bool:
+    def _input(self, function: Callable[..., None], *arguments: Any, **more: Any) -> bool:
         """Give the core an input with the time, and perform what follows; false when it made a mistake."""
         try:
-            function(*arguments, clock.now())
+            function(*arguments, clock.now(), **more)
         except Exception:
             self._mistake(function.__name__)
             return False
@@ -248,8 +265,8 @@ class Daemon:
         except Exception:  # one message must not stop the others
             self._mistake("received")
 
-    def _opened(self, key: TransportKey, local: tuple[str, int]) -> None:
-        self._input(self.service.transport_opened, key, local)
+    def _opened(self, key: TransportKey, local: tuple[str, int], mtu: int = 0) -> None:
+        self._input(self.service.transport_opened, key, local, mtu=mtu)
 
     def _failed(self, key: TransportKey, code: str, text: str) -> None:
         self._input(self.service.transport_failed, key, code, text)

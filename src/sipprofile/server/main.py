@@ -169,7 +169,7 @@ async def _load(
         token_sources=settings.token_sources,
     )
     stack.push_async_callback(daemon.close)
-    await daemon.open_sockets(settings.sip.bind, settings.sip.port)
+    await daemon.open_sockets(settings.sip.bind, settings.sip.port, accept=settings.sip.tcp_listen)
     daemon.load()
     return daemon
 

@@ -243,10 +243,11 @@ class Service:
         self._registry.now = now
         self._registrations.token_not_fetched(source, now)
 
-    def transport_opened(self, key: TransportKey, local: tuple[str, int], now: float) -> None:
-        """``OpenTransport`` succeeded; ``local`` is the address others see."""
+    def transport_opened(self, key: TransportKey, local: tuple[str, int], now: float, mtu: int = 0) -> None:
+        """``OpenTransport`` succeeded, or what it told has changed; ``local`` is the address others see, ``mtu`` that
+        of a path for UDP, 0 when it is not known."""
         self._registry.now = now
-        self._registrations.transport_opened(key, local, now)
+        self._registrations.transport_opened(key, local, now, mtu)
 
     def transport_failed(self, key: TransportKey, code: str, text: str, now: float) -> None:
         """A transport could not be opened or was lost."""

@@ -23,6 +23,11 @@ class StreamFramer:
         self._length = 0  # bytes of the message whose headers are complete, else 0
         self._error: MalformedMessage | None = None
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether a message has begun that is not complete yet."""
+        return bool(self._buffer)
+
     def feed(self, data: bytes) -> list[bytes]:
         r"""The messages that `data` completes, and between them b'\r\n\r\n' for a ping, b'\r\n' for a pong.
 
