@@ -1,4 +1,4 @@
-"""A request too large for UDP goes over a TCP connection to the same host and port, if one can be had (RFC 3261 §18.1.1).
+"""A request too large for UDP goes over TCP to the same host and port, if that can be had (RFC 3261 §18.1.1).
 
 What becomes of a REGISTER whose connection does not open, or breaks, is in :mod:`~sipprofile.registration.detour`.
 """
