@@ -60,6 +60,8 @@ class RunningService:
         """What the daemon wrote, one JSON object a line, over all starts."""
         self.configuration = "[sip]\nbind = ['127.0.0.1']\n"
         self.environment: dict[str, str] = {}
+        self.wrapper: list[str] = []
+        """What its command line begins with, such as a program that runs it in a network namespace."""
         self.process: subprocess.Popen[bytes] | None = None
         self._config = directory / "sipprofile.toml"
         self._manager_path = directory / "notify"
@@ -84,7 +86,7 @@ class RunningService:
         environment = {**os.environ, **self.environment, "NOTIFY_SOCKET": str(self._manager_path)}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", CHILD, str(self._config), str(self.state), str(self.socket)],
+                [*self.wrapper, sys.executable, "-c", CHILD, str(self._config), str(self.state), str(self.socket)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

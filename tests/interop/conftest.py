@@ -14,6 +14,7 @@ from running_service import RunningService
 
 from .application import Application
 from .kamailio import Kamailio, Settings
+from .namespace import Namespace, unavailable
 from .sipp import Sipp
 from .stored_profile import StoredProfile, alice
 
@@ -35,6 +36,18 @@ def require(program: str | None, name: str, package: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(sentence)
     pytest.skip(sentence)
+
+
+@pytest.fixture
+def joined_namespaces() -> Iterator[tuple[Namespace, Namespace]]:
+    """Two network namespaces joined by an Ethernet; they go with the test, after the processes in them."""
+    if sentence := unavailable():
+        if os.environ.get("CI"):
+            pytest.fail(sentence)
+        pytest.skip(sentence)
+    with Namespace() as near, Namespace() as far:
+        near.link(far)
+        yield near, far
 
 
 @pytest.fixture

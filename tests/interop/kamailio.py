@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import itertools
 import json
 import os
 import shutil
@@ -17,12 +18,31 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from .namespace import Namespace
 from .ports import free_port, is_free
 
 TEMPLATE = Path(__file__).with_name("kamailio.cfg")
+_numbers = itertools.count(1)
 START_LIMIT = 15.0  # seconds until Kamailio must answer its control socket
 STOP_LIMIT = 1.0  # seconds between SIGTERM and SIGKILL; it normally takes some milliseconds
 
+
+FORWARDING_MODULES = """
+loadmodule "tm.so"
+loadmodule "tmx.so"
+udp_mtu=1300
+udp_mtu_try_proto=TCP
+"""
+FORWARDING_ROUTE = """
+    if ($rU != $null && !is_method("REGISTER")) {
+        if (!lookup("location")) {
+            sl_send_reply("480", "Temporarily Unavailable");
+            exit;
+        }
+        t_relay();
+        exit;
+    }
+"""
 
 WEBSOCKET_ROUTE = """
 event_route[xhttp:request] {
@@ -54,6 +74,9 @@ class Settings:
     tls_method: str = "TLSv1.2+"
     flow_timer: int = 0  # a 2xx asks for keepalives this often
     stun: bool = False  # Binding requests are answered on the SIP port
+    namespace: Namespace | None = None  # where it runs, at the address there; None: on 127.0.0.1
+    tcp: bool = True  # False: no TCP at all
+    forwards: bool = False  # requests to users go on to their contacts, over TCP when they are larger than 1300 bytes
     websocket: bool = False  # SIP over WebSocket at the path /sip, on every TCP and TLS port
 
 
@@ -115,10 +138,9 @@ class RpcError(Exception):
 class Kamailio:
     """A running Kamailio; `directory` takes its configuration, its pid file and its log."""
 
-    host = "127.0.0.1"
-
     def __init__(self, directory: Path, settings: Settings | None = None, *, port: int | None = None) -> None:
         self.settings = settings or Settings()
+        self.host = "127.0.0.1" if self.settings.namespace is None else self.settings.namespace.address
         self.port = port or free_port()
         self.tls_port = free_port()
         self.directory = directory
@@ -162,6 +184,8 @@ class Kamailio:
         configuration = self.directory / "kamailio.cfg"
         configuration.write_text(self._configuration())
         command = [program, "-DD", "-E", "-f", str(configuration), "-Y", str(self._run)]
+        if self.settings.namespace is not None:
+            command = self.settings.namespace.command(*command)
         command += ["-P", str(self.directory / "kamailio.pid"), "-m", "64", "-M", "8"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -285,10 +309,14 @@ class Kamailio:
         """One JSON-RPC call. Raises RpcError when it is refused, OSError when nobody answers."""
         request = {"jsonrpc": "2.0", "method": method, "params": list(parameters), "id": 1}
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as control:
-            control.bind("")  # an abstract address, so that the answer has somewhere to go
+            answers = self._run / f"answers-{next(_numbers)}"  # an abstract address is that of a network namespace
+            control.bind(str(answers))
             control.settimeout(limit)
-            control.sendto(json.dumps(request).encode(), str(self._run / "rpc"))
-            answer = json.loads(control.recv(1 << 20))
+            try:
+                control.sendto(json.dumps(request).encode(), str(self._run / "rpc"))
+                answer = json.loads(control.recv(1 << 20))
+            finally:
+                answers.unlink()
         if "error" in answer:
             raise RpcError(method, int(answer["error"]["code"]), str(answer["error"]["message"]))
         return answer["result"]
@@ -298,7 +326,11 @@ class Kamailio:
     def _configuration(self) -> str:
         settings = self.settings
         values = {
+            "host": self.host,
             "port": str(self.port),
+            "tcp": f"listen=tcp:{self.host}:{self.port}" if settings.tcp else "disable_tcp=yes",
+            "forwarding_modules": FORWARDING_MODULES if settings.forwards else "",
+            "forwarding_route": FORWARDING_ROUTE if settings.forwards else "",
             "rpc_socket": str(self._run / "rpc"),
             "domain": settings.domain,
             "realm": settings.realm,

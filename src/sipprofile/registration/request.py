@@ -29,10 +29,13 @@ def head(uri: str, key: TransportKey, local: tuple[str, int], keep: str = ";keep
 
 
 def sent_over(request: bytes, protocol: str, local: tuple[str, int]) -> bytes:
-    """``request``, which was not sent yet, for another transport: its Via names that one, and our address there."""
+    """``request``, which was not sent yet, for another transport: its Via names that one, and our address there.
+
+    Keepalives are not offered on it: no binding lives there.
+    """
     line, _, rest = request.partition(b"\r\n")
     via = f"\r\nVia: SIP/2.0/{protocol.upper()} {sent_by(local)};rport;branch="
-    return line + via.encode() + rest.partition(b";rport;branch=")[2]
+    return line + via.encode() + rest.partition(b";branch=")[2]
 
 
 def request_uri(plan: Plan, hop: int) -> str:

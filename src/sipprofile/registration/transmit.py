@@ -54,7 +54,7 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
     flow.branch = f"z9hG4bK{flow.id:x}.{room.random.getrandbits(64):016x}"
     flow.outstanding = b"".join(
         (
-            _head(room, registration.plan, uri, key, transport.local),
+            _head(room, registration.plan, uri, flow.key, transport.local),
             flow.branch.encode(),
             prepared,
             f"{flow.cseq} REGISTER\r\n{expires_line}".encode(),
