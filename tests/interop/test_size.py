@@ -36,9 +36,7 @@ def service(tmp_path: Path, joined_namespaces: Namespaces) -> Iterator[RunningSe
 
 
 @pytest.fixture
-def start_far(
-    start_kamailio: Callable[..., Kamailio], joined_namespaces: Namespaces
-) -> Callable[..., Kamailio]:
+def start_far(start_kamailio: Callable[..., Kamailio], joined_namespaces: Namespaces) -> Callable[..., Kamailio]:
     """Starts a Kamailio on the far side."""
     return lambda **settings: start_kamailio(namespace=joined_namespaces[1], **settings)
 

@@ -547,13 +547,33 @@ class TestEnd:
         assert service.wait() == 78
         assert "line 2: sip.prot" in service.log.read_text()
 
-    def test_sip_port_in_use(self, service: RunningService) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+    @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+    def test_sip_port_in_use(self, service: RunningService, kind: socket.SocketKind) -> None:
+        with socket.socket(socket.AF_INET, kind) as other:
             other.bind(("127.0.0.1", 0))
+            if kind == socket.SOCK_STREAM:
+                other.listen()
             service.configuration += f"port = {other.getsockname()[1]}\n"
             service.spawn()
             assert service.wait() == 1
-        assert "[address_in_use]" in service.log.read_text()
+            assert "[address_in_use]" in service.log.read_text()
+            if kind == socket.SOCK_STREAM:
+                service.configuration += "tcp_listen = false\n"
+                service.start()
+
+    def test_the_sip_port_is_kept_though_tcp_cannot_have_it(self, service: RunningService) -> None:
+        service.start()
+        port = next(line["sip_port"] for line in service.lines() if line["event"] == "ready")
+        assert service.stop() == 0
+        with socket.create_server(("127.0.0.1", port)):
+            service.start()
+            assert [line["sip_port"] for line in service.lines() if line["event"] == "ready"] == [port, port]
+            [warning] = [line for line in service.lines() if line["level"] == "warning"]
+            assert f"cannot listen on TCP 127.0.0.1:{port}" in warning["reason"]
+        service.restart()
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"\r\n\r\n")
+            assert connection.recv(10) == b"\r\n"
 
     def test_no_secret_in_the_log(self, service: RunningService) -> None:
         service.configuration += "[service]\nlog_level = 'debug'\n"

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from machine_driver import Answer, Driver, answer, challenge, check, digest, ok, server, silence
+from machine_driver import TCP, Answer, Driver, answer, challenge, check, digest, ok, server, silence
 
 from sipprofile.registration.registration import IDLE, WAITING
 from sipprofile.registration.settings import RegistrationSettings
@@ -117,6 +117,9 @@ class Play:
         elif choice == 18:
             driver.refused = {"192.0.2.1"} if random.random() < 0.3 else set()
             driver.unopened = {"192.0.2.2"} if random.random() < 0.3 else set()
+            for connections in (driver.refused, driver.unopened):
+                if random.random() < 0.3:
+                    connections.add(TCP)
         elif choice == 19:
             driver.unanswered_names = {"two.test"} if random.random() < 0.3 else set()
             driver.saving = random.random() < 0.7
@@ -135,6 +138,7 @@ class Play:
         changes: dict[str, Any] = {
             "registrar": server(f"sip:{host}{transport}", random.choice(["secret", "wrong", None])),
             "expires": random.choice([60, 3600]),
+            "headers": random.choice([[], [], [f"X-Large-{number}: {'x' * 200}" for number in range(6)]]),
             "contact_params": random.choice([[], ["q=0.5"]]),
             "contact_user": random.choice([None, None, "alice"]),
             "dscp": random.choice([None, 46]),
