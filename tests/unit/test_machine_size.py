@@ -220,6 +220,17 @@ class TestByConnection:
         driver.assert_status("registered")
         assert driver.state().target == "udp:192.0.2.9:5060"
 
+    def test_the_target_is_unreachable_after_its_challenge(self, driver: Driver) -> None:
+        driver.unopened = {TCP}
+        driver.always = digest()
+        driver.add(headers=headers(driver, 1200), proxies=[server("sip:192.0.2.1"), server("sip:192.0.2.9")])
+        driver.run(0.1)
+        assert driver.flow().phase == OPENING
+        driver.fail(UDP, "transport_unreachable")
+        driver.run(1)
+        driver.assert_status("registered")
+        assert driver.state().target == "udp:192.0.2.9:5060"
+
 
 def refused(driver: Driver) -> None:
     driver.refused = {TCP}
@@ -284,6 +295,18 @@ class TestWithoutTcp:
         driver.always = silence
         driver.run_to_register()
         driver.run(33)
+        driver.always = ok()
+        driver.run(61)
+        driver.assert_status("registered")
+        assert ways(driver) == ["udp", "udp", "tcp"]
+
+    def test_so_may_one_that_is_restarted(self, driver: Driver) -> None:
+        refused(driver)
+        driver.registered(headers=LARGE)
+        driver.refused = set()
+        driver.always = silence
+        driver.run_to_register()
+        driver.fail(UDP, "transport_refused")
         driver.always = ok()
         driver.run(61)
         driver.assert_status("registered")
@@ -395,6 +418,7 @@ class TestLostMidway:
         driver.fail(TCP)
         driver.run(1)
         driver.assert_status("unregistered", "disabled")
+        assert ways(driver) == ["tcp", "udp"]
         assert (driver.sends[-1][2].header("contact") or "").endswith(";expires=0")
 
     def test_a_server_that_takes_the_connection_and_is_silent(self, driver: Driver) -> None:
