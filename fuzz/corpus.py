@@ -17,7 +17,7 @@ _TABLED = {
     "message": ["message"],
     "header": HEADER_PARSERS,
     "uri": ["uri", "equivalent"],
-    "challenge": ["challenges", "verify"],
+    "challenge": ["challenges", "authentication_info", "verify"],
     "framing": ["framing"],
     "reginfo": ["reginfo"],
     "stun": ["stun"],

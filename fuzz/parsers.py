@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sipprofile.sip.digest import parse_challenges, verify
+from sipprofile.sip.digest import parse_authentication_info, parse_challenges, verify
 from sipprofile.sip.framing import StreamFramer
 from sipprofile.sip.headers import (
     parse_cseq,
@@ -187,8 +187,14 @@ PARSERS: dict[str, Parser] = {
     ),
     "challenges": Parser(
         lambda data: parse_challenges([text(data)], proxy=False),
-        b'Digest realm="a \\"b\\"", nonce="n", qop="auth,auth-int", algorithm=MD5, stale=true',
+        b'Digest realm="a \\"b\\"", nonce="n", qop="auth,auth-int", algorithm=MD5, stale=true, '
+        b'opaque="o\\x", userhash=true, charset=UTF-8',
         {"all": b"", "parameters": b"Digest ", "quoted": b'Digest realm="'},
+    ),
+    "authentication_info": Parser(
+        lambda data: parse_authentication_info(text(data)),
+        b'nextnonce="n\\"", qop=auth, rspauth="0", cnonce="c", nc=00000001',
+        {"parameters": b"", "quoted": b'nextnonce="'},
     ),
     "verify": Parser(
         lambda data: verify(text(data), method="REGISTER", ha1=lambda *_: "0" * 32),

@@ -10,7 +10,14 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from fuzz.parsers import DOCUMENTED, PARSERS, text
-from sipprofile.sip.digest import authorization, ha1, parse_challenges, strongest, verify
+from sipprofile.sip.digest import (
+    authorization,
+    ha1,
+    parse_authentication_info,
+    parse_challenges,
+    strongest,
+    verify,
+)
 from sipprofile.sip.framing import StreamFramer
 from sipprofile.sip.headers import parse_name_addr, split_list
 from sipprofile.sip.message import (
@@ -104,13 +111,14 @@ def uri(data: bytes) -> None:
 def challenge(data: bytes) -> None:
     """Each challenge that was read can be answered, and a server finds the answer right."""
     value = text(data)
+    parse_authentication_info(value)
     verify(value, method="REGISTER", ha1=lambda *_: "0" * 32)
     found = parse_challenges(value.split("\n"), proxy=False)
     assert (strongest(found) is None) == (not found)
     for one in found[:8]:
-        stored = ha1(one.algorithm, 'a"\\', one.realm, "secret")
+        stored = ha1(one.algorithm, 'é"\\', one.realm, "secret")
         answer = authorization(
-            one, username='a"\\', ha1=stored, method="REGISTER", uri="sip:b", nonce_count=1, cnonce="c"
+            one, username='é"\\', ha1=stored, method="REGISTER", uri="sip:b", nonce_count=1, cnonce="c"
         )
         assert "\n" not in answer
         assert "\r" not in answer

@@ -52,7 +52,21 @@ REASONS: dict[str, str] = {
     "contact_missing": "The registrar's answer does not list our contact.",
     "lease_expired": "The lease ended before it could be renewed.",
     "lease_unknown": "The clock was changed; the stored lease cannot be trusted.",
-    "redirected": "The registrar points elsewhere, outside of its domain or security.",
+    "redirected": "The registrar points elsewhere, outside of its domain or security. Set the registrar to where it "
+    "points if you trust that.",
+    "alternative_service": "The registrar points to another service instead of registering. Ask the provider which.",
+    "gone": "The address-of-record does not exist any more. Ask the provider, or remove the profile.",
+    "no_registrar": "The server takes no registrations. Correct the URI of the registrar.",
+    "too_large": "The server finds the request too large. Shorten headers and contact_params.",
+    "uri_scheme_refused": "The registrar does not take URIs of this scheme. Ask the provider whether aor is to be sip "
+    "or sips; nothing is ever downgraded.",
+    "extension_refused": "The server does not support extensions that headers of the profile demand: {text}.",
+    "extension_required": "The server demands extensions that are not supported here: {text}.",
+    "security_agreement_required": "The server demands a security agreement (RFC 3329), which is not supported. Ask "
+    "the provider for access over TLS.",
+    "push_refused": "The server does not support the push service in contact_params. Remove the pn- parameters.",
+    "loop": "The request went in a circle between servers. Correct proxies and registrar.",
+    "server_unproven": "Registered, but the server could not prove that it knows the password. Ask the provider.",
     "interval_too_brief": "The registrar's minimum expiry makes no sense.",
     "binding_may_remain": "The registrar did not confirm; a binding may remain until its lease ends.",
     "refused_by_agent": "The profile type's agent refused the answer.",
@@ -69,12 +83,12 @@ class Reason(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def of(cls, code: str, status_code: int | None = None, phrase: str = "") -> Reason:
-        """The reason ``code`` with its sentence; ``phrase`` is the answer's reason phrase."""
+        """The reason ``code`` with its sentence; ``phrase`` is the answer's reason phrase, or what else it names."""
         if code == "response":
             return cls(code, status_code, f"The registrar answered {status_code} {phrase}".rstrip() + ".")
         if status_code is None:
             return _PLAIN[code]
-        return cls(code, status_code, REASONS[code])
+        return cls(code, status_code, REASONS[code].replace("{text}", phrase))
 
 
 _PLAIN = {code: Reason(code, None, sentence) for code, sentence in REASONS.items()}
@@ -100,7 +114,7 @@ class RegistrationState(msgspec.Struct, frozen=True, gc=False):
     expires_granted: int | None = None
     refresh_at: float | None = None
     last_error: Reason | None = None
-    """The failure since the last success, while the lease still holds."""
+    """The failure since the last success, while the lease still holds; or what was wrong with that success."""
     registered_aors: list[str] = []
     registered_contact: str | None = None
     service_route: list[str] = []

@@ -32,6 +32,8 @@ class NonceRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     opaque: str | None = None
     proxy: bool = False
     count_reserved: int = 0
+    userhash: bool = False
+    utf8: bool = False
 
 
 class FlowRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

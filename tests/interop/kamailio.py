@@ -63,11 +63,13 @@ class Settings:
     domain: str = "example.test"
     realm: str = "example.test"
     qop: bool = True  # False: RFC 2069 challenges without qop
+    algorithm: str = ""  # MD5 or SHA-256; empty: MD5, and the challenge does not name it
     nonce_expire: int = 300  # afterwards the nonce is challenged again
     say_stale: bool = False  # True: that challenge carries stale=true; by itself Kamailio leaves it out
     min_expires: int = 0  # below it: 423 with Min-Expires; 0 accepts everything
     max_expires: int = 3600  # more is granted as this much, and so is a request without expiry
     max_contacts: int = 0  # one more: 503; 0 = any number
+    alias: bool = False  # True: contacts are stored and listed with ;alias=, as behind a NAT
     token: str | None = None  # everybody registers with this access token (RFC 8898) and with no password
     certificate: Path | None = None  # PEM with its private key; then TLS is listened for, at a port of its own
     client_authority: Path | None = None  # clients need a certificate that this one has issued
@@ -290,6 +292,10 @@ class Kamailio:
             )
         return seen
 
+    def credentials_log(self) -> list[str]:
+        """The Authorization of every REGISTER that had one, since the first start."""
+        return [value for _, _, value in self._marked("CREDENTIALS-SEEN|", 3)]
+
     def answer_log(self) -> list[Answered]:
         """Every response to a REGISTER since the first start, logged just after it was sent."""
         return [
@@ -336,6 +342,7 @@ class Kamailio:
             "realm": settings.realm,
             "qop": str(int(settings.qop)),
             "stale_challenge": str(settings.qop + 16 * settings.say_stale),
+            "algorithm": settings.algorithm,
             "nonce_expire": str(settings.nonce_expire),
             "min_expires": str(settings.min_expires),
             "max_expires": str(settings.max_expires),
@@ -372,7 +379,10 @@ class Kamailio:
             routes += [WEBSOCKET_ROUTE]
         if settings.stun:
             modules += ['loadmodule "stun.so"']
+        if settings.alias:
+            modules += ['loadmodule "nathelper.so"']
         return {
+            "before_save": "set_contact_alias();" if settings.alias else "",
             "secure_listen": "\n".join(listen),
             "secure_modules": "\n".join(modules),
             "secure_routes": "\n".join(routes),

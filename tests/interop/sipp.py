@@ -106,6 +106,10 @@ class Sipp:
             errors=errors.read_text(errors="replace") if errors.exists() else "",
         )
 
+    def messages(self) -> str:
+        """Every message that it sent or got."""
+        return (self.directory / "messages.log").read_text(errors="replace")
+
     def stop(self) -> None:
         """Ends SIPp at once, whatever it is doing."""
         if self._process is not None and self._process.poll() is None:

@@ -127,6 +127,7 @@ class TestRefresh:
         assert profile.state()["expires_granted"] == SHORT_LEASE
         assert the_binding(kamailio).cseq == refresh.cseq
 
+    @pytest.mark.pain(4)
     @pytest.mark.parametrize("say_stale", [False, True])
     def test_an_expired_nonce_costs_one_more(self, start_kamailio: Start, add_alice: Add, say_stale: bool) -> None:
         kamailio = start_kamailio(max_expires=SHORT_LEASE, nonce_expire=1, say_stale=say_stale)
@@ -138,6 +139,7 @@ class TestRefresh:
 
 
 class TestRefusedCredentials:
+    @pytest.mark.pain(5)
     def test_no_third_attempt_until_the_secret_is_corrected(self, kamailio: Kamailio, add_alice: Add) -> None:
         profile = add_alice(kamailio, registrar={"password": "guess"})
         profile.wait(reason="credentials_needed")

@@ -27,13 +27,26 @@ def rows(page: str) -> dict[str, list[str]]:
     return found
 
 
-def test_errors_page_is_made_from_the_tables() -> None:
-    spec = importlib.util.spec_from_file_location("generate_errors", DOCS / "generate_errors.py")
+def generator(name: str) -> Any:
+    """A program of docs/."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    generator = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generator)
-    assert (DOCS / "errors.md").read_text() == generator.page(), "run: python docs/generate_errors.py"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_errors_page_is_made_from_the_tables() -> None:
+    made = generator("generate_errors").page()
+    assert (DOCS / "errors.md").read_text() == made, "run: python docs/generate_errors.py"
+
+
+def test_the_table_of_answers_is_that_of_the_code() -> None:
+    text = (DOCS / "protocol.md").read_text()
+    protocol = generator("generate_protocol")
+    assert text == protocol.page(text), "run: python docs/generate_protocol.py"
+    assert len(list(protocol.rows())) == text.count("\n| ", text.index(protocol.BEGIN), text.index(protocol.END)) - 1
 
 
 class TestProfilePage:

@@ -156,6 +156,7 @@ class TestNonces:
         driver.run(86_400)
         assert len(driver.sends) < 5 * 100
 
+    @pytest.mark.pain(4)
     def test_counts_are_reserved_on_disk_before_they_are_used(self, driver: Driver) -> None:
         driver.always = digest()
         driver.registered()
@@ -197,6 +198,7 @@ class TestBreaker:
         driver.always = digest("another")
         return driver
 
+    @pytest.mark.pain(5)
     def test_it_opens_after_two_attempts(self, driver: Driver) -> None:
         driver.add()
         driver.run(1)
@@ -207,6 +209,7 @@ class TestBreaker:
         driver.assert_status("unregistered", "credentials_needed")
         assert 3590 <= driver.next_try() <= 3960
 
+    @pytest.mark.pain(5)
     def test_then_there_is_one_probe_an_hour(self, driver: Driver) -> None:
         driver.add()
         driver.run(24 * 3600)
@@ -302,6 +305,7 @@ class TestBreaker:
         assert driver.events()[-1] == "error"
         assert driver.next_try() == pytest.approx(probe)
 
+    @pytest.mark.pain(5)
     def test_neither_is_a_restart(self, driver: Driver) -> None:
         driver.add()
         driver.run(200)

@@ -168,6 +168,7 @@ class TestGrant:
 
     OTHER = "<sip:other@203.0.113.9>;expires=20"
 
+    @pytest.mark.pain(6)
     def test_it_is_our_contacts_not_another_ones(self, driver: Driver) -> None:
         driver.always = ok(600, self.OTHER)
         driver.registered()
@@ -183,6 +184,7 @@ class TestGrant:
         driver.registered(contact_user="alice")
         assert driver.state().expires_granted == 77
 
+    @pytest.mark.pain(6)
     @pytest.mark.parametrize("instance", [True, False])
     def test_a_router_may_have_changed_the_host(self, driver: Driver, instance: bool) -> None:
         def rewritten(request: Request, _: Any) -> bytes:

@@ -167,9 +167,9 @@ class TestLocation:
 
 
 class TestNextTarget:
-    """503, 408 and the transport: the next target before backing off."""
+    """What is one server's own trouble: the next target before backing off."""
 
-    @pytest.mark.parametrize("status", [503, 408, 430])
+    @pytest.mark.parametrize("status", [503, 408, 430, 500, 502, 504])
     def test_an_answer_that_means_elsewhere(self, driver: Driver, status: int) -> None:
         driver.hosts[A] = answer(status)
         driver.registered(registrar=server("sip:reg.test"))
@@ -190,7 +190,7 @@ class TestNextTarget:
         driver.assert_status("registered", number=2)
         assert where(driver) == [A, B, B, "192.0.2.13"]
 
-    @pytest.mark.parametrize("status", [500, 403, 404, 480, 600])
+    @pytest.mark.parametrize("status", [400, 403, 404, 480, 600])
     def test_any_other_refusal_holds_for_all_targets(self, driver: Driver, status: int) -> None:
         driver.always = answer(status)
         driver.add(registrar=server("sip:reg.test"))

@@ -112,6 +112,28 @@ class TestFailures:
         driver.run(200)
         driver.assert_status("registered")
 
+    def test_the_next_profile_is_told_the_same(self, driver: Driver) -> None:
+        """What is wrong with a server's certificate is wrong for everybody, whoever met it."""
+        driver.unopened = {"192.0.2.1"}
+        driver.add(1, registrar=server("sips:reg.test"))
+        driver.fail(TransportKey("tls", "192.0.2.1", 5061, None, NAMED), "tls_expired")
+        driver.add(2, registrar=server("sips:reg.test"))
+        driver.assert_status("unregistered", "tls_expired", number=2)
+        driver.run(20)
+        assert driver.state(1).reason.code == driver.state(2).reason.code == "tls_expired"
+        driver.unopened = set()
+        driver.run(200)
+        driver.assert_status("registered", "none", number=2)
+
+    def test_a_certificate_that_was_mended_is_not_blamed_for_what_follows(self, driver: Driver) -> None:
+        driver.unopened = {"192.0.2.1"}
+        driver.add(1, registrar=server("sips:reg.test"))
+        driver.fail(TransportKey("tls", "192.0.2.1", 5061, None, NAMED), "tls_expired")
+        driver.unopened, driver.refused = set(), {"192.0.2.1"}
+        driver.run(70)
+        driver.add(2, registrar=server("sips:reg.test"))
+        driver.assert_status("unregistered", "target_down", number=2)
+
     def test_a_refused_client_certificate_leaves_no_binding_behind(self, driver: Driver) -> None:
         driver.always = silence
         driver.add(registrar=server("sips:reg.test"))

@@ -240,9 +240,10 @@ class TestFailures:
         assert {key.host for _, key, _ in world.sent} == {REGISTRAR}
         assert (world.state().last_error or world.state().reason).code == "redirected"
 
-    def test_the_next_target_comes_before_back_off(self, world: World) -> None:
+    @pytest.mark.parametrize("status", [503, 408, 500])
+    def test_the_next_target_comes_before_back_off(self, world: World, status: int) -> None:
         first, second = world.add_registrar(SECOND), world.add_registrar(THIRD)
-        first.faults.status = 503
+        first.faults.status = status
         world.names["pbx.example.test"] = (SECOND, THIRD)
         world.add(registrar=server("pbx.example.test"))
         world.run(1)

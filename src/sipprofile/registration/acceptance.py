@@ -20,15 +20,27 @@ if TYPE_CHECKING:
     from .registrations import Registrations
 
 
-def accepted(room: Registrations, registration: Registration, flow: Flow, response: Response, now: float) -> None:
-    """A 2xx: the grant of our contact is our lease (RFC 3261 §10.2.4)."""
+def accepted(
+    room: Registrations,
+    registration: Registration,
+    flow: Flow,
+    response: Response,
+    now: float,
+    unproven: Reason | None = None,
+) -> None:
+    """A 2xx: the grant of our contact is our lease (RFC 3261 §10.2.4). ``unproven``: what to say of the server."""
     plan = registration.plan
-    seconds, contacts = granted(response, flow.contact, plan.contact_user, plan.instance_id, asked(registration, flow))
+    asked_for = asked(registration, flow)
+    seconds, contacts = granted(
+        response, flow.contact, plan.contact_user, plan.instance_id, asked_for, flow.old_contact
+    )
     if not seconds or flow.sent_at + seconds <= now:
         reason = Reason.of("contact_missing" if seconds is None else "lease_expired" if seconds else "zero_grant")
-        failures.give_up(room, registration, flow, now, reason, lost=True)
+        # What it made of a contact that it does not list is its secret.
+        unknown_until = flow.sent_at + asked_for if seconds is None else 0.0
+        failures.give_up(room, registration, flow, now, reason, lost=True, unknown_until=unknown_until)
         return
-    refresh = registration.status == "registered" and registration.last_error is None
+    refresh = registration.status == "registered" and registration.last_error == unproven
     flow.failures = 0
     flow.rejected = 0
     flow.tried = ()
@@ -43,7 +55,7 @@ def accepted(room: Registrations, registration: Registration, flow: Flow, respon
     bind(room, flow)
     keepalive.granted(room, registration, flow, response, now)
     flow.middle = b""  # made again in microseconds when the refresh is due; kept, it is a tenth of the memory
-    registration.last_error = None
+    registration.last_error = unproven
     if not registration.should_register:
         machine.finish_unwanted(room, registration, flow, now)
         return

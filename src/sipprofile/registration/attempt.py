@@ -37,8 +37,10 @@ def begin(room: Registrations, registration: Registration, flow: Flow, now: floa
         return
     flow.purpose = REGISTER
     flow.tried = ()
-    flow.redirect = None
-    flow.redirect_uri = ""
+    if flow.redirect is not None:
+        flow.redirect = None
+        flow.redirect_uri = ""
+        flow.middle = b""
     flow.queue_class = kind
     flow.again = False
     pursue(room, registration, flow, now)

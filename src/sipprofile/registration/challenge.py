@@ -47,7 +47,9 @@ def answer(flow: Flow, plan: Plan, challenges: list[Challenge], cnonce: str) -> 
     nonces = {(nonce.challenge.realm, nonce.challenge.proxy): nonce for nonce in flow.nonces}
     for challenge in challenges:
         known = nonces.get((challenge.realm, challenge.proxy))
-        if known is not None and known.attempt == flow.attempt and not challenge.stale:
+        same_nonce = known is not None and known.challenge.nonce == challenge.nonce
+        # A nonce of an earlier attempt may have ended, but then the server gives another one.
+        if known and not challenge.stale and (known.attempt == flow.attempt or (same_nonce and known.attempt)):
             return "rejected_credentials"
         credentials = credentials_for(plan, flow.hop, challenge)
         if credentials is None:
@@ -62,9 +64,11 @@ def answer(flow: Flow, plan: Plan, challenges: list[Challenge], cnonce: str) -> 
             if known is not None and same
             else ha1(challenge.algorithm, credentials.username, challenge.realm, credentials.password)
         )
-        nonces[challenge.realm, challenge.proxy] = Nonce(
+        nonces[challenge.realm, challenge.proxy] = fresh = Nonce(
             challenge, credentials.username, hashed, cnonce, attempt=flow.attempt
         )
+        if known is not None and same_nonce:  # its count goes on
+            fresh.count, fresh.limit = known.count, known.limit
     flow.rounds += 1
     if flow.rounds > MAXIMUM_ROUNDS:
         return "too_many_challenges"

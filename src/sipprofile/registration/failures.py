@@ -49,9 +49,7 @@ def park(room: Registrations, registration: Registration, flow: Flow, now: float
     flow.failures += 1
     health.wait_for(room, flow, keys)
     next_try = now + _delay(room, flow, flow.failures, now)
-    before = registration.reason
-    told = before if before.code.startswith(("tls_", "websocket_")) else Reason.of("target_down")  # what to mend
-    wait(room, registration, flow, now, told, next_try)
+    wait(room, registration, flow, now, health.why_down(room, keys), next_try)
     if flow.predecessor:
         ghosts.lay(room, flow, now)
 
@@ -66,14 +64,16 @@ def give_up(
     lost: bool = False,
     after: float | None = None,
     at_least: float = 0.0,
+    unknown_until: float = 0.0,
 ) -> None:
     """This attempt failed. There is always a next try: after ``after`` seconds if given, else after the back-off.
 
-    ``lost``: the answer proves that we are not registered. Only an open breaker may wait for an operator.
+    ``lost``: the answer proves that we are not registered, or that it cannot be known whether we are until
+    ``unknown_until``. Only an open breaker may wait for an operator.
     """
     if lost:
         machine.forget_lease(room, flow)
-        flow.unknown_until = 0.0
+        flow.unknown_until = unknown_until
     if not registration.should_register:
         flow.phase = IDLE
         machine.finish_unwanted(room, registration, flow, now)

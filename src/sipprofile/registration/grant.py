@@ -5,18 +5,21 @@ from __future__ import annotations
 from ..sip.headers import NameAddr, parse_name_addr, split_list
 from ..sip.message import Response
 from ..sip.syntax import SipSyntaxError
+from ..sip.transport import port_of, protocol_of
 from ..sip.uri import Uri
 
 MINIMUM_TOKEN = 16  # characters; a shorter contact user could be somebody else's
 
 
 def granted(
-    response: Response, contact: str, token: str, instance_id: str, asked: int
+    response: Response, contact: str, token: str, instance_id: str, asked: int, old: str = ""
 ) -> tuple[int | None, list[NameAddr]]:
     """Seconds granted to our contact (``None``: the answer does not list it) and every contact listed.
 
-    Ours is the equal URI, else the one with our instance id and user part, else the one with our random token as user
-    part, whatever a router made of its host. An answer without any Contact counts as ours when it has Expires.
+    Ours is the equal URI; else the one that leads to the same user, host and port whatever parameters were added; else
+    the one with our user part and instance id, or with our random token as user part, whatever a router made of its
+    host. Of several of those it is not ``old``, a contact that ours replaces, and the one with the least time, because
+    to renew too early does no harm. An answer without any Contact counts as ours when it has Expires.
     """
     alone = _alone(response, contact, asked)
     if alone is not None:
@@ -25,13 +28,11 @@ def granted(
     expires = _seconds(response.header("expires"))
     if not contacts:
         return (min(expires, asked) if expires is not None else None), contacts
-    ours = _ours(contacts, contact, token, instance_id)
-    if ours is None:
+    otherwise = expires if expires is not None else asked
+    ours = _ours(contacts, contact, token, instance_id, old)
+    if not ours:
         return None, contacts
-    own = _seconds(ours.params.get("expires"))
-    if own is None:
-        own = expires if expires is not None else asked
-    return min(own, asked), contacts
+    return min(asked, *(_time_of(entry, otherwise) for entry in ours)), contacts
 
 
 def _alone(response: Response, contact: str, asked: int) -> int | None:
@@ -61,21 +62,48 @@ def listed(response: Response) -> list[NameAddr]:
     return contacts
 
 
-def _ours(contacts: list[NameAddr], contact: str, token: str, instance_id: str) -> NameAddr | None:
+def _ours(contacts: list[NameAddr], contact: str, token: str, instance_id: str, old: str) -> list[NameAddr]:
+    """The entries that are our contact, one if the answer leaves no doubt."""
     for entry in contacts:
         if same_contact(entry.uri, contact):
-            return entry
+            return [entry]
+    place = _place(contact)
+    for entry in contacts:
+        if place is not None and _place(entry.uri) == place:
+            return [entry]
+    user = f":{token}@"
+    named = [entry for entry in contacts if user in entry.uri]
+    if len(named) > 1 and old:
+        named = [entry for entry in named if not same_contact(entry.uri, old)]
     if instance_id:
         urn = f"<urn:uuid:{instance_id}>"
-        for entry in contacts:
-            # The instance alone is not enough: a binding of an earlier contact may still be listed.
-            if (entry.params.get("+sip.instance") or "").lower() == urn and f":{token}@" in entry.uri:
-                return entry
-    if len(token) >= MINIMUM_TOKEN:
-        for entry in contacts:
-            if f":{token}@" in entry.uri:
-                return entry
-    return None
+        # The instance alone is not enough: a binding of an earlier contact may still be listed.
+        found = [entry for entry in named if (entry.params.get("+sip.instance") or "").lower() == urn]
+        if found:
+            return found
+    return named if len(token) >= MINIMUM_TOKEN else []
+
+
+def _place(text: str) -> tuple[str, str, str, int, str] | None:
+    """Where a contact leads to: scheme, user, host, port and transport with their defaults filled in."""
+    try:
+        uri = Uri.parse(text)
+    except SipSyntaxError:
+        return None
+    if uri.user is None:
+        return None
+    return uri.scheme, uri.user, uri.host, port_of(uri), protocol_of(uri) or ""
+
+
+def _time_of(entry: NameAddr, otherwise: int) -> int:
+    own = _seconds(entry.params.get("expires"))
+    return otherwise if own is None else own
+
+
+def still_listed(response: Response, contact: str) -> bool:
+    """Whether the 2xx to the removal of ``contact`` lists it with time left; some echo it without saying any."""
+    otherwise = _seconds(response.header("expires")) or 0
+    return any(same_contact(entry.uri, contact) and _time_of(entry, otherwise) > 0 for entry in listed(response))
 
 
 def same_contact(one: str, other: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..events import NO_REASON, Reason
 from . import attempt, size
 from .actions import TransportKey
 from .registration import IDLE, WAITING, Flow
@@ -22,12 +23,23 @@ class Health:
     for it any more it is forgotten, and the next profile that wants it finds out.
     """
 
-    __slots__ = ("answered_at", "canary", "canary_at", "down_since", "mute", "waiting", "without_tcp_until")
+    __slots__ = (
+        "answered_at",
+        "canary",
+        "canary_at",
+        "down_since",
+        "mute",
+        "reason",
+        "waiting",
+        "without_tcp_until",
+    )
 
     def __init__(self) -> None:
         self.answered_at = -1.0
         self.down_since = 0.0
         """0 = up."""
+        self.reason = NO_REASON
+        """Why it is down."""
         self.canary = 0
         """The flow that is trying it now; 0 = none."""
         self.canary_at = 0.0
@@ -45,7 +57,13 @@ class Health:
 
 
 def failed(
-    room: Registrations, key: TransportKey, flow: Flow, since: float, now: float, retry_after: float = 0.0
+    room: Registrations,
+    key: TransportKey,
+    flow: Flow,
+    since: float,
+    now: float,
+    reason: Reason,
+    retry_after: float = 0.0,
 ) -> None:
     """An attempt that began at ``since`` got no usable answer from ``key``; it may have said when to come again."""
     health = room.health_of(key)
@@ -53,6 +71,7 @@ def failed(
         health.canary = 0
     if health.answered_at > since:
         return  # it answered somebody else meanwhile: this failure is the profile's own
+    health.reason = reason
     if not health.down:
         health.down_since = now
         health.without_tcp_until = 0.0  # what comes back may be another
@@ -75,6 +94,15 @@ def answered(room: Registrations, key: TransportKey, flow: Flow, now: float) -> 
     health.waiting = set()
     room.random.shuffle(waiting)
     return [identity for identity in waiting if identity != flow.id]
+
+
+def why_down(room: Registrations, keys: list[TransportKey]) -> Reason:
+    """What to tell who waits for ``keys``: what somebody has to mend if that is known, else that they are down."""
+    for key in keys:
+        reason = room.health_of(key).reason
+        if reason.code.startswith(("tls_", "websocket_")):
+            return reason
+    return Reason.of("target_down")
 
 
 def wake(room: Registrations, waiting: list[int], now: float) -> None:

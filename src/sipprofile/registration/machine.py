@@ -152,6 +152,7 @@ def updated(
     if change == "replace":
         flow.tried = ()
         flow.minimum_expires = 0
+        flow.without = ()
     if not registration.should_register:
         if flow.predecessor:
             ghosts.lay(room, flow, now)
@@ -172,6 +173,9 @@ def deregister(room: Registrations, registration: Registration, flow: Flow, now:
         return
     flow.purpose = DEREGISTER
     flow.leaving = False
+    if key != flow.key:
+        flow.redirect = None  # of an attempt that led elsewhere
+        flow.redirect_uri = ""
     attempt.use(room, flow, key, hop_of(room, registration.plan, key, flow.hop, now))
     flow.attempt += 1
     flow.rounds = 0
@@ -325,5 +329,5 @@ def transport_lost(
         if was_sent and by_connection and code != "tls_certificate_wanted":  # what TLS 1.3 says after the fact
             flow.unknown_until = max(flow.unknown_until, flow.sent_at + asked(registration, flow))
         flow.purpose = REGISTER
-        health.failed(room, key, flow, flow.sent_at if was_sent else now, now)
+        health.failed(room, key, flow, flow.sent_at if was_sent else now, now, reason)
         failures.next_target(room, registration, flow, now, reason)

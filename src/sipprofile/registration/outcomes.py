@@ -9,9 +9,11 @@ from ..events import Reason
 from ..sip.headers import parse_retry_after
 from ..sip.message import MalformedMessage, Response
 from ..sip.syntax import SipSyntaxError
-from . import acceptance, detour, failures, health, machine, nat, redirection, rejection
-from .answers import Outcome, outcome_of, phrase
-from .registration import DEREGISTER, IDLE, REMOVE_OLD, Flow, Registration
+from . import acceptance, detour, failures, health, information, machine, nat, options, redirection, rejection
+from .answers import SILENCE, Row, Step, reason_of, row_of
+from .challenge import MAXIMUM_ROUNDS
+from .grant import still_listed
+from .registration import DEREGISTER, IDLE, REGISTER, REMOVE_OLD, Flow, Registration
 from .transmit import asked, end_transaction, transmit
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 MAXIMUM_RETRY_AFTER = 86_400.0  # seconds; a longer Retry-After is a mistake or an attack
 MAXIMUM_MIN_EXPIRES = 2**31
+SHORTEST_PENDING, LONGEST_PENDING = 2.1, 4.0  # seconds to wait after a 491, RFC 3261 §14.1
 
 
 def answered(room: Registrations, registration: Registration, flow: Flow, response: Response, now: float) -> None:
@@ -37,34 +40,51 @@ def answered(room: Registrations, registration: Registration, flow: Flow, respon
             flow.retransmit_at = now + flow.interval
         return
     since = flow.sent_at
+    row = row_of(status)
     by_udp = flow.key.protocol == "udp" and flow.carrier is None
     end_transaction(room, flow)
     if by_udp:
         nat.learn(room, flow, response, now)
-    unusable = outcome_of(status) is Outcome.NEXT_TARGET
     waiting = []
-    if not unusable:
+    if not row.down:
         waiting = health.answered(room, flow.key, flow, now)
         flow.forced = False
-    if status in (401, 407):
+    if row.step is Step.GRANT:
+        _succeeded(room, registration, flow, response, now)
+    elif row.step is Step.CHALLENGE:
         rejection.challenged(room, registration, flow, response, now)
+    elif row.step in (Step.WITHOUT, Step.WITH):
+        _extension(room, registration, flow, response, now)
     elif flow.purpose == REMOVE_OLD:
         acceptance.old_removed(room, registration, flow, now)
     elif flow.purpose == DEREGISTER:
-        gone = status < 300 or status in (404, 481)
-        acceptance.removed(room, registration, flow, now, None if gone else Reason.of("binding_may_remain", status))
-    elif status < 300:
-        acceptance.accepted(room, registration, flow, response, now)
+        failure = None if row.gone else Reason.of("binding_may_remain", status)
+        acceptance.removed(room, registration, flow, now, failure)
     else:
-        refused(room, registration, flow, response, since, now)
+        refused(room, registration, flow, row, response, since, now)
     if flow.id in room.flows:
         machine.rearm(room, registration, flow)
     if waiting:  # last: whoever leaves the connection for another must not close it before this answer was dealt with
         health.wake(room, waiting, now)
 
 
+def _succeeded(room: Registrations, registration: Registration, flow: Flow, response: Response, now: float) -> None:
+    """A 2xx to whatever was asked."""
+    unproven = None
+    if flow.nonces and not information.learn(registration.plan, flow, response):
+        unproven = Reason.of("server_unproven")
+    if flow.purpose == REMOVE_OLD:
+        acceptance.old_removed(room, registration, flow, now)
+    elif flow.purpose == DEREGISTER:
+        remains = flow.contact and still_listed(response, flow.contact)
+        failure = Reason.of("binding_may_remain", response.status) if remains else None
+        acceptance.removed(room, registration, flow, now, failure)
+    else:
+        acceptance.accepted(room, registration, flow, response, now, unproven)
+
+
 def refused(
-    room: Registrations, registration: Registration, flow: Flow, response: Response, since: float, now: float
+    room: Registrations, registration: Registration, flow: Flow, row: Row, response: Response, since: float, now: float
 ) -> None:
     """A final answer that is neither 2xx nor a challenge."""
     status = response.status
@@ -73,7 +93,7 @@ def refused(
         room.pacer(registration.plan.registrar, now).debit(now)
         transmit(room, registration, flow, now)
         return
-    reason = Reason.of("response", status, phrase(response))
+    reason = reason_of(row, response)
     after = _retry_after(response)
     # An answer may change the plan's mind: what the registrar refuses it does not hold.
     if type(registration.agent).judge is not Agent.judge:
@@ -91,40 +111,66 @@ def refused(
                 after=verdict.after or after,
             )
             return
-    outcome = outcome_of(status)
-    if status == 423:
-        _too_brief(room, registration, flow, response, now)
-    elif outcome is Outcome.REJECTED and flow.nonces:
+    if row.unknown:
+        flow.unknown_until = max(flow.unknown_until, since + asked(registration, flow))
+    step = row.step
+    if step is Step.LONGER:
+        _too_brief(room, registration, flow, response, now, after)
+    elif step is Step.REJECTED and flow.nonces:
         rejection.rejected(room, registration, flow, "rejected_credentials", status, now)
-    elif outcome in (Outcome.REJECTED, Outcome.REFUSED):
-        failures.give_up(room, registration, flow, now, reason, lost=True, after=after)
-    elif outcome is Outcome.REDIRECT:
-        redirection.redirected(room, registration, flow, response, reason, now)
-    elif outcome is Outcome.NEXT_TARGET:
+    elif step in (Step.REDIRECT, Step.PROXY):
+        redirection.redirected(room, registration, flow, response, now, after, through=step is Step.PROXY)
+    elif step is Step.NEXT_TARGET:
         assert flow.key is not None
         # A server that challenged us first and names no time is up: the failure is this profile's own.
-        if not flow.rounds or after is not None:
-            health.failed(room, flow.key, flow, since, now, after or 0.0)
+        if row.down and (not flow.rounds or after is not None):
+            health.failed(room, flow.key, flow, since, now, reason, after or 0.0)
         failures.next_target(room, registration, flow, now, reason, after=after)
+    elif step is Step.SOON and not flow.failures and after is None:
+        soon = SHORTEST_PENDING + (LONGEST_PENDING - SHORTEST_PENDING) * room.random.random()
+        failures.give_up(room, registration, flow, now, reason, after=soon)
     else:
-        failures.give_up(room, registration, flow, now, reason, after=after)
+        failures.give_up(room, registration, flow, now, reason, lost=row.leave, after=after)
 
 
-def _too_brief(room: Registrations, registration: Registration, flow: Flow, response: Response, now: float) -> None:
+def _extension(room: Registrations, registration: Registration, flow: Flow, response: Response, now: float) -> None:
+    """420, 421, 439: once more with other option tags, whatever the request was for (RFC 3261 §8.1.3.5)."""
+    reason = options.adapt(flow, response)
+    flow.rounds += 1
+    if reason is None and flow.rounds > MAXIMUM_ROUNDS:
+        reason = reason_of(row_of(response.status), response)
+    if reason is None:
+        _once_more(room, registration, flow, now)
+    elif flow.purpose == REMOVE_OLD:
+        acceptance.old_removed(room, registration, flow, now)
+    elif flow.purpose == DEREGISTER:
+        acceptance.removed(room, registration, flow, now, Reason.of("binding_may_remain", response.status))
+    else:
+        failures.give_up(room, registration, flow, now, reason, after=_retry_after(response))
+
+
+def _once_more(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """Send the request again with what was learned, unless nobody wants it any more."""
+    if flow.purpose == REGISTER and not registration.should_register:
+        flow.phase = IDLE
+        machine.finish_unwanted(room, registration, flow, now)
+    else:
+        room.pacer(registration.plan.registrar, now).debit(now)
+        transmit(room, registration, flow, now)
+
+
+def _too_brief(
+    room: Registrations, registration: Registration, flow: Flow, response: Response, now: float, after: float | None
+) -> None:
     """423: ask for what it demands at once (RFC 3261 §10.2.8)."""
     text = (response.header("min-expires") or "").strip()
     minimum = int(text[:12]) if text.isascii() and text.isdecimal() else 0
     flow.rounds += 1
-    if asked(registration, flow) < minimum < MAXIMUM_MIN_EXPIRES and flow.rounds <= 4:
+    if asked(registration, flow) < minimum < MAXIMUM_MIN_EXPIRES and flow.rounds <= MAXIMUM_ROUNDS:
         flow.minimum_expires = minimum
-        if registration.should_register:
-            room.pacer(registration.plan.registrar, now).debit(now)
-            transmit(room, registration, flow, now)
-        else:
-            flow.phase = IDLE
-            machine.finish_unwanted(room, registration, flow, now)
+        _once_more(room, registration, flow, now)
     else:
-        failures.give_up(room, registration, flow, now, Reason.of("interval_too_brief", 423))
+        failures.give_up(room, registration, flow, now, Reason.of("interval_too_brief", 423), after=after)
 
 
 def _retry_after(response: Response) -> float | None:
@@ -149,6 +195,7 @@ def timed_out(room: Registrations, registration: Registration, flow: Flow, now: 
         acceptance.old_removed(room, registration, flow, now)
     else:
         assert flow.key is not None
+        reason = Reason.of(SILENCE.reason)
         flow.unknown_until = max(flow.unknown_until, flow.sent_at + asked(registration, flow))
-        health.failed(room, flow.key, flow, flow.sent_at, now)
-        failures.next_target(room, registration, flow, now, Reason.of("timeout"))
+        health.failed(room, flow.key, flow, flow.sent_at, now, reason)
+        failures.next_target(room, registration, flow, now, reason)

@@ -82,6 +82,8 @@ class Flow(msgspec.Struct, gc=False):
     """Settings changed while a request was on the wire: register once more when it ends."""
     minimum_expires: int = 0
     """What a 423 asked for."""
+    without: tuple[str, ...] = ()
+    """Option tags that this registrar made us leave out (420, 439); see :mod:`~sipprofile.registration.options`."""
     tried: tuple[TransportKey, ...] = ()
     key: TransportKey | None = None
     """Where the present or the last request went."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ..agents.base import Plan
+from ..agents.base import Hop, Plan
 from ..sip.transport import WEBSOCKETS
 from .actions import TransportKey
+from .options import SUPPORTED
 
 
 def contact_uri(plan: Plan, key: TransportKey, local: tuple[str, int]) -> str:
@@ -50,9 +51,16 @@ def own_contact(plan: Plan, uri: str) -> str:
     return f"<{uri}>{instance}{plan.contact_params}"
 
 
-def middle(plan: Plan, hop: int, call_id: str, tag: str, contacts: tuple[str, ...], user_agent: str) -> bytes:
+def middle(
+    plan: Plan,
+    chosen: Hop,
+    call_id: str,
+    tag: str,
+    contacts: tuple[str, ...],
+    user_agent: str,
+    supported: tuple[str, ...] = SUPPORTED,
+) -> bytes:
     """From the end of the Via to the CSeq number; per profile, per hop. ``contacts`` are complete Contact values."""
-    chosen = plan.hops[hop]
     lines = [
         "",
         "Max-Forwards: 70",
@@ -66,7 +74,8 @@ def middle(plan: Plan, hop: int, call_id: str, tag: str, contacts: tuple[str, ..
     lines.extend(plan.headers)
     if user_agent and not any(line.lower().startswith("user-agent:") for line in plan.headers):
         lines.append(f"User-Agent: {user_agent}")
-    lines.append("Supported: path")
+    if supported:
+        lines.append(f"Supported: {', '.join(supported)}")
     lines.append("CSeq: ")
     return "\r\n".join(lines).encode()
 

@@ -144,6 +144,8 @@ def _restore_nonces(room: Registrations, registration: Registration, flow: Flow,
             qop=tuple(kept.qop.split(",")) if kept.qop else (),
             opaque=kept.opaque,
             proxy=kept.proxy,
+            userhash=kept.userhash,
+            utf8=kept.utf8,
         )
         credentials = credentials_for(registration.plan, flow.hop, challenge)
         if credentials is not None:

@@ -137,6 +137,8 @@ def record(machine_room: Registrations, registration: Registration, flow: Flow) 
                 nonce.challenge.opaque,
                 nonce.challenge.proxy,
                 nonce.limit,
+                nonce.challenge.userhash,
+                nonce.challenge.utf8,
             )
             for nonce in flow.nonces
         ),

@@ -9,6 +9,7 @@ from . import bearer, nat, size
 from .actions import TransportKey
 from .challenge import authorizations, drop_used_up
 from .changes import sent_as
+from .options import offered
 from .registration import DEREGISTER, REMOVE_OLD, RESERVING, SENT, Flow, Registration
 from .request import contact_uri, head, middle, own_contact, request_uri
 from .state import store
@@ -98,13 +99,11 @@ def _prepared(room: Registrations, registration: Registration, flow: Flow, trans
     """The constant part, with the Contact that the purpose is about."""
     plan = registration.plan
     assert flow.key is not None
-    agent = room.settings.user_agent
     old = (_removal(flow.old_contact),) if flow.old_contact else ()
     if flow.purpose == REMOVE_OLD:
-        return middle(plan, flow.hop, flow.call_id, _tag(flow), old, agent)
+        return _middle(room, plan, flow, old)
     if flow.purpose == DEREGISTER and flow.contact:
-        contacts = (f"{own_contact(plan, flow.contact)};expires=0", *old)
-        return middle(plan, flow.hop, flow.call_id, _tag(flow), contacts, agent)
+        return _middle(room, plan, flow, (f"{own_contact(plan, flow.contact)};expires=0", *old))
     shown = nat.shown(registration, transport)
     if not flow.middle or flow.local != transport.local or flow.shown != shown:
         contact = contact_uri(plan, flow.key, shown)
@@ -112,8 +111,7 @@ def _prepared(room: Registrations, registration: Registration, flow: Flow, trans
             flow.old_contact = flow.contact
         flow.contact = contact
         now_removed = (_removal(flow.old_contact),) if nat.replaces(flow, transport) else ()
-        shown_contacts = (own_contact(plan, contact), *now_removed)
-        flow.middle = middle(plan, flow.hop, flow.call_id, _tag(flow), shown_contacts, agent)
+        flow.middle = _middle(room, plan, flow, (own_contact(plan, contact), *now_removed))
         flow.local = transport.local
         flow.shown = shown
         flow.carried = sent_as(plan)
@@ -122,6 +120,11 @@ def _prepared(room: Registrations, registration: Registration, flow: Flow, trans
 
 def _removal(contact: str) -> str:
     return f"<{contact}>;expires=0"
+
+
+def _middle(room: Registrations, plan: Plan, flow: Flow, contacts: tuple[str, ...]) -> bytes:
+    hop = flow.redirect or plan.hops[flow.hop]
+    return middle(plan, hop, flow.call_id, _tag(flow), contacts, room.settings.user_agent, offered(flow.without))
 
 
 def _tag(flow: Flow) -> str:

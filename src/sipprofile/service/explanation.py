@@ -37,6 +37,7 @@ FAILED_STEP = {
     "token_unavailable": "digest",
     "bearer_needs_tls": "digest",
     "too_many_challenges": "digest",
+    "server_unproven": "digest",
     "zero_grant": "lease",
     "contact_missing": "lease",
     "lease_expired": "lease",

@@ -16,9 +16,13 @@ _ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")  # from weak to strong, RFC 8760
 _CANONICAL = {name.lower(): name for base in _ALGORITHMS for name in (base, f"{base}-sess")}
 _STRENGTH = {name: _ALGORITHMS.index(name.removesuffix("-sess")) for name in _CANONICAL.values()}
 
+MAXIMUM_VALUE = 2048  # characters of one parameter of a challenge; real ones have some hundred at most
+
 _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~\-]++"
+_attr_char = re.compile(r"[A-Za-z0-9!#$&+\-.^_`|~]").fullmatch  # RFC 5987 §3.2.1
+_escaped = re.compile(rb"%([0-9A-Fa-f]{2})")
 _separators = re.compile(r"[\s,]*+").match
-_parameter = re.compile(rf'[\s,]*+({_TOKEN})\s*+=\s*+(?:"([^"\\]*+)"|([^\s",=][^\s",]*+))').match
+_parameter = re.compile(rf'[\s,]*+({_TOKEN})\s*+=\s*+(?:"([^"\\]*+)"|([^\s",=\\][^\s",\\]*+))').match
 _parameter_name = re.compile(rf"({_TOKEN})\s*+=\s*+").match
 _scheme = re.compile(rf"({_TOKEN})(?:\s++|,|$)").match
 _nonce_count = re.compile("[0-9A-Fa-f]{8}").fullmatch
@@ -29,7 +33,11 @@ class UnsupportedAlgorithm(ValueError):
 
 
 class Challenge(msgspec.Struct, frozen=True, gc=False):
-    """One Digest challenge. `proxy` tells Proxy-Authenticate from WWW-Authenticate."""
+    """One Digest challenge. `proxy` tells Proxy-Authenticate from WWW-Authenticate.
+
+    `opaque` is the inside of the quoted string as it came, escapes included: it goes back byte for byte. `userhash`:
+    the server takes the hash of the user name in its place. `utf8`: it said charset=UTF-8.
+    """
 
     realm: str
     nonce: str
@@ -40,10 +48,15 @@ class Challenge(msgspec.Struct, frozen=True, gc=False):
     stale: bool = False
     domain: str | None = None
     proxy: bool = False
+    userhash: bool = False
+    utf8: bool = False
 
 
 class DigestCredentials(msgspec.Struct, frozen=True, gc=False):
-    """Credentials that `verify` found right. `nc` is None in the form of RFC 2069."""
+    """Credentials that `verify` found right. `nc` is None in the form of RFC 2069.
+
+    With userhash=true `username` is H(username:realm).
+    """
 
     username: str
     realm: str
@@ -87,8 +100,8 @@ def _hash_function(algorithm: str) -> Callable[[bytes], str]:
 def parse_challenges(values: Iterable[str], proxy: bool) -> list[Challenge]:
     """The Digest challenges of all lines of one header, in their order; a line may hold several.
 
-    Other schemes, algorithms that are not available, challenges with only unknown qop values and malformed
-    ones are left out (RFC 7616 §3.3).
+    Other schemes, algorithms that are not available, challenges with only unknown qop values, malformed ones and those
+    with a value longer than MAXIMUM_VALUE are left out (RFC 7616 §3.3). A missing realm is an empty one.
     """
     challenges = []
     for value in values:
@@ -100,10 +113,10 @@ def parse_challenges(values: Iterable[str], proxy: bool) -> list[Challenge]:
 
 
 def _challenge(params: dict[str, str], proxy: bool) -> Challenge | None:
-    realm, nonce = params.get("realm"), params.get("nonce")
+    realm, nonce = params.get("realm", ""), params.get("nonce")
     given = params.get("algorithm")
     algorithm = "MD5" if given is None else _CANONICAL.get(given.lower())
-    if realm is None or nonce is None or algorithm not in _HASHES:
+    if nonce is None or algorithm not in _HASHES or any(len(value) > MAXIMUM_VALUE for value in params.values()):
         return None
     offered = params.get("qop")
     qop = _known_qops(offered) if offered else ()
@@ -119,6 +132,8 @@ def _challenge(params: dict[str, str], proxy: bool) -> Challenge | None:
         params.get("stale", "").lower() == "true",
         params.get("domain"),
         proxy,
+        params.get("userhash", "").lower() == "true",
+        params.get("charset", "").lower() == "utf-8",
     )
 
 
@@ -162,12 +177,24 @@ def _scan(text: str) -> list[dict[str, str]]:
             except SipSyntaxError:
                 position = len(text)
             else:
-                params.setdefault(match[1].lower(), unquote(text[match.end() : position]))
+                name, value = match[1].lower(), text[match.end() : position]
+                params.setdefault(name, value[1:-1] if name == "opaque" else unquote(value))
                 continue
         else:
             position = text.find(",", position) + 1 or len(text)
         if found and found[-1] is params:
             found.pop()
+
+
+def parse_authentication_info(value: str) -> dict[str, str]:
+    """The parameters of Authentication-Info or Proxy-Authentication-Info (RFC 7616 §3.5), names in lower case.
+
+    Empty when they cannot be read or one of them is longer than MAXIMUM_VALUE.
+    """
+    found = _scan(f"Digest {value}")
+    if len(found) != 1 or any(len(text) > MAXIMUM_VALUE for text in found[0].values()):
+        return {}
+    return found[0]
 
 
 def strongest(challenges: Iterable[Challenge]) -> Challenge | None:
@@ -201,9 +228,45 @@ def authorization(
 
     `ha1` is what the function of that name returns, `uri` goes out as it is, `cnonce` is fresh random text
     without quotes, `nonce_count` counts the uses of this nonce from 1. Without qop the answer has the form of
-    RFC 2069.
+    RFC 2069. A user name that is not ASCII goes out as `username*` (RFC 7616 §3.4) only to servers that say
+    charset=UTF-8; the others get it as the quoted UTF-8 that RFC 3261 §25.1 allows and they know.
     Raises UnsupportedAlgorithm, and SipSyntaxError for a line break in `username`.
     """
+    algorithm = challenge.algorithm
+    qop, response = _respond(challenge, ha1, f"{method}:{uri}", nonce_count, cnonce, body)
+    if qop:
+        tail = f', qop={qop}, nc={nonce_count:08x}, cnonce="{cnonce}"'
+    else:
+        tail = f', cnonce="{cnonce}"' if algorithm.endswith("-sess") else ""
+    if challenge.algorithm_given:
+        tail += f", algorithm={algorithm}"
+    if challenge.opaque is not None:
+        tail += f', opaque="{challenge.opaque}"'
+    if challenge.userhash:
+        name = f'username="{_hash_function(algorithm)(_octets(f"{username}:{challenge.realm}"))}"'
+        tail += ", userhash=true"
+    elif challenge.utf8 and not username.isascii():
+        name = f"username*=UTF-8''{_extended(username)}"
+    else:
+        name = f"username={quote(username)}"
+    return (
+        f"Digest {name}, realm={quote(challenge.realm)}, nonce={quote(challenge.nonce)}, "
+        f'uri={quote(uri)}, response="{response}"{tail}'
+    )
+
+
+def response_auth(challenge: Challenge, *, ha1: str, uri: str, nonce_count: int, cnonce: str, body: bytes = b"") -> str:
+    """The `rspauth` by which a server proves that it knows the password too (RFC 7616 §3.5).
+
+    The arguments are those of the request that it answers, `body` is the answer's; see `authorization`.
+    """
+    return _respond(challenge, ha1, f":{uri}", nonce_count, cnonce, body)[1]
+
+
+def _respond(
+    challenge: Challenge, ha1: str, request: str, nonce_count: int, cnonce: str, body: bytes
+) -> tuple[str, str]:
+    """The qop that is used, '' for the form of RFC 2069, and the response (RFC 7616 §3.4.1)."""
     algorithm = challenge.algorithm
     hash_ = _hash_function(algorithm)
     nonce = challenge.nonce
@@ -211,30 +274,15 @@ def authorization(
         ha1 = hash_(_octets(f"{ha1}:{nonce}:{cnonce}"))
     qops = challenge.qop
     qop = "auth" if "auth" in qops else "auth-int" if qops else ""
-    ha2 = _ha2(algorithm, f"{method}:{uri}", body if qop == "auth-int" else None)
-    if qop:
-        count = f"{nonce_count:08x}"
-        response = hash_(_octets(f"{ha1}:{nonce}:{count}:{cnonce}:{qop}:{ha2}"))
-        tail = f', qop={qop}, nc={count}, cnonce="{cnonce}"'
-    else:
-        response = hash_(_octets(f"{ha1}:{nonce}:{ha2}"))
-        tail = f', cnonce="{cnonce}"' if algorithm.endswith("-sess") else ""
-    if challenge.algorithm_given:
-        tail += f", algorithm={algorithm}"
-    if challenge.opaque is not None:
-        tail += f", opaque={quote(challenge.opaque)}"
-    return (
-        f"Digest username={quote(username)}, realm={quote(challenge.realm)}, nonce={quote(nonce)}, "
-        f'uri={quote(uri)}, response="{response}"{tail}'
-    )
+    ha2 = hash_(_octets(f"{request}:{hash_(body)}")) if qop == "auth-int" else _ha2(algorithm, request)
+    rounds = f"{nonce_count:08x}:{cnonce}:{qop}:" if qop else ""
+    return qop, hash_(_octets(f"{ha1}:{nonce}:{rounds}{ha2}"))
 
 
 @lru_cache(maxsize=256)
-def _ha2(algorithm: str, request: str, body: bytes | None) -> str:
-    """H(A2) (RFC 7616 §3.4.3), the same for every profile at one registrar; `body` only for auth-int."""
-    hash_ = _HASHES[algorithm]
-    entity = "" if body is None else f":{hash_(body)}"
-    return hash_(_octets(request + entity))
+def _ha2(algorithm: str, request: str) -> str:
+    """H(A2) (RFC 7616 §3.4.3), the same for every profile at one registrar; of auth-int there is nothing to keep."""
+    return _HASHES[algorithm](_octets(request))
 
 
 def verify(
@@ -254,7 +302,8 @@ def verify(
         return None
     params = found[0]
     try:
-        username, realm, nonce = params["username"], params["realm"], params["nonce"]
+        username = params["username"] if "username" in params else _from_extended(params["username*"])
+        realm, nonce = params["realm"], params["nonce"]
         uri, response = params["uri"], params["response"]
         qop = params.get("qop", "").lower()
         count, cnonce = (params["nc"], params["cnonce"]) if qop else ("", params.get("cnonce", ""))
@@ -276,3 +325,15 @@ def verify(
     if not compare_digest(_octets(expected), _octets(response.lower())):
         return None
     return DigestCredentials(username, realm, nonce, int(count, 16) if qop else None, uri, algorithm)
+
+
+def _extended(text: str) -> str:
+    """The value of an extended parameter after its charset (RFC 5987 §3.2.1)."""
+    return "".join(chr(octet) if _attr_char(chr(octet)) else f"%{octet:02X}" for octet in _octets(text))
+
+
+def _from_extended(value: str) -> str:
+    """The text of an extended parameter in UTF-8, '' when it has another form."""
+    charset, _, text = value.partition("''")
+    octets = _escaped.sub(lambda found: bytes.fromhex(found[1].decode()), _octets(text))
+    return octets.decode("utf-8", "surrogateescape") if charset.lower() == "utf-8" else ""

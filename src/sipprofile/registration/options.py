@@ -1,0 +1,61 @@
+"""The option tags that a REGISTER offers in Supported (RFC 3261 §19.2), and those a server made us leave out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..events import Reason
+from ..sip.headers import split_list
+from ..sip.message import Response
+from ..sip.syntax import is_token
+from .answers import shown
+
+if TYPE_CHECKING:
+    from .registration import Flow
+
+SUPPORTED = ("path",)
+"""What we can do: ``path`` is RFC 3327."""
+
+
+def offered(without: tuple[str, ...]) -> tuple[str, ...]:
+    """The tags of the next REGISTER."""
+    return tuple(tag for tag in SUPPORTED if tag not in without) if without else SUPPORTED
+
+
+def adapt(flow: Flow, response: Response) -> Reason | None:
+    """Offer what a 420, 421 or 439 wants from now on; the reason why that cannot be done, ``None`` when it is done."""
+    status = response.status
+    if status == 421:
+        return _offer_again(flow, response)
+    if status == 439:
+        refused: tuple[str, ...] = ("outbound",)  # RFC 5626 §11.6: the first hop cannot do it
+    else:
+        refused = _tags(response, "unsupported")
+    # RFC 3261 §21.4.15 demands an Unsupported header; without one it can be any of ours.
+    drop = tuple(tag for tag in offered(flow.without) if tag in refused or not refused)
+    if not drop:
+        if status == 439:
+            return Reason.of("response", status, shown(response.reason))
+        return Reason.of("extension_refused", status, _named(refused))
+    flow.without = (*flow.without, *drop)
+    flow.middle = b""
+    return None
+
+
+def _offer_again(flow: Flow, response: Response) -> Reason | None:
+    demanded = _tags(response, "require")
+    wanted = set(demanded)
+    if not wanted or not wanted <= set(SUPPORTED) or wanted.isdisjoint(flow.without):
+        return Reason.of("extension_required", response.status, _named(demanded))
+    flow.without = tuple(tag for tag in flow.without if tag not in wanted)
+    flow.middle = b""
+    return None
+
+
+def _tags(response: Response, header: str) -> tuple[str, ...]:
+    tags = [tag.lower() for line in response.headers(header) for tag in split_list(line)]
+    return tuple(tag for tag in tags if is_token(tag))
+
+
+def _named(tags: tuple[str, ...]) -> str:
+    return shown(", ".join(tags)) or "it does not say which"
