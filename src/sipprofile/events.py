@@ -69,6 +69,8 @@ REASONS: dict[str, str] = {
     "server_unproven": "Registered, but the server could not prove that it knows the password. Ask the provider.",
     "interval_too_brief": "The registrar's minimum expiry makes no sense.",
     "binding_may_remain": "The registrar did not confirm; a binding may remain until its lease ends.",
+    "deregistered_by_network": "The registrar removed our registration of its own accord.",
+    "unreachable": "Registered, but requests to the address-of-record do not arrive here.",
     "refused_by_agent": "The profile type's agent refused the answer.",
 }
 """Every reason code of a status, with its sentence."""
@@ -94,6 +96,14 @@ class Reason(msgspec.Struct, frozen=True, gc=False):
 _PLAIN = {code: Reason(code, None, sentence) for code, sentence in REASONS.items()}
 """One object for all who have the same reason."""
 NO_REASON = _PLAIN["none"]
+
+
+class OtherContact(msgspec.Struct, frozen=True, gc=False):
+    """A binding of the same address-of-record that is not ours: another device, another program."""
+
+    uri: str
+    instance: str | None = None
+    """Its instance id (RFC 5626 §4.1), when it has one."""
 
 
 class RegistrationState(msgspec.Struct, frozen=True, gc=False):
@@ -122,6 +132,15 @@ class RegistrationState(msgspec.Struct, frozen=True, gc=False):
     held: Literal["", "paused", "forcibly_disabled"] = ""
     users: int = 0
     revision: int = 0
+    reg_event_state: Literal["pending", "active", "unsupported"] | None = None
+    """The subscription to the registrar's view of this registration (RFC 3680), for profiles that ask for it."""
+    other_contacts: list[OtherContact] = []
+    """What the registrar says about others at this address-of-record, at most 16 of them; needs ``reg_event``."""
+    reachable: bool | None = None
+    """Whether a request to the address-of-record arrived here when it was last tried; ``None``: not known."""
+    reachable_at: float | None = None
+    reachable_reason: str = ""
+    """Why ``reachable`` is what it is: a sentence."""
 
     @property
     def registered(self) -> bool:

@@ -100,6 +100,10 @@ class Profile(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """User part of the Contact; absent: a random token, the only safe choice for incoming requests."""
     contact_uri: str | None = None
     """A Contact that points elsewhere (an SBC): the profile then only registers."""
+    reg_event: bool = False
+    """Subscribe to the registrar's view of this registration (RFC 3680)."""
+    reachable_interval: int = 0
+    """Check this often that requests to the address-of-record arrive here; 0 = only when asked."""
     headers: list[str] = []
     """Complete ``Name: value`` headers added to REGISTER."""
     allowed_identities: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import glob
 import itertools
@@ -10,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -27,6 +29,46 @@ START_LIMIT = 15.0  # seconds until Kamailio must answer its control socket
 STOP_LIMIT = 1.0  # seconds between SIGTERM and SIGKILL; it normally takes some milliseconds
 
 
+SCHEMAS = Path("/usr/share/kamailio/db_sqlite")
+"""Where the packages put the tables of Kamailio's modules."""
+
+REGINFO_MODULES = """
+loadmodule "rr.so"
+loadmodule "db_sqlite.so"
+loadmodule "presence.so"
+loadmodule "presence_reginfo.so"
+loadmodule "pua.so"
+loadmodule "pua_reginfo.so"
+modparam("presence|pua", "db_url", "sqlite://@database@")
+modparam("presence", "server_address", "sip:presence@127.0.0.1:@port@")
+modparam("presence", "notifier_processes", 0)
+modparam("presence", "min_expires", 1)
+modparam("pua", "db_mode", 0)
+modparam("pua", "outbound_proxy", "sip:127.0.0.1:@port@")
+modparam("pua_reginfo", "default_domain", "@domain@")
+modparam("pua_reginfo", "server_address", "sip:reginfo@127.0.0.1:@port@")
+modparam("pua_reginfo", "outbound_proxy", "sip:127.0.0.1:@port@")
+"""
+
+REGINFO_ROUTE = """
+    if (is_method("PUBLISH")) {
+        handle_publish();
+        exit;
+    }
+    if (is_method("SUBSCRIBE")) {
+        route(AUTHENTICATE);
+        xlog("L_NOTICE", "SUBSCRIBE-SEEN|$TV(Sn)|$var(verdict)|$ci|$cs|$tt|$hdr(Expires)\\n");
+        if ($var(verdict) != 1) {
+            www_challenge("@realm@", "@qop@");
+            exit;
+        }
+        t_newtran();
+        if (!has_totag()) record_route();
+        handle_subscribe();
+        exit;
+    }
+"""
+
 FORWARDING_MODULES = """
 loadmodule "tm.so"
 loadmodule "tmx.so"
@@ -39,6 +81,7 @@ FORWARDING_ROUTE = """
             sl_send_reply("480", "Temporarily Unavailable");
             exit;
         }
+        xlog("L_NOTICE", "FORWARDED|$TV(Sn)|$rm|$ru\\n");
         t_relay();
         exit;
     }
@@ -79,6 +122,7 @@ class Settings:
     namespace: Namespace | None = None  # where it runs, at the address there; None: on 127.0.0.1
     tcp: bool = True  # False: no TCP at all
     forwards: bool = False  # requests to users go on to their contacts, over TCP when they are larger than 1300 bytes
+    reginfo: bool = False  # subscriptions to registrations (RFC 3680); with `forwards` only
     websocket: bool = False  # SIP over WebSocket at the path /sip, on every TCP and TLS port
 
 
@@ -285,7 +329,7 @@ class Kamailio:
     def register_log(self) -> list[Registered]:
         """Every REGISTER since the first start. A request is in it before its answer is sent."""
         seen = []
-        for at, verdict, transport, source, call_id, cseq, aor, expires, contact in self._marked("REGISTER-SEEN|", 9):
+        for at, verdict, transport, source, call_id, cseq, aor, expires, contact in self.marked("REGISTER-SEEN|", 9):
             expires, contact = ("" if text == "<null>" else text for text in (expires, contact))
             seen.append(
                 Registered(float(at), int(verdict), transport, source, call_id, int(cseq), aor, expires, contact)
@@ -300,7 +344,7 @@ class Kamailio:
         """Every response to a REGISTER since the first start, logged just after it was sent."""
         return [
             Answered(float(at), int(status), reason, call_id, int(cseq))
-            for at, status, reason, call_id, cseq, method in self._marked("RESPONSE-SENT|", 6)
+            for at, status, reason, call_id, cseq, method in self.marked("RESPONSE-SENT|", 6)
             if method == "REGISTER"
         ]
 
@@ -355,10 +399,27 @@ class Kamailio:
             ),
         }
         values.update(self._secured())
+        values.update(self._reginfo())
         text = TEMPLATE.read_text()
+        for name in ("reginfo_modules", "reginfo_route"):  # they have words of their own to be filled in
+            text = text.replace(f"@{name}@", values.pop(name))
         for name, value in values.items():
             text = text.replace(f"@{name}@", value)
         return text
+
+    def _reginfo(self) -> dict[str, str]:
+        """What subscriptions add to the configuration, with an empty database for them."""
+        if not self.settings.reginfo:
+            return {"reginfo_modules": "", "reginfo_route": ""}
+        database = self.directory / "presence.db"
+        database.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            for schema in ("standard", "presence"):
+                connection.executescript((SCHEMAS / f"{schema}-create.sql").read_text())
+        return {
+            "reginfo_modules": REGINFO_MODULES.replace("@database@", str(database)),
+            "reginfo_route": REGINFO_ROUTE + FORWARDING_ROUTE,
+        }
 
     def _secured(self) -> dict[str, str]:
         """What TLS and WebSocket add to the configuration."""
@@ -388,7 +449,7 @@ class Kamailio:
             "secure_routes": "\n".join(routes),
         }
 
-    def _marked(self, mark: str, fields: int) -> list[list[str]]:
+    def marked(self, mark: str, fields: int) -> list[list[str]]:
         """The fields of the complete log lines that carry `mark`."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         complete = text[: text.rfind("\n") + 1]

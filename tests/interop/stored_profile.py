@@ -41,6 +41,16 @@ class StoredProfile:
         answer = self._daemon.request("POST", f"{self._path}/{verb}")
         assert answer.status == 200, answer.document
 
+    def history(self) -> list[dict[str, Any]]:
+        """Its last transitions, the oldest first."""
+        return list(self._daemon.request("GET", f"{self._path}/history").document["history"])
+
+    def test(self) -> list[dict[str, Any]]:
+        """The steps of an explanation."""
+        answer = self._daemon.request("POST", f"{self._path}/test")
+        assert answer.status == 200, answer.document
+        return list(answer.document["steps"])
+
     def remove(self) -> int:
         """The HTTP status of its removal."""
         return self._daemon.request("DELETE", self._path).status

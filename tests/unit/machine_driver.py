@@ -103,6 +103,18 @@ def digest(password: str = "secret", more: str = ', qop="auth"', grant: int | No
     return respond
 
 
+def subscribed(expires: int | None = None, tag: str = "notifier") -> Answer:
+    """A 200 that grants a subscription; anything else gets 200 as well."""
+
+    def respond(request: Request, _: TransportKey) -> bytes:
+        granted = request.header("expires") if expires is None else str(expires)
+        to = request.header("to") or ""
+        data = reply(request, 200, f"Expires: {granted}", "Contact: <sip:notifier@192.0.2.1>")
+        return data if ";tag=" in to else data.replace(f"To: {to}".encode(), f"To: {to};tag={tag}".encode())
+
+    return respond
+
+
 class Driver:
     """Registrations, and the world around them. ``answers`` come first, then ``always``; they may be set per host."""
 
@@ -142,6 +154,10 @@ class Driver:
         self.changes: list[StateChanged] = []
         self.sends: list[tuple[float, TransportKey, Request]] = []
         """Every REGISTER but retransmissions."""
+        self.requests: list[Request] = []
+        """Every other request but retransmissions."""
+        self.others: Answer = subscribed()
+        """What answers those."""
         self.retransmissions: list[tuple[float, Request]] = []
         self.keepalives: list[tuple[float, TransportKey]] = []
         """CRLF pings."""
@@ -313,6 +329,14 @@ class Driver:
                     self.registrations.saved(row, self.now)
         check(self.registrations, self.now)
 
+    def deliver(self, data: bytes) -> Any:
+        """A request comes in; the answer to it when it is for the registrations themselves."""
+        message = self.registrations.received(data, (UDP.host, UDP.port), UDP, self.now)
+        assert message is not None
+        answer = self.registrations.requested(message, self.now)
+        self.run(0)
+        return answer
+
     # -- what a test asks --------------------------------------------------------------------------------------------
 
     def state(self, number: int = 1) -> RegistrationState:
@@ -430,6 +454,9 @@ class Driver:
         if branch in self._branches:
             self.retransmissions.append((self.now, request))
             response = self._branches[branch]
+        elif request.method != "REGISTER":
+            self.requests.append(request)
+            response = self._branches[branch] = self.others(request, key)
         else:
             self.sends.append((self.now, key, request))
             number, _ = request.cseq()

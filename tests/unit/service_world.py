@@ -104,6 +104,14 @@ class FakeRegistrations:
     def profile_of_contact(self, user: str) -> int | None:
         return self.contacts.get(user)
 
+    def requested(self, request: Any, now: float) -> None: ...
+
+    def probe(self, profile: int, now: float) -> None:
+        self.calls.append(("probe", profile))
+        state = msgspec.structs.replace(self.states[profile], reachable=True, reachable_at=now + WALL_OFFSET)
+        self.states[profile] = state
+        self.emit(StateChanged(profile, "status", state, False))
+
     def counts(self) -> dict[tuple[str, str, str], int]:
         counts: dict[tuple[str, str, str], int] = {}
         for state in self.states.values():

@@ -157,7 +157,7 @@ class TestExplanation:
         assert world.registrations.wants[1] is True
         world.registrations.become(1, "registered", "registered")
         world.perform()
-        names = ("settings", "dns", "transport", "answer", "digest", "lease")
+        names = ("settings", "dns", "transport", "answer", "digest", "lease", "reachable")
         assert self.steps(world, token) == [(name, True) for name in names]
         assert world.registrations.wants[1] is False  # it was ours alone
 
@@ -199,6 +199,15 @@ class TestExplanation:
         self.resolve(world)
         assert self.steps(world, token)[-1] == ("transport", False)
         assert not [call for call in world.registrations.calls if call[0] in ("want", "retry_now")]
+
+    def test_what_was_wrong_before_the_attempt_is_said_although_it_helped(self) -> None:
+        before = RegistrationState("registered", reachable=False, reachable_at=1.0, reachable_reason="It was lost.")
+        after = RegistrationState("registered", reachable=True, reachable_at=2.0, reachable_reason="It arrived.")
+        assert explained(after, before)[-1] == {
+            "step": "reachable",
+            "ok": False,
+            "detail": "It was lost. After another REGISTER: It arrived.",
+        }
 
     @pytest.mark.parametrize(
         ("code", "failed"),

@@ -172,6 +172,7 @@ def test_a_good_profile_is_explained_and_left_as_it_was(network: Network) -> Non
         "answer",
         "digest",
         "lease",
+        "reachable",
     ]
     assert (network.bindings(), state(network)["users"]) == (0, 0)
 
@@ -181,6 +182,12 @@ def test_a_registered_profile_is_refreshed_by_its_explanation(network: Network) 
     sent = network.sent
     steps = network.ask(Test(1))["steps"]
     assert all(step["ok"] for step in steps)
+    assert steps[-1] == {
+        "step": "reachable",
+        "ok": True,
+        "detail": "An OPTIONS to the address-of-record arrived here.",
+    }
+    assert state(network)["reachable"] is True
     assert network.sent > sent
     assert network.bindings() == 1
 

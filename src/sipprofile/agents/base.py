@@ -80,6 +80,10 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     instance_id: str
     token_source: str | None = None
     """Where access tokens come from (RFC 8898), as the service's configuration names it."""
+    reg_event: bool = False
+    """Subscribe to the state of our own registration (RFC 3680)."""
+    reachable_interval: int = 0
+    """Seconds between checks that requests to the address-of-record arrive here; 0 = only when somebody asks."""
     note: str = ""
     """Whatever the agent wants to find again in :meth:`Agent.judge`."""
 

@@ -23,6 +23,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "linger_lost": (0, 3_600),
     "expires": (10, 4_294_967_295),  # RFC 3261 §20.19: up to 2**32 - 1
     "dscp": (0, 63),  # RFC 2474 §3
+    "reachable_interval": (0, 86_400),
 }
 LENGTHS = {
     "provider_name": 100,
@@ -32,6 +33,7 @@ LENGTHS = {
     "contact_user": 128,
     "contact_uri": 1024,
 }
+SHORTEST_REACHABLE_INTERVAL = 60
 MAXIMUM_STRING = 4_096
 MAXIMUM_ITEMS = 256
 
@@ -176,6 +178,9 @@ def _ranges(profile: Profile) -> Iterator[Problem]:
         text = getattr(profile, name)
         if text is not None and len(text) > longest:
             yield _invalid(name, text, f"{name} has at most {longest} characters.")
+    if 0 < profile.reachable_interval < SHORTEST_REACHABLE_INTERVAL:
+        shortest = f"reachable_interval is 0, or {SHORTEST_REACHABLE_INTERVAL} or more."
+        yield _invalid("reachable_interval", profile.reachable_interval, shortest)
 
 
 def _forbidden_characters(profile: Profile) -> Iterator[Problem]:
@@ -227,6 +232,14 @@ def _contact(profile: Profile, transports: tuple[str, ...]) -> Iterator[Problem]
             yield _invalid("contact_user", profile.contact_user, "contact_user and contact_uri exclude each other.")
     if profile.contact_uri is not None:
         yield from uri_problems("contact_uri", profile.contact_uri, (*transports, *PROTOCOLS))
+        if profile.reg_event:
+            yield _invalid("reg_event", True, "With contact_uri the profile only registers; reg_event needs its own.")
+        if profile.reachable_interval:
+            yield _invalid(
+                "reachable_interval",
+                profile.reachable_interval,
+                "With contact_uri requests do not arrive here; reachable_interval must be 0.",
+            )
 
 
 def _headers(profile: Profile) -> Iterator[Problem]:

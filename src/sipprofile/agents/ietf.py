@@ -75,6 +75,8 @@ class IetfAgent(Agent):
             dscp=profile.dscp,
             instance_id=profile.instance_id,
             token_source=profile.token_source,
+            reg_event=profile.reg_event,
+            reachable_interval=profile.reachable_interval,
         )
 
 

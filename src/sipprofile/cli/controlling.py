@@ -58,8 +58,11 @@ def force_disable(target: Target, name: str) -> None:
 @connected
 @profile_argument
 def test(target: Target, name: str) -> None:
-    """Explain step by step whether a profile can register: settings, DNS, transport, answer, digest, lease."""
-    with target.open(timeout=90.0) as http:  # a registrar that is silent takes 32 s per transaction (RFC 3261 §17.1.2)
+    """Explain step by step whether a profile can register and be reached.
+
+    The steps are settings, DNS, transport, answer, digest, lease, and an OPTIONS to the own address that comes back.
+    """
+    with target.open(timeout=150.0) as http:  # a registrar that is silent takes 32 s per transaction (RFC 3261 §17.1.2)
         steps = http.request("POST", f"/v1/profiles/{http.profile_id(name)}/test")["steps"]
     if target.json:
         click.echo(as_json(steps))

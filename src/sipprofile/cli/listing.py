@@ -44,7 +44,7 @@ def show(target: Target, name: str) -> None:
     for key, value in (*_flat("", document), *_flat("", state)):
         if value is None or value == "":
             continue
-        if key in ("since", "next_try", "lease_ends", "refresh_at"):
+        if key in ("since", "next_try", "lease_ends", "refresh_at", "reachable_at"):
             value = f"{moment(value)} ({_relative(value)})"
         click.echo(f"{click.style(key, bold=True)}: {value}")
 

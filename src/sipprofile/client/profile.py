@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, ov
 from msgspec import convert
 
 from ..errors import SipProfileError
-from ..events import Reason, RegistrationState, Status
+from ..events import OtherContact, Reason, RegistrationState, Status
 from ..profile import Extension, ServerParameters
 from .document import ProfileDocument, ServerDocument, decode, difference, settings_of
 
@@ -97,6 +97,8 @@ class Profile:
     contact_params = _Setting[list[str]]()
     contact_user = _Setting["str | None"]()
     contact_uri = _Setting["str | None"]()
+    reg_event = _Setting[bool]()
+    reachable_interval = _Setting[int]()
     headers = _Setting[list[str]]()
     allowed_identities = _Setting[list[str]]()
     private_identity = _Setting["str | None"]()
@@ -131,6 +133,11 @@ class Profile:
     negotiated_security = _State["str | None"]()
     held = _State[Literal["", "paused", "forcibly_disabled"]]()
     users = _State[int]()
+    reg_event_state = _State["Literal['pending', 'active', 'unsupported'] | None"]()
+    other_contacts = _State[list[OtherContact]]()
+    reachable = _State["bool | None"]()
+    reachable_at = _State["float | None"]()
+    reachable_reason = _State[str]()
 
     def __init__(self, registry: RegistryBase[Any] | None, id_: int) -> None:
         self._registry = registry

@@ -42,18 +42,37 @@ def credentials_for(plan: Plan, hop: int, challenge: Challenge) -> Credentials |
 
 def answer(flow: Flow, plan: Plan, challenges: list[Challenge], cnonce: str) -> str:
     """Take ``challenges`` into the flow's nonces. Returns a reason code when that is hopeless, else an empty text."""
+    code, nonces = taken(flow, plan, challenges, cnonce, flow.attempt)
+    if code:
+        return code
+    flow.rounds += 1
+    if flow.rounds > MAXIMUM_ROUNDS:
+        return "too_many_challenges"
+    flow.nonces = nonces
+    return ""
+
+
+def taken(
+    flow: Flow, plan: Plan, challenges: list[Challenge], cnonce: str, attempt: int
+) -> tuple[str, tuple[Nonce, ...]]:
+    """The flow's nonces with those of ``challenges``, or the reason code why that is hopeless.
+
+    A challenge to credentials whose nonce came in this very ``attempt`` is a rejection.
+    """
     if not challenges:
-        return "challenge_unsupported"
+        return "challenge_unsupported", ()
     nonces = {(nonce.challenge.realm, nonce.challenge.proxy): nonce for nonce in flow.nonces}
     for challenge in challenges:
         known = nonces.get((challenge.realm, challenge.proxy))
         same_nonce = known is not None and known.challenge.nonce == challenge.nonce
+        used_up = known is not None and 0 < known.limit <= known.count  # then it was not in the request
         # A nonce of an earlier attempt may have ended, but then the server gives another one.
-        if known and not challenge.stale and (known.attempt == flow.attempt or (same_nonce and known.attempt)):
-            return "rejected_credentials"
+        again = same_nonce and not used_up and known is not None and known.attempt
+        if known and not challenge.stale and (known.attempt == attempt or again):
+            return "rejected_credentials", ()
         credentials = credentials_for(plan, flow.hop, challenge)
         if credentials is None:
-            return "no_credentials"
+            return "no_credentials", ()
         same = (
             known is not None
             and known.username == credentials.username
@@ -65,31 +84,30 @@ def answer(flow: Flow, plan: Plan, challenges: list[Challenge], cnonce: str) -> 
             else ha1(challenge.algorithm, credentials.username, challenge.realm, credentials.password)
         )
         nonces[challenge.realm, challenge.proxy] = fresh = Nonce(
-            challenge, credentials.username, hashed, cnonce, attempt=flow.attempt
+            challenge, credentials.username, hashed, cnonce, attempt=attempt
         )
         if known is not None and same_nonce:  # its count goes on
-            fresh.count, fresh.limit = known.count, known.limit
-    flow.rounds += 1
-    if flow.rounds > MAXIMUM_ROUNDS:
-        return "too_many_challenges"
-    flow.nonces = tuple(nonces.values())[-MAXIMUM_REALMS:]
-    return ""
+            fresh.count, fresh.limit = known.count, 0 if used_up else known.limit
+    return "", tuple(nonces.values())[-MAXIMUM_REALMS:]
 
 
-def authorizations(flow: Flow, uri: str) -> str:
+def authorizations(flow: Flow, uri: str, method: str = "REGISTER", body: bytes = b"") -> str:
     """The header lines that answer every nonce in store; each use counts (RFC 7616 §3.4 ``nc``)."""
     lines = ""
     for nonce in flow.nonces:
+        if nonce.limit and nonce.count >= nonce.limit:
+            continue
         nonce.count += 1
         name = "Proxy-Authorization" if nonce.challenge.proxy else "Authorization"
         value = authorization(
             nonce.challenge,
             username=nonce.username,
             ha1=nonce.ha1,
-            method="REGISTER",
+            method=method,
             uri=uri,
             nonce_count=nonce.count,
             cnonce=nonce.cnonce,
+            body=body,
         )
         lines += f"{name}: {value}\r\n"
     return lines

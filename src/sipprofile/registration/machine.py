@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..agents.base import Plan
 from ..events import Reason
-from . import acceptance, attempt, bearer, detour, failures, ghosts, health, outcomes, queueing
+from . import acceptance, attempt, bearer, detour, failures, ghosts, health, outcomes, queueing, regevent
 from .actions import TransportKey
 from .changes import Consequence, credentials_changed
 from .pacing import AWAITED, REFRESH, RETRY
@@ -167,6 +167,7 @@ def updated(
 def deregister(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
     """Remove our binding (RFC 3261 §10.2.2), from where it was made; this never waits for pacing."""
     key = flow.bound or flow.key
+    regevent.end(room, registration, flow, now)
     leave(room, flow)
     if key is None:
         acceptance.removed(room, registration, flow, now, Reason.of("binding_may_remain"))

@@ -17,7 +17,20 @@ from ..profile import Profile
 from ..records import RESERVED_BLOCK, FlowRecord, Held, ProfileRecord, RuntimeWrite
 from ..sip.locating import Question, Record
 from ..sip.message import MalformedMessage, Request, parse
-from . import attempt, bearer, ghosts, keepalive, machine, outcomes, restart, size
+from . import (
+    attempt,
+    bearer,
+    ghosts,
+    keepalive,
+    machine,
+    notified,
+    outcomes,
+    reachability,
+    regevent,
+    requests,
+    restart,
+    size,
+)
 from .actions import Action, CloseTransport, OpenTransport, Send, TransportKey
 from .bearer import AccessToken
 from .changes import consequence
@@ -25,7 +38,10 @@ from .health import Health
 from .identities import Identities
 from .locations import Locations
 from .pacing import AUTOMATIC, AWAITED, Pacer, QueueStatus
+from .reachability import Reachabilities
+from .regevent import RegEvents
 from .registration import DEREGISTER, IDLE, SENT, Flow, Registration
+from .requests import BRANCH, Requests
 from .settings import RegistrationSettings
 from .state import state_of, store
 from .transport import Transport
@@ -78,6 +94,11 @@ class Registrations:
         self.pacers: dict[str, Pacer] = {}
         self.identities = Identities()
         self.access_tokens: dict[str, AccessToken] = {}
+        self.requests = Requests()
+        """Requests other than REGISTER that are under way."""
+        self.reg_events = RegEvents()
+        """Subscriptions to our own registrations."""
+        self.reachabilities = Reachabilities()
         self.heads: dict[tuple[str, TransportKey, tuple[str, int]], bytes] = {}
         self.count_by: dict[tuple[str, str, str], int] = {}
         self._counted_keys: dict[tuple[str, str, str], tuple[str, str, str]] = {}
@@ -115,6 +136,8 @@ class Registrations:
         self.tokens[registration.plan.contact_user] = profile.id
         self._count(registration)
         restart.resume(self, registration, flow, stored, now)
+        regevent.resumed(self, registration, now)
+        reachability.changed(self, registration, now)
         if wanted:
             self.want(profile.id, True, now, waiting=waiting)
         if record.held:
@@ -143,7 +166,9 @@ class Registrations:
             self._forget_token(before.contact_user, record.profile.id)
             self.tokens[after.contact_user] = record.profile.id
         registration.agent = agent
+        regevent.updated(self, registration, before, after, now)
         machine.updated(self, registration, flow, after, consequence(before, after), now)
+        reachability.changed(self, registration, now)
 
     def remove(self, profile: int, now: float) -> None:
         """Forget the profile; a binding that exists or may exist is removed in the background."""
@@ -152,6 +177,8 @@ class Registrations:
         self._uncount(registration)
         for flow in registration.flows:
             ghosts.haunt(self, registration, flow, now)
+        regevent.forget(self, profile)
+        reachability.forget(self, profile)
 
     def hold(self, profile: int, held: Held, now: float) -> None:
         """An operator's word: ``paused`` de-registers, ``forcibly_disabled`` drops without SIP, '' ends either."""
@@ -165,6 +192,10 @@ class Registrations:
         registration = self.by_profile[profile]
         for flow in registration.flows:
             machine.retry_now(self, registration, flow, now, operator=operator)
+
+    def probe(self, profile: int, now: float) -> None:
+        """Find out whether requests to the address-of-record arrive here; the outcome is a change of state."""
+        reachability.probe(self, self.by_profile[profile], now)
 
     def state(self, profile: int) -> RegistrationState:
         """What users see of it; ``users`` is filled in by the service."""
@@ -209,11 +240,22 @@ class Registrations:
         branch = message.branch()
         if branch is None or not branch.startswith("z9hG4bK"):
             return None
+        if branch.startswith(BRANCH):
+            requests.answered(self, message, branch, now)
+            return None
         number, _, _ = branch[7:].partition(".")
         flow = self.flows.get(int(number, 16)) if number.isascii() and number.isalnum() and _is_hex(number) else None
         if flow is None or flow.branch != branch or flow.phase != SENT:
             return None  # a late or forged answer
         outcomes.answered(self, self.owner(flow), flow, message, now)
+        return None
+
+    def requested(self, request: Request, now: float) -> notified.Answer | None:
+        """A request came in and is well-formed. Its answer, when it is for a subscription of our own."""
+        if request.method == "NOTIFY":
+            return notified.notified(self, request, now)
+        if request.method == "OPTIONS" and self.reachabilities.calls:
+            reachability.arrived(self, request, now)
         return None
 
     def resolved(self, question: Question, records: tuple[Record, ...], ttl: float, now: float) -> None:
@@ -259,6 +301,7 @@ class Registrations:
         transport = self.transports.pop(key, None)
         if transport is None:
             return
+        requests.transport_lost(self, key, code, now)
         for identity in sorted(transport.waiting | transport.active | transport.bound):
             flow = self.flows.get(identity)
             if flow is not None:
@@ -383,10 +426,14 @@ class Registrations:
         """How many profiles are in each (status, reason code, registrar)."""
         return self.count_by
 
-    def changed(self, registration: Registration, event: StateChanged) -> None:
+    def changed(self, registration: Registration, event: StateChanged, now: float) -> None:
         """Count the new state and tell the service."""
         self._count(registration)
         self.emit(event)
+        if registration.plan.reg_event:
+            regevent.changed(self, registration, now)
+        if registration.plan.reachable_interval or registration.profile in self.reachabilities.by_profile:
+            reachability.changed(self, registration, now)
 
     def _count(self, registration: Registration) -> None:
         key = (registration.status, registration.reason.code, registration.plan.registrar)

@@ -36,6 +36,8 @@ def state_of(machine_room: Registrations, registration: Registration) -> Registr
     next_try = flow.next_try if flow.phase == WAITING else 0.0
     if live and flow.phase == IDLE:
         next_try = 0.0
+    subscription = machine_room.reg_events.by_profile.get(registration.profile)
+    reachability = machine_room.reachabilities.by_profile.get(registration.profile)
     target = None if key is None else f"{key.protocol}:{bracketed(key.host)}:{key.port}"
     return RegistrationState(
         status=cast(Status, registration.status),
@@ -54,6 +56,11 @@ def state_of(machine_room: Registrations, registration: Registration) -> Registr
         service_route=list(flow.service_route) if live else [],
         held=cast(Held, registration.held),
         revision=registration.revision,
+        reg_event_state=machine_room.reg_events.state(registration.profile) if registration.plan.reg_event else None,
+        other_contacts=subscription.others if live and subscription is not None else [],
+        reachable=reachability.reachable if live and reachability is not None else None,
+        reachable_at=reachability.at + offset if live and reachability is not None and reachability.at else None,
+        reachable_reason=reachability.reason if live and reachability is not None else "",
     )
 
 
@@ -97,7 +104,7 @@ def tell(
                 state.target,
             )
         )
-    machine_room.changed(registration, StateChanged(registration.profile, event, state, transition))
+    machine_room.changed(registration, StateChanged(registration.profile, event, state, transition), now)
 
 
 def record(machine_room: Registrations, registration: Registration, flow: Flow) -> FlowRecord:

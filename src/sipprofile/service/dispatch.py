@@ -41,8 +41,16 @@ Answer = tuple[int, tuple[tuple[str, str], ...]]
 class Dispatch:
     """Finds the profile a request is for and answers in its name; at most ``rate`` answers a second."""
 
-    def __init__(self, profile_of_contact: Callable[[str], int | None], rate: int, secret: bytes) -> None:
+    def __init__(
+        self,
+        profile_of_contact: Callable[[str], int | None],
+        rate: int,
+        secret: bytes,
+        requested: Callable[[Request, float], Answer | None] = lambda *_: None,
+    ) -> None:
+        """``requested`` answers what belongs to the registrations themselves, and sees every OPTIONS."""
         self._profile_of_contact = profile_of_contact
+        self._requested = requested
         self._rate = rate
         self._secret = secret
         self._second = 0
@@ -67,7 +75,7 @@ class Dispatch:
             return None
         try:
             validate_request(request)
-            status, headers = self._judge(request)
+            status, headers = self._judge(request, now)
         except MalformedMessage as error:
             status, headers = error.status or 400, ()
         except SipSyntaxError:
@@ -81,7 +89,7 @@ class Dispatch:
             return None
         return Send(back, data)
 
-    def _judge(self, request: Request) -> Answer:
+    def _judge(self, request: Request, now: float) -> Answer:
         method = request.method
         if method not in METHODS:
             return 405, (ALLOW,)  # REGISTER too: we are no registrar (RFC 3261 §8.2.1)
@@ -89,6 +97,9 @@ class Dispatch:
             wanted = [option for line in request.headers("require") for option in split_list(line)]
             if wanted:
                 return 420, (("Unsupported", ", ".join(wanted)),)  # RFC 3261 §8.2.2.3
+        own = self._requested(request, now)
+        if own is not None:
+            return own
         in_dialog = "tag" in parse_name_addr(request.header("to") or "").params
         if in_dialog or method in IN_DIALOG:
             return 481, ()  # RFC 3261 §12.2.2

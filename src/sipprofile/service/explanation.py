@@ -1,4 +1,4 @@
-"""Try a profile and say step by step what works: settings, DNS, transport, answer, digest, lease."""
+"""Try a profile and say step by step what works: settings, DNS, transport, answer, digest, lease, reachable."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from .usage import Usage
 
 RESOLVE_LIMIT = 15.0  # seconds
 ATTEMPT_LIMIT = 40.0  # seconds; timer F alone is 32 (RFC 3261 §17.1.2.2)
+REACHABLE_LIMIT = 36.0  # seconds; an OPTIONS and the time in which it may still arrive
 
 STEPS = ("transport", "answer", "digest", "lease")
 FAILED_STEP = {
@@ -69,10 +70,10 @@ class Explanation:
         if not resolved["ok"]:
             return {"steps": found}
         if not entry.held and not actor.capabilities.isdisjoint(("use", "control")):
-            state = yield from self._attempt(entry, "control" in actor.capabilities, now)
+            before, state = yield from self._attempt(entry, "control" in actor.capabilities, now)
         else:
-            state = registry.state(entry)
-        return {"steps": [*found, *explained(state)]}
+            before = state = registry.state(entry)
+        return {"steps": [*found, *explained(state, before)]}
 
     def _settings(self, profile: Profile, entry: Entry) -> dict[str, Any]:
         try:
@@ -104,26 +105,46 @@ class Explanation:
         return step("dns", True, f"{server.host} is {', '.join(places)}."), now
 
     def _attempt(self, entry: Entry, operator: bool, now: float) -> Steps:
-        """One REGISTER, if need be with a use of our own."""
+        """One REGISTER, if need be with a use of our own: the state before it and the state after it.
+
+        Who is registered already is looked for first: the REGISTER may repair what is wrong.
+        """
         registry = self._registry
         self._usage.borrow(entry, now)
         try:
+            before = registry.state(entry)
+            if before.status == "registered":
+                before, now = yield from self._reach(entry, now)
             registry.registrations.retry_now(entry.id, now, operator=operator)
             state = registry.state(entry)
             if state.status == "unregistered" and state.reason.code == "credentials_needed":
-                return state  # the breaker is open, and only an operator may try again
+                return before, state  # the breaker is open, and only an operator may try again
             end = now + ATTEMPT_LIMIT
             while True:
                 change, now = yield Until(("changed", entry.id), end)
                 if change is None or change.event == "error" or change.state.status != "registering":
                     break
-            return registry.state(entry) if change is None else change.state
+            state = registry.state(entry) if change is None else change.state
+            if state.status == "registered" and state.last_error is None and before.reachable is not True:
+                state, now = yield from self._reach(entry, now)
+            return before, state
         finally:
             self._usage.give_back(entry, now)
 
+    def _reach(self, entry: Entry, now: float) -> Steps:
+        """One OPTIONS to the address-of-record, which should come back to us."""
+        registry = self._registry
+        asked_at = now + registry.wall_offset
+        registry.registrations.probe(entry.id, now)
+        state, end = registry.state(entry), now + REACHABLE_LIMIT
+        while (state.reachable_at or 0.0) < asked_at and state.status == "registered" and now < end:
+            _, now = yield Until(("changed", entry.id), end)
+            state = registry.state(entry)
+        return state, now
 
-def explained(state: RegistrationState) -> list[dict[str, Any]]:
-    """What a state says about the steps on the wire, up to the first that failed."""
+
+def explained(state: RegistrationState, before: RegistrationState | None = None) -> list[dict[str, Any]]:
+    """What a state says about the steps on the wire, up to the first that failed; ``before`` is what was true first."""
     if state.held:
         return [step("transport", False, "Nothing is sent: an operator holds the profile down. Resume it first.")]
     failure = state.last_error if state.status == "registered" else state.reason
@@ -146,7 +167,18 @@ def explained(state: RegistrationState) -> list[dict[str, Any]]:
         if failed == "dns" and failure is not None:
             return [step("transport", False, failure.text or failure.code)]
         found.append(step(name, True, said[name]))
+    else:
+        if state.status == "registered" and state.reachable_at is not None:
+            found.append(_reachable(state, before))
     return found
+
+
+def _reachable(state: RegistrationState, before: RegistrationState | None) -> dict[str, Any]:
+    unknown = "" if state.reachable is not None else "Not known: "
+    told = unknown + state.reachable_reason
+    if before is not None and before.reachable is False and state.reachable is not False:
+        return step("reachable", False, f"{before.reachable_reason} After another REGISTER: {told}")
+    return step("reachable", state.reachable is not False, told)
 
 
 def failed_step(code: str) -> str:

@@ -105,7 +105,12 @@ class Service:
         self._commands = Commands(registry, self._sessions, self._controls, self._hub, self._runner)
         self._reading = Reading(registry, now)
         self._explanation = Explanation(registry, self._usage, act)
-        self._dispatch = Dispatch(self._registrations.profile_of_contact, settings.answers, random.randbytes(16))
+        self._dispatch = Dispatch(
+            registry.registrations.profile_of_contact,
+            settings.answers,
+            random.randbytes(16),
+            registry.registrations.requested,
+        )
 
     def _effect(self, effect: Effect) -> None:
         self._effects.append(effect)

@@ -23,6 +23,7 @@ from sipprofile.sip.syntax import SipSyntaxError
 from sipprofile.sip.uri import Uri
 from sipprofile.testing.authentication import Authentication, Verdict
 from sipprofile.testing.faults import Faults
+from sipprofile.testing.forwarding import Forwarding
 from sipprofile.testing.location import Binding, Location, Refused, canonical_aor, requested_expires
 from sipprofile.testing.reply import Reply
 from sipprofile.testing.retransmissions import Answer, Retransmissions
@@ -77,6 +78,7 @@ class Registrar:
         self._location = Location(self.faults)
         self._authentication = Authentication(realm, self.users, random, self.faults)
         self._retransmissions = Retransmissions()
+        self._forwarding = Forwarding(realm)
 
     def receive(self, data: bytes, source: tuple[str, int], now: float) -> list[Reply]:
         """Take one datagram, or one message of a stream, and return what to send."""
@@ -91,10 +93,15 @@ class Registrar:
         except MalformedMessage:
             return []
         if isinstance(message, Response):
-            self.responses.append(message)
-            return []
+            back = self._forwarding.back(message)
+            if back is None:
+                self.responses.append(message)
+                return []
+            return [Reply(*back)]
         if message.method == "ACK":
             return []
+        if message.method == "OPTIONS" and not faults.silent and (replies := self._forwarded(message, source, now)):
+            return replies
         replies = self._answer_once(message, source, now)
         if faults.drop_answers:
             replies = [reply for reply in replies if self._random.random() >= faults.drop_answers]
@@ -135,6 +142,20 @@ class Registrar:
                 *headers,
             ]
             replies.append(Reply(build_request(method, binding.contact, lines, body), binding.received))
+        return replies
+
+    def _forwarded(self, request: Request, source: tuple[str, int], now: float) -> list[Reply]:
+        """An OPTIONS to an address-of-record, on its way to the bindings; empty when there are none."""
+        try:
+            bindings = self.bindings(request.uri, now) if Uri.parse(request.uri).user is not None else []
+        except SipSyntaxError:
+            return []
+        replies = []
+        for binding in bindings:
+            transport = (Uri.parse(binding.contact).transport or "udp").upper()
+            branch = f"z9hG4bK{self._token()}"
+            data = self._forwarding.onward(request, binding.contact, branch, transport, source)
+            replies.append(Reply(data, binding.received))
         return replies
 
     def restart(self, now: float) -> None:
@@ -178,7 +199,7 @@ class Registrar:
                 authorized = True
                 status, headers = 200, self._register(aor, request, source, now)
             elif request.method == "OPTIONS":
-                status = 200
+                status = 480 if Uri.parse(request.uri).user in self.users else 200  # one with bindings went on to them
             else:
                 status, headers = 405, [("Allow", "REGISTER, OPTIONS")]
         except MalformedMessage as error:

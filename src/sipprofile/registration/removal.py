@@ -1,0 +1,77 @@
+"""The registrar ended or shortened our binding of its own accord: the right step at once (RFC 3680 §5.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..events import Reason
+from . import attempt, failures, machine
+from .pacing import REFRESH, RETRY
+from .refresh import on_grid, refresh_delay
+from .registration import DEREGISTER, IDLE, SENT, WAITING, Flow, Registration
+from .state import store, tell
+from .transport import unbind
+
+if TYPE_CHECKING:
+    from .registrations import Registrations
+
+SHORTENED_BY = 2  # seconds; less is the time that the news took
+
+
+def ended(
+    room: Registrations,
+    registration: Registration,
+    flow: Flow,
+    now: float,
+    reason: Reason,
+    *,
+    at_once: bool,
+    after: float | None = None,
+) -> None:
+    """Our binding is gone: leave ``registered``; register again at once, after ``after`` s or by the back-off."""
+    if flow.lease_end == 0 or (flow.purpose == DEREGISTER and flow.phase != IDLE):
+        return
+    if flow.phase not in (IDLE, WAITING):  # a request is on its way: its answer may be older than this news
+        flow.again = flow.again or flow.phase == SENT
+        machine.forget_lease(room, flow)
+        tell(room, registration, now, reason)
+        store(room, registration, flow)
+        machine.rearm(room, registration, flow)
+    elif not at_once:
+        failures.give_up(room, registration, flow, now, reason, lost=True, after=after)
+    else:
+        flow.lease_end = 0.0
+        flow.granted = 0
+        flow.refresh_at = 0.0
+        flow.phase = IDLE
+        tell(room, registration, now, reason)
+        store(room, registration, flow)
+        if registration.should_register:
+            attempt.begin(room, registration, flow, now, RETRY)
+        unbind(room, flow)  # last: the next REGISTER may go over the same connection
+        if flow.phase != IDLE:
+            machine.rearm(room, registration, flow)
+
+
+def shortened(room: Registrations, registration: Registration, flow: Flow, now: float, seconds: int | None) -> None:
+    """The registrar cut the lease: renew it before its new end, at once when that is not told."""
+    if flow.lease_end == 0 or flow.phase not in (IDLE, WAITING) or not registration.should_register:
+        return
+    if seconds is None or seconds < 1:
+        attempt.begin(room, registration, flow, now, REFRESH)
+    elif now + seconds < flow.lease_end - SHORTENED_BY:
+        flow.lease_end = now + seconds
+        flow.granted = seconds
+        flow.refresh_at = on_grid(now + refresh_delay(seconds, room.random.random()))
+        if flow.phase == WAITING:
+            flow.next_try = min(flow.next_try, flow.refresh_at) if flow.next_try else flow.next_try
+        tell(room, registration, now)
+        store(room, registration, flow)
+    machine.rearm(room, registration, flow)
+
+
+def doubted(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """Something says that our binding may be gone: one refresh finds out."""
+    if flow.lease_end > 0 and flow.phase == IDLE and registration.should_register:
+        attempt.begin(room, registration, flow, now, REFRESH)
+        machine.rearm(room, registration, flow)
