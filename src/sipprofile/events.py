@@ -40,6 +40,7 @@ REASONS: dict[str, str] = {
     "keepalive_lost": "The server did not answer keepalives any more.",
     "nat_binding_changed": "A NAT on the way to the server has changed our address.",
     "transport_failed": "The connection failed.",
+    "address_lost": "The local address of the connection is gone.",
     "tls_wrong_name": "The server's certificate is for another name.",
     "tls_expired": "The server's certificate has expired or is not valid yet.",
     "tls_self_signed": "The server's certificate is self-signed and not in tls.ca.",

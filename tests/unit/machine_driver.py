@@ -19,7 +19,9 @@ from sipprofile.registration.actions import (
     Action,
     CloseTransport,
     FetchToken,
+    ForgetNames,
     OpenTransport,
+    Probe,
     Resolve,
     Send,
     TransportKey,
@@ -147,6 +149,17 @@ class Driver:
         self.mtu = 0
         """Of every path."""
         self.local = {"udp": ("198.51.100.1", 5060), "tcp": ("198.51.100.1", 40000)}
+        self.cut_off = False
+        """There is no network at all."""
+        self.out_of_reach: set[str] = set()
+        """Hosts to which there is no way."""
+        self.gone: set[str] = set()
+        """Local addresses that connections had and the machine has no longer."""
+        self.used: dict[TransportKey, str] = {}
+        """The local address of each connection."""
+        self.probes: list[TransportKey] = []
+        self.forgotten = 0
+        """How often kept answers of name servers were dropped."""
         self.saving = True
         self.profiles: dict[int, Profile] = {}
         self.rows: dict[int, FlowRecord] = {}
@@ -251,6 +264,28 @@ class Driver:
         """The transport ``key`` is lost."""
         self.open.discard(key)
         self.registrations.transport_failed(key, code, "", self.now)
+        self.settle()
+
+    def unreachable(self, host: str) -> bool:
+        """Whether no local address leads to ``host``."""
+        return self.cut_off or host in self.out_of_reach
+
+    def move(self, host: str, *addresses: str) -> None:
+        """The way out is from ``host`` now; it and ``addresses`` are the local ones."""
+        for protocol, (before, port) in self.local.items():
+            if port and before != host:
+                self.local[protocol] = (host, port)
+        self.change_network(host, *addresses)
+
+    def change_network(self, *addresses: str) -> None:
+        """The system tells of a change; the local addresses are ``addresses`` now."""
+        self.registrations.network_changed(frozenset(addresses), self.now)
+        self.settle()
+
+    def resume(self, slept: float) -> None:
+        """The machine wakes up."""
+        self.now += slept
+        self.registrations.resumed(slept, self.now)
         self.settle()
 
     def save_now(self) -> None:
@@ -416,9 +451,16 @@ class Driver:
                 if action.key.host in self.refused or action.key in self.refused:
                     machine.transport_failed(action.key, "transport_refused", "", self.now)
                     return
+                if self.unreachable(action.key.host):
+                    machine.transport_failed(action.key, "transport_unreachable", "", self.now)
+                    return
                 self.open.add(action.key)
+                self.used[action.key] = self.local[protocol][0]
                 host, port = self.local[protocol]
                 self.local[protocol] = (host, port + 1 if port else 0)
+            elif self.unreachable(action.key.host):
+                machine.transport_failed(action.key, "transport_unreachable", "", self.now)
+                return
             mtu = self.mtu if protocol == "udp" else 0
             machine.transport_opened(action.key, self.local[protocol], self.now, mtu)
         elif isinstance(action, FetchToken):
@@ -429,11 +471,24 @@ class Driver:
                 machine.token_not_fetched(action.source, self.now)
             else:
                 machine.token_fetched(action.source, *self.token, self.now)
+        elif isinstance(action, Probe):
+            self._probe(action.key)
+        elif isinstance(action, ForgetNames):
+            self.forgotten += 1
         elif isinstance(action, CloseTransport):
             self.open.discard(action.key)
             self.closed.append(action.key)
         elif isinstance(action, Send):
             self._send(action.key, action.data)
+
+    def _probe(self, key: TransportKey) -> None:
+        self.probes.append(key)
+        host, port = self.local[key.protocol]
+        local = None if self.unreachable(key.host) else (host, port if key.protocol == "udp" else 0)
+        used = self.used[key] if key in self.open else None
+        if used in self.gone:
+            used = ""
+        self.registrations.transport_probed(key, local, used, self.mtu, self.now)
 
     def _send(self, key: TransportKey, data: bytes) -> None:
         if not data.strip():

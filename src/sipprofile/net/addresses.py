@@ -33,6 +33,16 @@ def host_and_port(address: tuple[Any, ...]) -> tuple[str, int]:
         return f"{host}%{scope}", port
 
 
+def is_local(host: str) -> bool:
+    """Whether a numeric address is one of this machine's, so that a socket can be bound to it."""
+    with socket.socket(address_family(host), socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+    return True
+
+
 def ipv4_first(addresses: Iterable[str]) -> tuple[str, ...]:
     """The addresses without duplicates, IPv4 before IPv6, else in their order."""
     return tuple(sorted(dict.fromkeys(addresses), key=lambda address: ":" in address))

@@ -79,6 +79,7 @@ class Resolver:
         self._dns: dns.asyncresolver.Resolver | None = None
         self._cache: dict[Question, _Kept] = {}
         self._questions: dict[Question, asyncio.Task[_Kept]] = {}
+        self._network = 0  # counts the calls of forget
 
     async def resolve(self, question: Question) -> Resolution:
         """The records that were asked for. Raises ResolveFailed, within 10 s."""
@@ -87,13 +88,17 @@ class Resolver:
         if local is not None:
             return local
         kept = self._cache.get(question)
-        if kept is None or kept.until <= self._clock():
+        while kept is None or kept.until <= self._clock():
+            network = self._network
             asking = self._questions.get(question)
             if asking is None:
                 asking = asyncio.get_running_loop().create_task(self._ask(question))
                 self._questions[question] = asking
-                asking.add_done_callback(lambda _: self._questions.pop(question, None))
+                asking.add_done_callback(lambda done: self._asked(question, done))
             kept = await asyncio.shield(asking)  # one that gives up waiting does not end it for the others
+            if network == self._network:
+                break
+            kept = self._cache.get(question)
         left = max(0.0, kept.until - self._clock())
         if not kept.records:
             raise ResolveFailed(kept.code, kept.sentence, left)
@@ -114,11 +119,19 @@ class Resolver:
         raise ResolveFailed("resolve_not_found", f"{name!r} is in the hosts file, which has addresses alone", HOSTS_TTL)
 
     def forget(self) -> None:
-        """Drop the cache, for example when the network has changed."""
+        """The network has changed: drop the cache, and ask anew even what is being asked now."""
         self._cache.clear()
+        self._questions.clear()
+        self._network += 1
+        self._dns = None
+
+    def _asked(self, question: Question, asking: asyncio.Task[_Kept]) -> None:
+        if self._questions.get(question) is asking:
+            del self._questions[question]
 
     async def _ask(self, question: Question) -> _Kept:
         name, kind = question.name, question.kind
+        network = self._network
         try:
             async with asyncio.timeout(TIME_LIMIT if kind == "ADDRESS" else SERVICE_TIME_LIMIT):
                 answer = await (self._both_families(name) if kind == "ADDRESS" else self._services(name, kind))
@@ -127,6 +140,8 @@ class Resolver:
             kept = self._failure("resolve_timeout", f"no name server answered about {name!r} in time")
         except ResolveFailed as failed:
             kept = self._failure(failed.code, failed.sentence, failed.retry_after)
+        if network != self._network:
+            return kept
         while len(self._cache) >= MAXIMUM_NAMES:
             del self._cache[next(iter(self._cache))]
         self._cache.pop(question, None)

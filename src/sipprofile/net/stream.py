@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
-from sipprofile.net.addresses import address_family, destination, is_numeric
+from sipprofile.net.addresses import address_family, destination, is_local, is_numeric
 from sipprofile.net.failures import failure_code, failure_sentence
 from sipprofile.net.tls import TlsClient, TlsFailed
 from sipprofile.net.websocket import WebSocketClient, WebSocketFailed
@@ -83,6 +83,13 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._over = False
         self._ready: asyncio.Event | None = asyncio.Event()
         self._connecting: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(self._connect())
+
+    def source(self) -> str | None:
+        """The address that it has of ours, empty when that is none of ours any more; `None` before it can be used."""
+        if self.local is None or self._transport is None:
+            return None
+        host: str = self._transport.get_extra_info("sockname")[0]
+        return host if is_local(host) else ""
 
     def send(self, data: bytes) -> None:
         """Write one message. The connection must be open (`local` is not None)."""

@@ -143,6 +143,23 @@ class Transports:
         if connection is not None:
             connection.close()
 
+    def probe(self, key: TransportKey) -> tuple[tuple[str, int] | None, str | None, int]:
+        """From where `key` would be reached now (on UDP it is from now on), what its open connection has, and the MTU.
+
+        See :meth:`sipprofile.registration.registrations.Registrations.transport_probed`. Nothing goes on the wire.
+        """
+        if key.protocol == "udp":
+            local = self._choose(key)
+            return (local[0], None, local[1]) if isinstance(local, tuple) else (None, None, 0)
+        connection = self._connections.get(key)
+        used = None if connection is None else connection.source()
+        udp = self._udp_for(key)
+        try:
+            source = used if udp is None else udp.path(key)[0]
+        except OSError:
+            source = None
+        return (source, 0) if source else None, used, 0
+
     async def stop(self) -> None:
         """Close everything."""
         for key in list(self._connections):
@@ -186,7 +203,20 @@ class Transports:
         self._chosen.clear()
 
     def _open_udp(self, key: TransportKey) -> None:
-        failure: tuple[str, str] | None = None
+        local = self._choose(key)
+        if isinstance(local, tuple):
+            self._opened(key, *local)
+        elif local is None:
+            sentence = f"no local address can reach {destination(key.host, key.port)}"
+            self._failed(key, "transport_unreachable", sentence)
+        else:
+            number = local.errno or 0
+            self._failed(key, failure_code(number), failure_sentence(number, key.host, key.port, "udp"))
+
+    def _choose(self, key: TransportKey) -> tuple[tuple[str, int], int] | OSError | None:
+        """Our address and port towards `key`, and the path's MTU, by the first socket that has a way there, from now on
+        the one that is used; else why the last one has none."""
+        failure: OSError | None = None
         family = address_family(key.host)
         for udp in self._udp:
             if udp.family != family:
@@ -194,15 +224,11 @@ class Transports:
             try:
                 host, mtu = udp.path(key)
             except OSError as error:
-                number = error.errno or 0
-                failure = failure_code(number), failure_sentence(number, key.host, key.port, "udp")
+                failure = error
                 continue
             self._chosen[key] = udp
-            self._opened(key, (host, udp.port), mtu)
-            return
-        if failure is None:
-            failure = "transport_unreachable", f"no local address can reach {destination(key.host, key.port)}"
-        self._failed(key, *failure)
+            return (host, udp.port), mtu
+        return failure
 
     def _narrowed(self, key: TransportKey) -> None:
         if key in self._chosen:

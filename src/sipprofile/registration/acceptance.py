@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..events import Reason
 from ..sip.headers import NameAddr, split_list
 from ..sip.message import Response
-from . import attempt, failures, ghosts, keepalive, machine, nat
+from . import attempt, failures, ghosts, keepalive, machine, nat, network
 from .grant import granted, same_contact
 from .pacing import AWAITED
 from .refresh import on_grid, refresh_delay
@@ -63,7 +63,7 @@ def accepted(
     store(room, registration, flow)
     if flow.predecessor:
         ghosts.lay(room, flow, now)
-    flow.again = flow.again or nat.outdated(room, registration, flow)
+    flow.again = flow.again or nat.outdated(room, registration, flow) or network.outdated(room, flow)
     if flow.old_contact and _listed(flow, contacts):
         _remove_old(room, registration, flow, now)
         return
@@ -81,7 +81,7 @@ def bind(room: Registrations, flow: Flow) -> None:
         flow.bound = key
         if key.protocol != "udp":
             room.transports[key].bound.add(flow.id)
-    flow.bound_local = room.transports[key].local
+    flow.bound_local = flow.local  # what the Contact shows; the way may have changed meanwhile
 
 
 def _service_route(response: Response) -> tuple[str, ...]:

@@ -27,6 +27,8 @@ class TransportKey(msgspec.Struct, frozen=True, gc=False):
     dscp: int | None = None
     identity: Identity | None = None
     accepted: bool = False
+    generation: int = 0
+    """Counts the connections that took the place of another one, which drains; see :class:`Probe`."""
 
 
 class Resolve(msgspec.Struct, frozen=True, gc=False):
@@ -60,4 +62,14 @@ class FetchToken(msgspec.Struct, frozen=True, gc=False):
     source: str
 
 
-Action = Resolve | OpenTransport | CloseTransport | Send | FetchToken
+class Probe(msgspec.Struct, frozen=True, gc=False):
+    """Find out from where ``key`` would be reached now; answer with ``transport_probed``. Nothing goes on the wire."""
+
+    key: TransportKey
+
+
+class ForgetNames(msgspec.Struct, frozen=True, gc=False):
+    """Answers of name servers that are kept may be wrong by now; no answer is expected."""
+
+
+Action = Resolve | OpenTransport | CloseTransport | Send | FetchToken | Probe | ForgetNames

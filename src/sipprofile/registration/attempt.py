@@ -98,8 +98,9 @@ def _choose(room: Registrations, flow: Flow, targets: list[Target], now: float) 
     """The first target that was not tried and is not down; a refresh stays where its binding is, a canary goes first
     where it was sent."""
     left = [target for target in targets if target.key not in flow.tried]
-    if flow.bound is not None and len(left) > 1:
-        left.sort(key=lambda target: target.key != flow.bound)
+    bound = flow.bound
+    if bound is not None and len(left) > 1:
+        left.sort(key=lambda target: target.key != room.network.current(bound))
     for target in left:
         if room.health_of(target.key).canary == flow.id:
             return target

@@ -105,6 +105,17 @@ def why_down(room: Registrations, keys: list[TransportKey]) -> Reason:
     return Reason.of("target_down")
 
 
+def forgive(room: Registrations, key: TransportKey) -> list[int]:
+    """What went wrong with ``key`` went wrong in another network: it is up until shown otherwise. Who waited for it."""
+    health = room.health.get(key)
+    if health is None or not health.down:
+        return []
+    del room.health[key]
+    waiting = sorted(health.waiting)
+    room.random.shuffle(waiting)
+    return waiting
+
+
 def wake(room: Registrations, waiting: list[int], now: float) -> None:
     """A target answered: those who waited for it are due, in random order, through the bucket."""
     for identity in waiting:

@@ -118,6 +118,17 @@ class Locations:
             lookup.records = ()
         return self._ended(question, lookup, code, retry_after, now)
 
+    def forget(self, now: float) -> None:
+        """The network is another one: ask for everything again before it is used next, and for what is being asked for
+        at once. Older records still serve while there is no answer."""
+        for location in self._locations.values():
+            location.expires_at = -math.inf
+        for question, lookup in self._lookups.items():
+            lookup.expires_at = lookup.answered_at = -math.inf
+            if lookup.asked_at:
+                lookup.asked_at = now
+                self._act(Resolve(question))
+
     def give_up(self, server: Server, now: float) -> set[int]:
         """Enough time has passed: use what is known."""
         location = self.of(server)

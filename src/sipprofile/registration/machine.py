@@ -304,7 +304,7 @@ def transport_lost(
         forget_lease(room, flow)
         store(room, registration, flow)
         if flow.phase == IDLE:
-            if registration.should_register and lived < SHORT_LIFE and not failed:
+            if registration.should_register and lived < SHORT_LIFE and not failed and code != "address_lost":
                 failures.give_up(room, registration, flow, now, reason)
                 return
             tell(room, registration, now, reason)

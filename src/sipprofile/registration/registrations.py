@@ -23,6 +23,7 @@ from . import (
     ghosts,
     keepalive,
     machine,
+    network,
     notified,
     outcomes,
     reachability,
@@ -37,6 +38,7 @@ from .changes import consequence
 from .health import Health
 from .identities import Identities
 from .locations import Locations
+from .network import Network
 from .pacing import AUTOMATIC, AWAITED, Pacer, QueueStatus
 from .reachability import Reachabilities
 from .regevent import RegEvents
@@ -91,6 +93,7 @@ class Registrations:
         self.transports: dict[TransportKey, Transport] = {}
         self.keepalives: dict[TransportKey, keepalive.Keepalive] = {}
         self.stun_requests: dict[bytes, keepalive.Keepalive] = {}
+        self.network = Network()
         self.pacers: dict[str, Pacer] = {}
         self.identities = Identities()
         self.access_tokens: dict[str, AccessToken] = {}
@@ -291,6 +294,7 @@ class Registrations:
         transport.local = local
         if key.protocol == "udp":
             transport.limit = size.limit_of(mtu)
+        network.opened(self, key, local)
         for identity in sorted(transport.waiting):
             flow = self.flows.get(identity)
             if flow is not None:
@@ -302,6 +306,7 @@ class Registrations:
         if transport is None:
             return
         requests.transport_lost(self, key, code, now)
+        network.not_opened(self, key, transport)
         for identity in sorted(transport.waiting | transport.active | transport.bound):
             flow = self.flows.get(identity)
             if flow is not None:
@@ -325,6 +330,22 @@ class Registrations:
             if row.leaving or row.cseq_reserved > flow.cseq_reserved:
                 flow.cseq_reserved = max(flow.cseq_reserved, row.cseq_reserved)
                 attempt.reserved(self, registration, flow, now)
+
+    def network_changed(self, addresses: frozenset[str] | None, now: float) -> None:
+        """Addresses or routes have changed; ``addresses`` are the local ones now, ``None`` when nobody can tell."""
+        network.changed(self, addresses, now)
+
+    def resumed(self, slept: float, now: float) -> None:
+        """The machine was suspended for ``slept`` seconds."""
+        network.resumed(self, slept, now)
+
+    def transport_probed(
+        self, key: TransportKey, local: tuple[str, int] | None, used: str | None, mtu: int, now: float
+    ) -> None:
+        """The answer to :class:`~sipprofile.registration.actions.Probe`. ``local``: the address and port that would be
+        used now, ``None`` when there is no way. ``used``: the address that the open connection has, empty when that
+        address is gone, ``None`` when no connection is open or none is needed. ``mtu``: of the path, 0 = not known."""
+        network.probed(self, key, local, used, mtu, now)
 
     def clock_jumped(self, wall_offset: float, now: float) -> None:
         """The wall clock was set. Running leases count in CLOCK_BOOTTIME and do not care; stored ones are rewritten."""

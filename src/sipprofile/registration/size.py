@@ -42,7 +42,7 @@ def way_for(room: Registrations, key: TransportKey, length: int, now: float) -> 
     health = room.health.get(key)
     if health is not None and health.without_tcp_until > now:
         return key
-    return TransportKey("tcp", key.host, key.port, key.dscp)
+    return room.network.current(TransportKey("tcp", key.host, key.port, key.dscp))
 
 
 def without_tcp(room: Registrations, key: TransportKey, until: float) -> None:

@@ -29,7 +29,7 @@ def targets_of(room: Registrations, hops: tuple[Hop, ...], dscp: int | None) -> 
     for index, hop in enumerate(hops):
         for protocol, address, port in room.locations.candidates(hop.server, room.random):
             key = TransportKey(protocol, address, port, dscp, identity_of(hop, protocol))
-            found.append(Target(key, index))
+            found.append(Target(room.network.current(key), index))
     return found
 
 

@@ -18,6 +18,11 @@ def utc() -> float:
     return time.time()
 
 
+def slept() -> float:
+    """Seconds that the machine was suspended since it started."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
 def wall_offset() -> float:
     """UTC minus :func:`now`, in seconds; it changes when the wall clock is set."""
     return time.time() - now()

@@ -15,10 +15,20 @@ from typing import Any, Literal, Protocol
 
 from ..errors import SipProfileError
 from ..events import Event
+from ..net.network import NetworkMonitor
 from ..net.resolver import ResolveFailed, Resolver
 from ..net.transports import Transports
 from ..records import PutProfile, RuntimeWrite
-from ..registration.actions import CloseTransport, FetchToken, OpenTransport, Resolve, Send, TransportKey
+from ..registration.actions import (
+    CloseTransport,
+    FetchToken,
+    ForgetNames,
+    OpenTransport,
+    Probe,
+    Resolve,
+    Send,
+    TransportKey,
+)
 from ..service.effects import (
     Commit,
     Effect,
@@ -44,6 +54,7 @@ from .logging import RateBound
 from .token_sources import TokenUnavailable, fetch_token
 
 CHECK_INTERVAL = 2.0  # seconds between looks at the clocks
+SLEEP = 1.0  # seconds of suspend that count as one; the two clocks are not read at the same moment
 WALL_JUMP = 2.0  # seconds; a smaller step of the wall clock does not matter to a lease
 TIMER_SLACK = 0.0005  # seconds; uvloop rounds to milliseconds, and must not fire too early again and again
 LATE = 0.01  # seconds; a timer that fires later than this shows that the loop is congested
@@ -95,6 +106,8 @@ class Daemon:
         self._log = log
         self._publish = publish
         self._wall_offset = wall_offset
+        self._slept = clock.slept()
+        self._network: NetworkMonitor | None = None
         self._loop = asyncio.get_running_loop()
         self._completions = Completions(self._loop)
         self._mistakes = RateBound(log, 10)
@@ -121,6 +134,8 @@ class Daemon:
             OpenTransport: self._open_transport,
             CloseTransport: self._close_transport,
             FetchToken: self._fetch_token,
+            Probe: self._probe,
+            ForgetNames: lambda _: self._resolver.forget(),
         }
 
     # Start and end
@@ -181,6 +196,9 @@ class Daemon:
         self._loaded = True
         self._flush()
         self._look_at_clocks()
+        self._network = NetworkMonitor(self._network_changed)
+        if not self._network.told:
+            self._log.warning("the kernel does not tell of address changes; they are looked for now and then")
 
     def stop(self, *, deregister: bool) -> None:
         """Begin to end; a second call ends at once."""
@@ -198,6 +216,8 @@ class Daemon:
         for handle in (self._timer, self._check):
             if handle is not None:
                 handle.cancel()
+        if self._network is not None:
+            self._network.close()
         for task in self._lookups:
             task.cancel()
         if self.transports is not None:
@@ -301,9 +321,16 @@ class Daemon:
             self._log.warning("the wall clock was set", seconds=round(offset - self._wall_offset, 3))
             self._wall_offset = offset
             self._input(self.service.clock_jumped, offset)
+        slept, self._slept = clock.slept() - self._slept, clock.slept()
+        if slept > SLEEP:
+            self._log.info("the machine was suspended", seconds=round(slept, 1))
+            self._input(self.service.resumed, slept)
         due = self.service.next_timer()
         if due is not None and due <= clock.now():
             self._timer_fired()
+
+    def _network_changed(self, addresses: frozenset[str] | None) -> None:
+        self._input(self.service.network_changed, addresses)
 
     # Effects
 
@@ -411,6 +438,10 @@ class Daemon:
     def _close_transport(self, effect: CloseTransport) -> None:
         if self.transports is not None:
             self.transports.close(effect.key)
+
+    def _probe(self, effect: Probe) -> None:
+        if self.transports is not None:
+            self._input(self.service.transport_probed, effect.key, *self.transports.probe(effect.key))
 
     def _resolve(self, effect: Resolve) -> None:
         self._begin(self._look_up(effect.question))

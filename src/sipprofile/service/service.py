@@ -280,6 +280,23 @@ class Service:
         """Why the store cannot write at the moment; ``None`` when it can. Shown in the status report."""
         self._reading.store_failing = failing
 
+    def network_changed(self, addresses: frozenset[str] | None, now: float) -> None:
+        """Addresses or routes have changed; ``addresses`` are the local ones now, ``None`` when nobody can tell."""
+        self._registry.now = now
+        self._registrations.network_changed(addresses, now)
+
+    def resumed(self, slept: float, now: float) -> None:
+        """The machine was suspended for ``slept`` seconds."""
+        self._registry.now = now
+        self._registrations.resumed(slept, now)
+
+    def transport_probed(
+        self, key: TransportKey, local: tuple[str, int] | None, used: str | None, mtu: int, now: float
+    ) -> None:
+        """The answer to ``Probe``: from where ``key`` would be reached, and where its open connection comes from."""
+        self._registry.now = now
+        self._registrations.transport_probed(key, local, used, mtu, now)
+
     def clock_jumped(self, wall_offset: float, now: float) -> None:
         """The wall clock was set."""
         self._registry.now = now

@@ -1,0 +1,549 @@
+"""Addresses and routes change, the machine sleeps: what is registered follows, once and with the new contact first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from machine_driver import TCP, UDP, Driver, answer, ok, server, silence
+
+from sipprofile.registration import network
+from sipprofile.registration.actions import TransportKey
+from sipprofile.registration.registration import SENT, WAITING
+from sipprofile.registration.settings import RegistrationSettings
+from sipprofile.sip.locating import Question
+from sipprofile.sip.message import Request
+
+OVER_TCP = server("sip:192.0.2.1;transport=tcp")
+HERE, THERE = "198.51.100.1", "198.51.100.2"
+SIX = "2001:db8::7"
+SETTLED = 2.5  # seconds after which a change has been acted upon and answered
+
+
+def contacts(request: Request) -> list[str]:
+    return list(request.headers("contact"))
+
+
+def second(key: TransportKey) -> TransportKey:
+    return TransportKey(key.protocol, key.host, key.port, generation=1)
+
+
+@pytest.fixture
+def driver() -> Driver:
+    driver = Driver()
+    driver.registered()
+    return driver
+
+
+@pytest.fixture
+def connected() -> Driver:
+    driver = Driver()
+    driver.registered(registrar=OVER_TCP)
+    driver.run(60)
+    return driver
+
+
+@pytest.mark.pain(11)
+class TestAnotherAddress:
+    """UDP: the socket stays, the address that datagrams leave from is another."""
+
+    def test_it_registers_once_with_the_new_contact(self, driver: Driver) -> None:
+        driver.move(THERE)
+        driver.run(SETTLED)
+        request = driver.sent_register()
+        assert f"@{THERE}:5060>" in contacts(request)[0]
+        assert (request.header("via") or "").startswith(f"SIP/2.0/UDP {THERE}:5060")
+        driver.assert_status("registered")
+        driver.run(600)
+        driver.assert_quiet()
+
+    def test_it_is_the_same_binding_to_the_registrar(self, driver: Driver) -> None:
+        before = driver.sends[-1][2]
+        driver.move(THERE)
+        driver.run(SETTLED)
+        request = driver.sent_register()
+        assert request.header("call-id") == before.header("call-id")
+        assert request.cseq()[0] == before.cseq()[0] + 1
+
+    def test_the_old_contact_is_removed_if_the_registrar_still_lists_it(self, driver: Driver) -> None:
+        old = driver.state().registered_contact
+        driver.always = ok(3600, f"<{old}>;expires=3000")
+        driver.move(THERE)
+        driver.run(SETTLED)
+        first, then = driver.sent()
+        assert THERE in contacts(first)[0]
+        assert contacts(then) == [f"<{old}>;expires=0"]
+        driver.assert_status("registered")
+
+    def test_it_waits_for_the_changes_to_end(self, driver: Driver) -> None:
+        driver.move(THERE)
+        driver.run(0.9)
+        driver.assert_quiet()
+        driver.move("198.51.100.3")
+        driver.run(0.9)
+        driver.assert_quiet()
+        driver.run(SETTLED)
+        assert "198.51.100.3" in contacts(driver.sent_register())[0]
+
+    def test_but_not_for_ever(self, driver: Driver) -> None:
+        driver.local["udp"] = (THERE, 5060)
+        began = driver.now
+        while not driver.sent():
+            driver.change_network(THERE)
+            driver.run(0.2)
+            assert driver.now - began < 6
+
+    def test_nothing_is_sent_when_the_address_is_back_before(self, driver: Driver) -> None:
+        driver.move(THERE)
+        driver.run(0.5)
+        driver.move(HERE)
+        driver.run(100)
+        driver.assert_quiet()
+
+    def test_a_storm_of_changes_that_are_not_ours_sends_nothing(self) -> None:
+        driver = Driver(settings=RegistrationSettings(canary_interval=1000, backoff_base=1000))
+        driver.registered()
+        driver.always = silence
+        driver.add(2, registrar=server("sip:192.0.2.9"))
+        driver.run(40)
+        driver.assert_status("unregistered", "timeout", number=2)
+        driver.sent()
+        for _ in range(1000):
+            driver.change_network(HERE, "172.17.0.1")
+            driver.run(0.01)
+        driver.run(SETTLED)
+        driver.assert_quiet()
+        assert driver.forgotten == 1
+        assert len(driver.probes) < 12
+
+    def test_everybody_there_moves_through_the_bucket(self) -> None:
+        driver = Driver(settings=RegistrationSettings(rate=10, burst=10))
+        for number in range(1, 41):
+            driver.registered(number)
+            driver.run(1)
+        driver.sent()
+        driver.move(THERE)
+        driver.run(SETTLED)
+        assert 10 <= len(driver.sent()) <= 30
+        driver.run(5)
+        for number in driver.profiles:
+            assert THERE in (driver.state(number).registered_contact or "")
+        assert len(driver.sends) == 80
+
+    def test_ten_thousand_flows_are_not_dealt_with_in_one_go(self, driver: Driver, monkeypatch: Any) -> None:
+        monkeypatch.setattr(network, "AT_ONCE", 3)
+        for number in range(2, 12):
+            driver.registered(number)
+        driver.sent()
+        driver.move(THERE)
+        while not (sent := driver.sent()):
+            driver.run(0.001)
+        assert len(sent) <= 3
+        driver.run(SETTLED)
+        assert len(driver.sent()) == 11 - len(sent)
+
+    def test_a_request_on_the_wire_is_waited_for(self, driver: Driver) -> None:
+        driver.always = silence
+        driver.run_to_register()
+        driver.sent()
+        driver.move(THERE)
+        driver.run(2.2)
+        driver.assert_quiet()
+        driver.always = ok()
+        request = driver.sends[-1][2]
+        driver.registrations.received(ok()(request, UDP) or b"", (UDP.host, 5060), UDP, driver.now)
+        driver.settle()
+        driver.run(1)
+        assert THERE in contacts(driver.sent_register())[0]
+        assert driver.rows[1].local_host == THERE
+
+    def test_after_a_crash_in_between_the_row_says_what_the_contact_shows(self, driver: Driver) -> None:
+        driver.always = silence
+        driver.run_to_register()
+        driver.move(THERE)
+        driver.run(2.2)
+        request = driver.sends[-1][2]
+        driver.registrations.received(ok()(request, UDP) or b"", (UDP.host, 5060), UDP, driver.now)
+        driver.settle()
+        assert driver.rows[1].local_host == HERE
+        assert driver.rows[1].lease_ends > driver.now
+        driver.crash()
+        driver.always = ok()
+        driver.run(SETTLED)
+        assert THERE in (driver.state().registered_contact or "")
+
+    def test_users_learn_the_new_contact_and_flow(self, driver: Driver) -> None:
+        driver.events()
+        driver.move(THERE)
+        driver.run(SETTLED)
+        state = driver.changes[-1].state
+        assert f"@{THERE}:5060" in (state.registered_contact or "")
+        assert state.flow == f"{THERE}:5060>udp:192.0.2.1:5060"
+        assert state.status == "registered"
+        assert "deregistered" not in driver.events()
+
+    def test_what_nobody_uses_is_asked_for_when_it_is_used(self, driver: Driver) -> None:
+        driver.disable()
+        driver.run(1)
+        driver.sent()
+        driver.move(THERE)
+        driver.run(SETTLED)
+        driver.assert_quiet()
+        driver.want()
+        driver.run(1)
+        assert THERE in contacts(driver.sent_register())[0]
+
+    def test_an_ended_service_begins_nothing(self, driver: Driver) -> None:
+        driver.stop(deregister=False)
+        driver.move(THERE)
+        driver.run(100)
+        driver.assert_quiet()
+
+    def test_paused_profiles_stay_paused(self, driver: Driver) -> None:
+        driver.hold("paused")
+        driver.run(1)
+        driver.sent()
+        driver.move(THERE)
+        driver.run(100)
+        driver.assert_quiet()
+
+
+@pytest.mark.pain(11)
+class TestNames:
+    def test_they_are_looked_up_again(self) -> None:
+        driver = Driver()
+        driver.names["reg.test"] = ("192.0.2.1",)
+        driver.registered(registrar=server("sip:reg.test:5060"))
+        driver.names["reg.test"] = ("192.0.2.77",)
+        driver.move(THERE)
+        driver.run(SETTLED)
+        assert driver.forgotten == 1
+        assert driver.state().target == "udp:192.0.2.77:5060"
+
+    def test_the_old_address_serves_while_no_name_server_answers(self) -> None:
+        driver = Driver()
+        driver.names["reg.test"] = ("192.0.2.1",)
+        driver.registered(registrar=server("sip:reg.test:5060"))
+        driver.unanswered_names = {"reg.test"}
+        driver.move(THERE)
+        driver.run(SETTLED + 2)
+        assert driver.state().target == "udp:192.0.2.1:5060"
+        assert THERE in (driver.state().registered_contact or "")
+
+    def test_a_question_under_way_is_asked_again(self) -> None:
+        driver = Driver()
+        driver.unanswered_names = {"reg.test"}
+        driver.add(registrar=server("sip:reg.test:5060"))
+        driver.run(1)
+        assert driver.asked == [Question("reg.test", "ADDRESS")]
+        driver.unanswered_names = set()
+        driver.names["reg.test"] = ("192.0.2.1",)
+        driver.move(THERE)
+        driver.run(SETTLED)
+        driver.assert_status("registered")
+
+    def test_who_waits_for_want_of_a_name_tries_at_once(self) -> None:
+        driver = Driver()
+        driver.add(registrar=server("sip:reg.test:5060"))
+        driver.run(1)
+        driver.assert_status("unregistered", "resolve_not_found")
+        driver.names["reg.test"] = ("192.0.2.1",)
+        driver.move(THERE)
+        driver.run(SETTLED)
+        driver.assert_status("registered")
+
+    def test_without_another_address_they_are_kept(self) -> None:
+        driver = Driver()
+        driver.registered()
+        driver.change_network(HERE)
+        driver.run(SETTLED)
+        before = driver.forgotten
+        driver.change_network(HERE)
+        driver.run(SETTLED)
+        assert driver.forgotten == before
+
+
+@pytest.mark.pain(11)
+class TestNoNetwork:
+    """There is no way at all: the lease lives, the failure shows, and the network's return ends the waiting."""
+
+    @pytest.fixture
+    def cut_off(self, driver: Driver) -> Driver:
+        driver.cut_off = True
+        driver.change_network()
+        driver.run(SETTLED)
+        return driver
+
+    def test_the_lease_holds_with_the_failure_and_a_next_try(self, cut_off: Driver) -> None:
+        state = cut_off.assert_status("registered", error="transport_unreachable")
+        assert state.next_try is not None
+        cut_off.assert_quiet()
+
+    def test_its_end_ends_the_registration(self, cut_off: Driver) -> None:
+        cut_off.run(3600)
+        cut_off.assert_status("unregistered")
+        cut_off.assert_quiet()
+        assert cut_off.next_try() > 0
+
+    @pytest.mark.parametrize("later", [3.0, 600.0, 5000.0])
+    def test_its_return_is_used_at_once(self, cut_off: Driver, later: float) -> None:
+        cut_off.run(later)
+        cut_off.cut_off = False
+        cut_off.change_network(HERE)
+        cut_off.run(SETTLED)
+        cut_off.sent_register()
+        cut_off.assert_status("registered")
+        assert cut_off.state().last_error is None
+
+    def test_everybody_returns_in_random_order(self) -> None:
+        driver = Driver(settings=RegistrationSettings(rate=20, burst=1))
+        for number in range(1, 21):
+            driver.registered(number)
+        driver.cut_off = True
+        driver.change_network()
+        driver.run(4000)
+        driver.sent()
+        driver.cut_off = False
+        driver.change_network(HERE)
+        driver.run(4)
+        order = [request.header("to") for request in driver.sent()]
+        assert len(order) == 20
+        assert order != sorted(order, key=str)
+
+    def test_the_other_family_is_used_when_one_is_gone(self) -> None:
+        driver = Driver()
+        driver.names["reg.test"] = (SIX, "192.0.2.1")
+        driver.registered(registrar=server("sip:reg.test:5060"))
+        assert driver.state().target == f"udp:[{SIX}]:5060"
+        driver.out_of_reach = {SIX}
+        driver.change_network(HERE)
+        driver.run(SETTLED)
+        assert driver.state().target == "udp:192.0.2.1:5060"
+        driver.assert_status("registered")
+
+    def test_who_has_just_begun_waits_for_it(self) -> None:
+        driver = Driver()
+        driver.cut_off = True
+        driver.add()
+        driver.run(1)
+        driver.assert_status("unregistered", "transport_unreachable")
+        driver.cut_off = False
+        driver.change_network(HERE)
+        driver.run(SETTLED)
+        driver.assert_status("registered")
+
+    def test_a_server_that_is_down_stays_so_while_the_way_to_it_is_the_same(self, driver: Driver) -> None:
+        driver.change_network(HERE)
+        driver.run(SETTLED)
+        driver.always = silence
+        driver.run_to_register()
+        driver.run(40)
+        assert driver.flow().phase == WAITING
+        driver.sent()
+        driver.change_network(HERE, "172.17.0.1")
+        driver.run(SETTLED)
+        driver.assert_quiet()
+
+    def test_and_is_tried_when_it_is_another(self, driver: Driver) -> None:
+        driver.change_network(HERE)
+        driver.run(SETTLED)
+        driver.always = silence
+        driver.run_to_register()
+        driver.run(40)
+        driver.sent()
+        driver.always = ok()
+        driver.move(THERE)
+        driver.run(SETTLED)
+        driver.sent_register()
+        driver.assert_status("registered")
+
+
+@pytest.mark.pain(11)
+class TestConnections:
+    def test_one_whose_address_is_gone_is_dead(self, connected: Driver) -> None:
+        connected.gone = {HERE}
+        connected.move(THERE)
+        connected.run(SETTLED)
+        request = connected.sent_register()
+        assert THERE in contacts(request)[0]
+        assert connected.closed == [TCP]
+        connected.assert_status("registered")
+        assert connected.events() == ["deregistered", "status", "registered"]
+        assert "address_lost" in [row.code for row in connected.history]
+
+    def test_however_young_it_is(self) -> None:
+        driver = Driver()
+        driver.registered(registrar=OVER_TCP)
+        driver.gone = {HERE}
+        driver.move(THERE)
+        driver.run(SETTLED)
+        driver.sent_register()
+        driver.assert_status("registered")
+
+    def test_one_that_still_works_is_left_for_another(self, connected: Driver) -> None:
+        """New first: the old connection is there until the new binding stands."""
+        connected.always = silence
+        connected.move(THERE, HERE)
+        connected.run(SETTLED)
+        assert connected.open == {TCP, second(TCP)}
+        connected.assert_status("registered")
+        request = connected.sent_register()
+        assert THERE in contacts(request)[0]
+        response = ok()(request, TCP)
+        assert response is not None
+        connected.registrations.received(response, (TCP.host, 5060), second(TCP), connected.now)
+        connected.settle()
+        connected.assert_status("registered")
+        assert connected.open == {second(TCP)}
+        assert set(connected.events()) == {"status"}
+        connected.always = ok()
+        connected.run_to_register()
+        assert connected.sends[-1][1] == second(TCP)
+
+    def test_the_old_contact_goes_over_the_new_connection(self, connected: Driver) -> None:
+        old = connected.state().registered_contact
+        connected.always = ok(3600, f"<{old}>;expires=3000")
+        connected.move(THERE, HERE)
+        connected.run(SETTLED)
+        first, then = connected.sent()
+        assert THERE in contacts(first)[0]
+        assert contacts(then) == [f"<{old}>;expires=0"]
+        assert {key for _, key, _ in connected.sends[-2:]} == {second(TCP)}
+
+    def test_all_on_it_move_before_it_closes(self, connected: Driver) -> None:
+        for number in range(2, 10):
+            connected.registered(number, registrar=OVER_TCP)
+        connected.move(THERE, HERE)
+        connected.run(SETTLED)
+        assert len(connected.sent()) == 9
+        assert connected.open == {second(TCP)}
+
+    def test_one_that_cannot_be_replaced_is_kept(self, connected: Driver) -> None:
+        connected.refused = {TCP.host}
+        connected.move(THERE, HERE)
+        connected.run(SETTLED)
+        assert connected.open == {TCP}
+        connected.assert_status("registered")
+        connected.refused = set()
+        connected.run(7200)
+        assert connected.open == {TCP}
+        connected.assert_status("registered")
+        assert not [change for change in connected.changes if change.event == "deregistered"]
+
+    def test_a_request_on_the_old_one_is_waited_for(self, connected: Driver) -> None:
+        connected.always = silence
+        connected.run_to_register()
+        connected.move(THERE, HERE)
+        connected.run(2.2)
+        assert connected.flow().phase == SENT
+        connected.sent()
+        connected.always = ok()
+        response = ok()(connected.sends[-1][2], TCP)
+        assert response is not None
+        connected.registrations.received(response, (TCP.host, 5060), TCP, connected.now)
+        connected.settle()
+        connected.run(1)
+        assert THERE in contacts(connected.sent_register())[0]
+        assert connected.open == {second(TCP)}
+
+    def test_a_move_back_is_another_move(self, connected: Driver) -> None:
+        connected.move(THERE, HERE)
+        connected.run(SETTLED)
+        connected.move(HERE, THERE)
+        connected.run(SETTLED)
+        assert len(connected.sent()) == 2
+        assert connected.open == {TransportKey("tcp", TCP.host, TCP.port, generation=2)}
+
+    def test_one_without_a_change_is_left_alone(self, connected: Driver) -> None:
+        for _ in range(5):
+            connected.change_network(HERE, "172.17.0.1")
+            connected.run(SETTLED)
+        connected.assert_quiet()
+        assert connected.open == {TCP}
+
+    def test_one_survives_a_moment_without_a_route(self, connected: Driver) -> None:
+        connected.cut_off = True
+        connected.change_network(HERE)
+        connected.run(SETTLED)
+        connected.assert_status("registered")
+        connected.cut_off = False
+        connected.change_network(HERE)
+        connected.run(SETTLED)
+        connected.assert_status("registered")
+        assert connected.open == {TCP}
+        connected.assert_quiet()
+
+    def test_one_that_is_lost_without_a_network_returns_with_it(self, connected: Driver) -> None:
+        connected.cut_off = True
+        connected.gone = {HERE}
+        connected.change_network()
+        connected.run(SETTLED)
+        connected.assert_status("unregistered")
+        connected.run(30)
+        connected.cut_off, connected.gone = False, set()
+        connected.change_network(HERE)
+        connected.run(SETTLED)
+        connected.assert_status("registered")
+        connected.sent_register()
+
+
+@pytest.mark.pain(11)
+class TestSleep:
+    def test_a_long_one_registers_once(self, driver: Driver) -> None:
+        driver.resume(31)
+        driver.run(SETTLED)
+        driver.sent_register()
+        driver.run(100)
+        driver.assert_quiet()
+
+    def test_a_short_one_changes_nothing(self, driver: Driver) -> None:
+        driver.resume(5)
+        driver.run(SETTLED)
+        driver.assert_quiet()
+
+    def test_the_address_changes_that_follow_are_awaited(self, driver: Driver) -> None:
+        driver.resume(100)
+        driver.run(0.9)
+        driver.move(THERE)
+        driver.run(SETTLED)
+        assert THERE in contacts(driver.sent_register())[0]
+
+    def test_connections_are_taken_for_dead_but_kept_until_another_stands(self, connected: Driver) -> None:
+        connected.always = silence
+        connected.resume(100)
+        connected.run(SETTLED)
+        assert connected.open == {TCP, second(TCP)}
+        connected.assert_status("registered")
+        assert connected.sends[-1][1] == second(TCP)
+
+    def test_a_lease_that_ended_meanwhile_is_made_anew_once(self, driver: Driver) -> None:
+        driver.resume(5000)
+        driver.run(SETTLED)
+        assert 1 <= len(driver.sent()) <= 2
+        driver.assert_status("registered")
+        driver.run(100)
+        driver.assert_quiet()
+
+    def test_who_waits_is_due(self, driver: Driver) -> None:
+        driver.always = answer(503)
+        driver.run_to_register()
+        driver.sent()
+        driver.always = ok()
+        driver.change_network(HERE)
+        driver.run(SETTLED)
+        driver.sent()
+        driver.resume(31)
+        driver.run(SETTLED)
+        driver.assert_status("registered")
+
+    def test_many_are_paced(self) -> None:
+        driver = Driver(settings=RegistrationSettings(rate=10, burst=5))
+        for number in range(1, 31):
+            driver.registered(number)
+        driver.run(10)
+        driver.sent()
+        driver.resume(60)
+        driver.run(SETTLED)
+        assert len(driver.sent()) <= 30
+        driver.run(5)
+        assert len(driver.sends) == 60
