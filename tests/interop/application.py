@@ -28,8 +28,11 @@ def say(**members: object) -> None:
 
 async def listen(stream: EventStream) -> None:
     async for event in stream:
-        status = event.state.status if isinstance(event, sipprofile.Event) and event.state is not None else None
-        say(event=event.event, status=status)
+        state = event.state if isinstance(event, sipprofile.Event) else None
+        if state is None:
+            say(event=event.event, status=None)
+        else:
+            say(event=event.event, status=state.status, contact=state.registered_contact, flow=state.flow)
 
 
 async def main(url: str, name: str) -> None:

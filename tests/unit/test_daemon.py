@@ -13,7 +13,7 @@ from sipprofile.errors import SipProfileError
 from sipprofile.events import Event
 from sipprofile.net.resolver import Resolution, ResolveFailed
 from sipprofile.records import FlowRecord
-from sipprofile.registration.actions import Resolve, Send, TransportKey
+from sipprofile.registration.actions import ForgetNames, Probe, Resolve, Send, TransportKey
 from sipprofile.server import clock
 from sipprofile.server.completions import Completions
 from sipprofile.server.daemon import LONGEST_DEFERRAL, Daemon
@@ -77,6 +77,10 @@ class Writer:
 class Transports:
     def __init__(self) -> None:
         self.sent: list[tuple[TransportKey, bytes]] = []
+        self.ways: dict[TransportKey, Any] = {}
+
+    def probe(self, key: TransportKey) -> Any:
+        return self.ways[key]
 
     def send(self, key: TransportKey, data: bytes) -> None:
         if data == b"bad":
@@ -85,6 +89,11 @@ class Transports:
 
 
 class Resolver:
+    forgotten = 0
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
     async def resolve(self, question: Question) -> Resolution:
         if question.name == "none.test":
             raise ResolveFailed("resolve_not_found", "no", 60.0)
@@ -111,6 +120,7 @@ class Shell:
         core: Any = self.core
         store: Any = None
         resolver: Any = Resolver()
+        self.resolver = resolver
         self.daemon = Daemon(
             core,
             store=store,
@@ -314,6 +324,33 @@ class TestClocks:
         shell.daemon._look_at_clocks()
         shell.daemon._look_at_clocks()
         assert [given[0] for given in shell.core.named("clock_jumped")] == [offset] * told
+
+    @pytest.mark.pain(11)
+    @pytest.mark.parametrize(("seconds", "told"), [(0.5, 0), (40.0, 1)])
+    async def test_suspend_is_told_once(
+        self, shell: Shell, monkeypatch: pytest.MonkeyPatch, seconds: float, told: int
+    ) -> None:
+        slept = clock.slept() + seconds
+        monkeypatch.setattr(clock, "slept", lambda: slept)
+        shell.daemon._look_at_clocks()
+        shell.daemon._look_at_clocks()
+        resumes = shell.core.named("resumed")
+        assert [round(given[0]) for given in resumes] == [round(seconds)] * told
+
+
+@pytest.mark.pain(11)
+class TestNetwork:
+    async def test_a_way_is_looked_at(self, shell: Shell) -> None:
+        shell.transports.ways[KEY] = (("192.0.2.2", 5060), None)
+        shell.core.answers["network_changed"] = lambda *_: [Probe(KEY)]
+        shell.daemon._network_changed(frozenset(("192.0.2.2",)))
+        assert shell.core.named("network_changed")[0][0] == {"192.0.2.2"}
+        assert shell.core.named("transport_probed")[0][:3] == (KEY, ("192.0.2.2", 5060), None)
+
+    async def test_names_are_forgotten(self, shell: Shell) -> None:
+        shell.core.answers["network_changed"] = lambda *_: [ForgetNames()]
+        shell.daemon._network_changed(None)
+        assert shell.resolver.forgotten == 1
 
 
 class TestStop:

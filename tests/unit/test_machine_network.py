@@ -430,6 +430,30 @@ class TestConnections:
         connected.assert_status("registered")
         assert not [change for change in connected.changes if change.event == "deregistered"]
 
+    def test_and_not_tried_again_at_every_change_elsewhere(self, connected: Driver) -> None:
+        connected.refused = {TCP.host}
+        connected.move(THERE, HERE)
+        connected.run(SETTLED)
+        connected.sent()
+        for _ in range(5):
+            connected.change_network(THERE, HERE, "172.17.0.1")
+            connected.run(SETTLED)
+            assert connected.state().last_error is None
+        connected.assert_quiet()
+
+    def test_the_other_one_leads_to_the_same_target(self) -> None:
+        driver = Driver()
+        driver.names["reg.test"] = ("192.0.2.1", "192.0.2.7")
+        driver.hosts["192.0.2.1"] = answer(503)
+        driver.registered(registrar=server("sip:reg.test:5060;transport=tcp"))
+        del driver.hosts["192.0.2.1"]
+        driver.run(120)
+        bound = TransportKey("tcp", "192.0.2.7", 5060)
+        assert driver.open == {bound}
+        driver.move(THERE, HERE)
+        driver.run(SETTLED)
+        assert driver.open == {second(bound)}
+
     def test_a_request_on_the_old_one_is_waited_for(self, connected: Driver) -> None:
         connected.always = silence
         connected.run_to_register()

@@ -371,6 +371,33 @@ class TestTimeToLive:
 
         run(main())
 
+    def test_forget_asks_anew_what_is_being_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An answer from the network that we have left is nobody's any more, however late it comes."""
+
+        async def main() -> None:
+            begun, late = asyncio.Event(), asyncio.Event()
+            address = "192.0.2.1"
+
+            async def query(_: object, host: str, kind: str) -> resolver._Answer:
+                known = address
+                begun.set()
+                if known == "192.0.2.1":
+                    await late.wait()
+                return resolver._Answer((known,) if kind == "A" else (), 300.0)
+
+            monkeypatch.setattr(resolver, "_query", query)
+            names = resolver.Resolver(nameservers=["127.0.0.1"])
+            first = asyncio.create_task(names.resolve(Question("sip.example.test")))
+            await begun.wait()
+            address = "192.0.2.9"
+            names.forget()
+            assert (await names.resolve(Question("sip.example.test"))).records == (address,)
+            late.set()
+            assert (await first).records == (address,)
+            assert (await names.resolve(Question("sip.example.test"))).records == (address,)
+
+        Runner(asyncio.SelectorEventLoop)(main())
+
     @both_loops
     def test_the_cache_is_bounded(self, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(resolver, "MAXIMUM_NAMES", 2)

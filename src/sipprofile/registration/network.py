@@ -133,9 +133,6 @@ def _settled(room: Registrations, now: float) -> None:
             network.bound.setdefault(flow.bound, []).append(flow.id)
         elif elsewhere and flow.phase == WAITING and _not_found(room.owner(flow)):
             unresolved.append(flow.id)
-    for key in [key for key, transport in room.transports.items() if _unused(key, transport, network)]:
-        del room.transports[key]
-        room.act(CloseTransport(key))
     used = {_first(key) for key in room.transports}
     network.generations = {key: generation for key, generation in network.generations.items() if key in used}
     if elsewhere:
@@ -144,11 +141,6 @@ def _settled(room: Registrations, now: float) -> None:
         _in_turns(room, unresolved, partial(_each, room, _due_again), now)
     keys = dict.fromkeys((*network.bound, *room.transports, *(key for key, each in room.health.items() if each.down)))
     _in_turns(room, list(keys), lambda key, _: room.act(Probe(key)), now)
-
-
-def _unused(key: TransportKey, transport: Transport, network: Network) -> bool:
-    """A way over UDP stays known when nobody uses it; its local address would be an old one."""
-    return key.protocol == "udp" and not (transport.waiting or transport.active or key in network.bound)
 
 
 def _not_found(registration: Registration) -> bool:
@@ -176,7 +168,6 @@ def probed(
     """The answer to :class:`Probe`."""
     network = room.network
     flows = network.bound.pop(key, [])
-    room.random.shuffle(flows)
     source = "" if local is None else local[0]
     network.sources[key.host] = source
     another = network.before.get(key.host) != source

@@ -321,7 +321,8 @@ class Daemon:
             self._log.warning("the wall clock was set", seconds=round(offset - self._wall_offset, 3))
             self._wall_offset = offset
             self._input(self.service.clock_jumped, offset)
-        slept, self._slept = clock.slept() - self._slept, clock.slept()
+        before, self._slept = self._slept, clock.slept()
+        slept = self._slept - before
         if slept > SLEEP:
             self._log.info("the machine was suspended", seconds=round(slept, 1))
             self._input(self.service.resumed, slept)
