@@ -167,9 +167,9 @@ class TestAnotherAddress:
         driver.settle()
         assert driver.rows[1].local_host == HERE
         assert driver.rows[1].lease_ends > driver.now
-        driver.crash()
         driver.always = ok()
-        driver.run(SETTLED)
+        driver.crash()
+        driver.run(1)
         assert THERE in (driver.state().registered_contact or "")
 
     def test_users_learn_the_new_contact_and_flow(self, driver: Driver) -> None:
@@ -181,6 +181,29 @@ class TestAnotherAddress:
         assert state.flow == f"{THERE}:5060>udp:192.0.2.1:5060"
         assert state.status == "registered"
         assert "deregistered" not in driver.events()
+
+    def test_the_registered_contact_is_the_old_one_until_then(self, driver: Driver) -> None:
+        old = driver.state().registered_contact
+        driver.always = silence
+        driver.move(THERE)
+        driver.run(SETTLED)
+        driver.sent_register()
+        state = driver.assert_status("registered")
+        assert state.registered_contact == old
+        assert (state.flow or "").startswith(HERE)
+
+    def test_a_crash_before_the_answer_forgets_no_contact(self, driver: Driver) -> None:
+        old = driver.state().registered_contact
+        driver.always = silence
+        driver.move(THERE)
+        driver.run(SETTLED)
+        driver.registrations.clock_jumped(driver.registrations.wall_offset, driver.now)  # all rows are written
+        driver.settle()
+        driver.always = ok(3600, f"<{old}>;expires=3000")
+        driver.crash()
+        driver.want()
+        driver.run(1)
+        assert contacts(driver.sends[-1][2]) == [f"<{old}>;expires=0"]
 
     def test_what_nobody_uses_is_asked_for_when_it_is_used(self, driver: Driver) -> None:
         driver.disable()
@@ -251,6 +274,18 @@ class TestNames:
         driver.move(THERE)
         driver.run(SETTLED)
         driver.assert_status("registered")
+
+    def test_so_does_who_failed_to_refresh_for_want_of_one(self) -> None:
+        driver = Driver()
+        driver.names["reg.test"] = ("192.0.2.1",)
+        driver.registered(registrar=server("sip:reg.test:5060"))
+        driver.update(registrar=server("sip:other.test:5060"))
+        driver.run(1)
+        assert driver.flow().phase == WAITING
+        driver.names["other.test"] = ("192.0.2.1",)
+        driver.change_network(HERE, THERE)
+        driver.run(SETTLED)
+        assert driver.flow().phase != WAITING
 
     def test_without_another_address_they_are_kept(self) -> None:
         driver = Driver()

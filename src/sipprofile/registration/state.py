@@ -26,6 +26,11 @@ def status_of(registration: Registration) -> Status:
     return "unregistered"
 
 
+def granted_contact(flow: Flow) -> str:
+    """The contact that the lease is for; while another one is being registered in its place it still is the old one."""
+    return flow.old_contact if flow.middle and flow.old_contact else flow.contact
+
+
 def state_of(machine_room: Registrations, registration: Registration) -> RegistrationState:
     """The read-only part of a profile; times in UTC."""
     flow = registration.flows[0]
@@ -52,7 +57,7 @@ def state_of(machine_room: Registrations, registration: Registration) -> Registr
         refresh_at=flow.refresh_at + offset if live and flow.refresh_at else None,
         last_error=registration.last_error if live else None,
         registered_aors=list(flow.registered_aors) if live else [],
-        registered_contact=flow.contact if live else None,
+        registered_contact=granted_contact(flow) if live else None,
         service_route=list(flow.service_route) if live else [],
         held=cast(Held, registration.held),
         revision=registration.revision,
@@ -131,7 +136,7 @@ def record(machine_room: Registrations, registration: Registration, flow: Flow) 
         local_port=local[1],
         target_host=key.host if key is not None else "",
         target_port=key.port if key is not None else 0,
-        contact=flow.contact if live else "",
+        contact=granted_contact(flow) if live else "",
         registered_aors=flow.registered_aors if live else (),
         service_route=flow.service_route if live else (),
         nonces=tuple(
