@@ -341,11 +341,11 @@ class TestClocks:
 @pytest.mark.pain(11)
 class TestNetwork:
     async def test_a_way_is_looked_at(self, shell: Shell) -> None:
-        shell.transports.ways[KEY] = (("192.0.2.2", 5060), None)
+        shell.transports.ways[KEY] = (("192.0.2.2", 5060), None, 1500)
         shell.core.answers["network_changed"] = lambda *_: [Probe(KEY)]
         shell.daemon._network_changed(frozenset(("192.0.2.2",)))
         assert shell.core.named("network_changed")[0][0] == {"192.0.2.2"}
-        assert shell.core.named("transport_probed")[0][:3] == (KEY, ("192.0.2.2", 5060), None)
+        assert shell.core.named("transport_probed")[0][:4] == (KEY, ("192.0.2.2", 5060), None, 1500)
 
     async def test_names_are_forgotten(self, shell: Shell) -> None:
         shell.core.answers["network_changed"] = lambda *_: [ForgetNames()]

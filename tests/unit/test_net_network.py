@@ -20,6 +20,7 @@ from sipprofile.registration.actions import TransportKey
 
 TENTATIVE, DEPRECATED, DAD_FAILED, PERMANENT = 0x40, 0x20, 0x08, 0x80
 GLOBAL, LINK, HOST = 0, 253, 254
+LOOPBACK_MTU = 65536
 
 
 def message(address: str, *, scope: int = GLOBAL, flags: int = PERMANENT, kind: int = 2, wide: bool = True) -> bytes:
@@ -176,8 +177,8 @@ class TestProbing:
     def test_udp(self, run: Runner) -> None:
         async def main() -> None:
             sockets, told = await started("127.0.0.1")
-            assert sockets.probe(TransportKey("udp", "127.0.0.9", 5060)) == (("127.0.0.1", sockets.port), None)
-            assert sockets.probe(TransportKey("udp", "::1", 5060)) == (None, None)
+            assert sockets.probe(TransportKey("udp", "127.0.0.9", 5060)) == (("127.0.0.1", sockets.port), None, LOOPBACK_MTU)
+            assert sockets.probe(TransportKey("udp", "::1", 5060)) == (None, None, 0)
             assert told.events == []
             await sockets.stop()
 
@@ -189,15 +190,15 @@ class TestProbing:
             sockets, told = await started("0.0.0.0")
             server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
             key = TransportKey("tcp", "127.0.0.1", server.sockets[0].getsockname()[1])
-            assert sockets.probe(key) == (("127.0.0.1", 0), None)
+            assert sockets.probe(key) == (("127.0.0.1", 0), None, 0)
             sockets.open(key)
-            assert sockets.probe(key) == (("127.0.0.1", 0), None)  # not open yet
+            assert sockets.probe(key) == (("127.0.0.1", 0), None, 0)  # not open yet
             await told.wait("opened")
-            assert sockets.probe(key) == (("127.0.0.1", 0), "127.0.0.1")
+            assert sockets.probe(key) == (("127.0.0.1", 0), "127.0.0.1", 0)
             monkeypatch.setattr("sipprofile.net.stream.is_local", lambda _: False)
-            assert sockets.probe(key) == (("127.0.0.1", 0), "")
-            monkeypatch.setattr(udp.UdpSocket, "local_address", unreachable)
-            assert sockets.probe(key) == (None, "")
+            assert sockets.probe(key) == (("127.0.0.1", 0), "", 0)
+            monkeypatch.setattr(udp.UdpSocket, "path", unreachable)
+            assert sockets.probe(key) == (None, "", 0)
             server.close()
             await sockets.stop()
 
@@ -215,13 +216,13 @@ class TestProbing:
                 key = TransportKey("udp", *peer.getsockname())
                 sockets.open(key)
                 assert await told.wait("opened") == (key, ("127.0.0.1", sockets.port))
-                real = udp.UdpSocket.local_address
+                real = udp.UdpSocket.path
 
-                def only_second(self: udp.UdpSocket, key: TransportKey) -> str:
+                def only_second(self: udp.UdpSocket, key: TransportKey) -> tuple[str, int]:
                     return real(self, key) if self.host == "127.0.0.2" else unreachable()
 
-                monkeypatch.setattr(udp.UdpSocket, "local_address", only_second)
-                assert sockets.probe(key) == (("127.0.0.2", sockets.port), None)
+                monkeypatch.setattr(udp.UdpSocket, "path", only_second)
+                assert sockets.probe(key) == (("127.0.0.2", sockets.port), None, LOOPBACK_MTU)
                 sockets.send(key, b"hello")
                 assert peer.recvfrom(100)[1] == ("127.0.0.2", sockets.port)
             await sockets.stop()
@@ -229,7 +230,7 @@ class TestProbing:
         run(main())
 
 
-def unreachable(*_: object) -> str:
+def unreachable(*_: object) -> tuple[str, int]:
     raise OSError(errno.ENETUNREACH, "no route")
 
 

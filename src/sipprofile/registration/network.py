@@ -201,15 +201,10 @@ def _way(
             _forget_names(room, now)
         transport.local = local
         transport.limit = size.limit_of(mtu)
-    act = partial(_moved, None if room.network.afresh else local)
-    _in_turns(room, flows, partial(_each, room, act), now)
-
-
-def _moved(
-    local: tuple[str, int] | None, room: Registrations, registration: Registration, flow: Flow, now: float
-) -> None:
-    if flow.bound_local != local:
-        _register(room, registration, flow, now)
+    if not room.network.afresh:
+        known = room.flows
+        flows = [identity for identity in flows if identity in known and known[identity].bound_local != local]
+    _in_turns(room, flows, partial(_each, room, _register), now)
 
 
 def _replace(room: Registrations, key: TransportKey, flows: list[int], now: float) -> None:
