@@ -286,6 +286,7 @@ class Driver:
         """The machine wakes up."""
         self.now += slept
         self.registrations.resumed(slept, self.now)
+        self.registrations.timer(self.now)
         self.settle()
 
     def save_now(self) -> None:

@@ -205,6 +205,21 @@ class TestAnotherAddress:
         driver.run(1)
         assert contacts(driver.sends[-1][2]) == [f"<{old}>;expires=0"]
 
+    def test_what_a_nat_made_of_the_old_address_is_forgotten(self, driver: Driver) -> None:
+        def behind_a_nat(request: Request, key: TransportKey) -> bytes | None:
+            response = ok()(request, key)
+            return response and response.replace(b";rport;", b";rport=4000;received=203.0.113.9;", 1)
+
+        driver.always = behind_a_nat
+        driver.run_to_register()
+        driver.run(1)
+        assert "@203.0.113.9:4000" in (driver.state().registered_contact or "")
+        driver.sent()
+        driver.always = ok()
+        driver.move(THERE)
+        driver.run(SETTLED)
+        assert f"@{THERE}:5060" in contacts(driver.sent_register())[0]
+
     def test_what_nobody_uses_is_asked_for_when_it_is_used(self, driver: Driver) -> None:
         driver.disable()
         driver.run(1)

@@ -87,13 +87,18 @@ def answered(room: Registrations, key: TransportKey, flow: Flow, now: float) -> 
         health.canary = 0
     if not health.down:
         return []
+    return [identity for identity in _up(room, health) if identity != flow.id]
+
+
+def _up(room: Registrations, health: Health) -> list[int]:
+    """It is not down any more; who waited for that, in random order."""
     health.down_since = 0.0
     health.canary_at = 0.0
     health.canary = 0
     waiting = sorted(health.waiting)
     health.waiting = set()
     room.random.shuffle(waiting)
-    return [identity for identity in waiting if identity != flow.id]
+    return waiting
 
 
 def why_down(room: Registrations, keys: list[TransportKey]) -> Reason:
@@ -110,10 +115,7 @@ def forgive(room: Registrations, key: TransportKey) -> list[int]:
     health = room.health.get(key)
     if health is None or not health.down:
         return []
-    del room.health[key]
-    waiting = sorted(health.waiting)
-    room.random.shuffle(waiting)
-    return waiting
+    return _up(room, health)
 
 
 def wake(room: Registrations, waiting: list[int], now: float) -> None:

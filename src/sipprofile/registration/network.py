@@ -199,6 +199,8 @@ def _way(
     if transport is not None and transport.local is not None:
         if transport.local != local:
             _forget_names(room, now)
+            transport.public = None  # learned for an address that we have no longer
+            transport.moves = 0
         transport.local = local
         transport.limit = size.limit_of(mtu)
     if not room.network.afresh:
