@@ -220,6 +220,12 @@ class TestAnotherAddress:
         driver.run(SETTLED)
         assert f"@{THERE}:5060" in contacts(driver.sent_register())[0]
 
+    def test_the_new_path_has_its_own_mtu(self, driver: Driver) -> None:
+        driver.mtu = 1492
+        driver.move(THERE)
+        driver.run(SETTLED)
+        assert driver.registrations.transports[UDP].limit == 1292
+
     def test_what_nobody_uses_is_asked_for_when_it_is_used(self, driver: Driver) -> None:
         driver.disable()
         driver.run(1)

@@ -20,7 +20,7 @@ from sipprofile.registration.actions import TransportKey
 
 TENTATIVE, DEPRECATED, DAD_FAILED, PERMANENT = 0x40, 0x20, 0x08, 0x80
 GLOBAL, LINK, HOST = 0, 253, 254
-LOOPBACK_MTU = 65536
+LOOPBACK_MTU = 65535
 
 
 def message(address: str, *, scope: int = GLOBAL, flags: int = PERMANENT, kind: int = 2, wide: bool = True) -> bytes:
@@ -177,7 +177,11 @@ class TestProbing:
     def test_udp(self, run: Runner) -> None:
         async def main() -> None:
             sockets, told = await started("127.0.0.1")
-            assert sockets.probe(TransportKey("udp", "127.0.0.9", 5060)) == (("127.0.0.1", sockets.port), None, LOOPBACK_MTU)
+            assert sockets.probe(TransportKey("udp", "127.0.0.9", 5060)) == (
+                ("127.0.0.1", sockets.port),
+                None,
+                LOOPBACK_MTU,
+            )
             assert sockets.probe(TransportKey("udp", "::1", 5060)) == (None, None, 0)
             assert told.events == []
             await sockets.stop()
