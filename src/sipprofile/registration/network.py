@@ -257,8 +257,9 @@ def _unreachable(key: TransportKey, room: Registrations, registration: Registrat
     flow.redirect = None
     flow.redirect_uri = ""
     flow.queue_class = REFRESH
-    health.failed(room, key, flow, now, now)
-    failures.next_target(room, registration, flow, now, Reason.of("transport_unreachable"))
+    reason = Reason.of("transport_unreachable")
+    health.failed(room, key, flow, now, now, reason)
+    failures.next_target(room, registration, flow, now, reason)
 
 
 def _due_again(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
