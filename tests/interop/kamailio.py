@@ -72,19 +72,32 @@ REGINFO_ROUTE = """
 FORWARDING_MODULES = """
 loadmodule "tm.so"
 loadmodule "tmx.so"
+loadmodule "rr.so"
 udp_mtu=1300
 udp_mtu_try_proto=TCP
 """
 FORWARDING_ROUTE = """
     if ($rU != $null && !is_method("REGISTER")) {
+        loose_route();  # a phone that has us as its outbound proxy says so in a Route
+        if (is_method("ACK") && !t_check_trans()) exit;
+        if (is_method("ACK|CANCEL")) {
+            t_relay();
+            exit;
+        }
         if (!lookup("location")) {
             sl_send_reply("480", "Temporarily Unavailable");
             exit;
         }
-        xlog("L_NOTICE", "FORWARDED|$TV(Sn)|$rm|$ru\\n");
+        xlog("L_NOTICE", "FORWARDED|$TV(Sn)|$rm|$ru|$ci\\n");
+        t_on_reply("FORWARDED");
         t_relay();
         exit;
     }
+"""
+FORWARDING_REPLIES = """
+onreply_route[FORWARDED] {
+    xlog("L_NOTICE", "FORWARDED-ANSWERED|$rs|$rm|$ci\\n");
+}
 """
 
 WEBSOCKET_ROUTE = """
@@ -171,6 +184,15 @@ class Answered:
     reason: str
     call_id: str
     cseq: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Forwarded:
+    """One request that went on to a contact of the user it was for, and what came back."""
+
+    method: str
+    contact: str  # the request URI it was sent with
+    status: int | None  # of the final response, None without one
 
 
 class RpcError(Exception):
@@ -348,6 +370,18 @@ class Kamailio:
             if method == "REGISTER"
         ]
 
+    def forward_log(self) -> list[Forwarded]:
+        """Every request sent on since the first start; with several contacts, that to the first."""
+        answers = {
+            (method, call_id): int(status)
+            for status, method, call_id in self.marked("FORWARDED-ANSWERED|", 3)
+            if int(status) >= 200
+        }
+        return [
+            Forwarded(method, contact, answers.get((method, call_id)))
+            for _, method, contact, call_id in self.marked("FORWARDED|", 4)
+        ]
+
     def wait_until(self, promise: Callable[[], bool], limit: float, what: str) -> None:
         """Returns as soon as `promise()` is true; AssertionError naming `what` after `limit` seconds."""
         deadline = time.monotonic() + limit
@@ -381,6 +415,7 @@ class Kamailio:
             "tcp": f"listen=tcp:{self.host}:{self.port}" if settings.tcp else "disable_tcp=yes",
             "forwarding_modules": FORWARDING_MODULES if settings.forwards else "",
             "forwarding_route": FORWARDING_ROUTE if settings.forwards else "",
+            "forwarding_replies": FORWARDING_REPLIES if settings.forwards else "",
             "rpc_socket": str(self._run / "rpc"),
             "domain": settings.domain,
             "realm": settings.realm,

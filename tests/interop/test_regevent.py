@@ -173,7 +173,7 @@ class TestReachable:
         profile = add_alice(presence)
         profile.wait(status="registered")
         assert self.step(profile)["ok"] is True
-        ((_, method, uri),) = presence.marked("FORWARDED|", 3)
+        ((_, method, uri, _),) = presence.marked("FORWARDED|", 4)
         assert method == "OPTIONS"
         assert uri == profile.state()["registered_contact"]
         assert profile.state()["reachable"] is True
