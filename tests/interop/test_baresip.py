@@ -85,6 +85,10 @@ class TestTwoDevicesOfOneUser:
         profile.wait(status="registered")
         if not phone_first:
             start_baresip(kamailio, "alice", expires=their_expires)
+            first, _ = wait_for_both(kamailio)
+            profile.patch(contact_params=["x=1"])  # one more REGISTER of ours, whose answer lists both
+            kamailio.wait_until(lambda: ours(kamailio)[0].cseq > first.cseq, 5.0, "our refresh")
+            profile.wait(status="registered")
         our, their = wait_for_both(kamailio)
         assert our_expires - 3 <= our.expires <= our_expires
         assert their_expires - 3 <= their.expires <= their_expires
