@@ -33,7 +33,6 @@ SCHEMAS = Path("/usr/share/kamailio/db_sqlite")
 """Where the packages put the tables of Kamailio's modules."""
 
 REGINFO_MODULES = """
-loadmodule "rr.so"
 loadmodule "db_sqlite.so"
 loadmodule "presence.so"
 loadmodule "presence_reginfo.so"
@@ -72,7 +71,6 @@ REGINFO_ROUTE = """
 FORWARDING_MODULES = """
 loadmodule "tm.so"
 loadmodule "tmx.so"
-loadmodule "rr.so"
 udp_mtu=1300
 udp_mtu_try_proto=TCP
 """

@@ -6,14 +6,17 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from interop.certificates import OpenSslAuthority, parts
 from sipprofile.testing.server import RegistrarServer
 
 from .conftest import RunningService
@@ -24,19 +27,27 @@ COMMAND = [sys.executable, "-m", "sipprofile.cli.main"]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture
-def registrar() -> Iterator[RegistrarServer]:
-    """A registrar in a thread."""
+@contextmanager
+def in_thread(server: RegistrarServer) -> Iterator[RegistrarServer]:
+    """The server started, in a thread, and stopped."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    server = RegistrarServer(users={"alice": "secret"})
-    asyncio.run_coroutine_threadsafe(server.start(), loop).result(5)
-    yield server
-    asyncio.run_coroutine_threadsafe(server.stop(), loop).result(5)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    try:
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result(5)
+        yield server
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(5)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture
+def registrar() -> Iterator[RegistrarServer]:
+    """A registrar in a thread."""
+    with in_thread(RegistrarServer(users={"alice": "secret"})) as server:
+        yield server
 
 
 @pytest.fixture
@@ -65,7 +76,7 @@ def done(result: subprocess.CompletedProcess[str]) -> str:
 
 def test_the_life_of_a_profile(run: Run, line: str, registrar: RegistrarServer) -> None:
     assert done(run("list")).splitlines()[1].split()[:5] == ["1", "line*", "ietf", AOR, "unregistered"]
-    assert "registrar.password_set: True" in done(run("show", line))
+    assert "registrar.password_set  true" in done(run("show", line))
     assert done(run("set", line, "expires=600", "extensions.x=5", "labels.site=lab")) == "Changed line.\n"
     shown = json.loads(done(run("show", line, "--json")))
     assert (shown["expires"], shown["extensions"], shown["labels"]) == (600, {"x": 5}, {"site": "lab"})
@@ -108,10 +119,35 @@ def test_a_wrong_password(run: Run, line: str, registrar: RegistrarServer) -> No
     assert result.returncode == 7
     tested = run("test", line)
     assert tested.returncode == 7
-    assert "dns: ok" in tested.stdout
-    assert "failed" in tested.stdout
+    *good, failed, remedy = tested.stdout.splitlines()
+    assert [line.split()[:2] for line in good] == [[step, "ok"] for step in ("settings", "dns", "transport", "answer")]
+    assert failed.split()[:2] == ["digest", "failed"]
+    assert "Correct the user name or the password" in remedy
     done(run("set", line, "--password-file", "-", input="secret\n"))
-    assert "lease: ok" in done(run("test", line))
+    assert "lease      ok" in done(run("test", line))
+
+
+@pytest.mark.skipif(OpenSslAuthority.program() is None and not os.environ.get("CI"), reason="needs openssl")
+def test_tls_from_files(run: Run, tmp_path: Path) -> None:
+    authority = OpenSslAuthority(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.file)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(authority.issue("server", "IP:127.0.0.1"))
+    own = []
+    for option, text in zip(("--certificate", "--key"), parts(authority.issue("client")).values(), strict=True):
+        (tmp_path / option).write_text(text)
+        own += [option, str(tmp_path / option)]
+    with in_thread(RegistrarServer(users={"alice": "secret"}, tls=context)) as registrar:
+        arguments = ["add", "line", AOR, "--registrar", registrar.tls_uri, "--ca", str(authority.file)]
+        done(run(*arguments, "--username", "alice", "--password-file", "-", input="secret\n"))
+        *_, failed, remedy = run("test", "line").stdout.splitlines()
+        assert failed.split()[:2] == ["transport", "failed"]
+        assert remedy.startswith(" " * 19)
+        done(run("set", "line", *own))
+        done(run("use", "line", "--wait", "10", "--", "true"))
+    shown = done(run("show", "line"))
+    assert "registrar.tls.private_key_set  true" in shown
+    assert "PRIVATE KEY" not in shown
 
 
 def test_operators_commands(run: Run, line: str, registrar: RegistrarServer, daemon: RunningService) -> None:
@@ -174,10 +210,10 @@ def test_key_and_backup_beside_a_running_service(run: Run, line: str, daemon: Ru
     state = ["--state", str(daemon.state)]
     done(run("key", "rotate", *state))
     done(run("backup", str(tmp_path / "copy"), "--with-key", *state))
-    assert "lease: ok" in done(run("test", line))  # the password still opens
+    assert "lease      ok" in done(run("test", line))  # the password still opens
     done(run("set", line, "--password-file", "-", input="secret\n"))
     daemon.restart()
-    assert "lease: ok" in done(run("test", line))
+    assert "lease      ok" in done(run("test", line))
 
 
 @pytest.mark.parametrize("deregister", [True, False])

@@ -309,7 +309,12 @@ class FakeService:
             return {
                 "steps": [
                     {"step": "settings", "ok": True, "detail": "valid"},
-                    {"step": "dns", "ok": found, "detail": "looked up"},
+                    {
+                        "step": "dns",
+                        "ok": found,
+                        "detail": "looked up",
+                        **({} if found else {"remedy": "Look elsewhere."}),
+                    },
                 ]
             }
         if verb == "default":

@@ -21,6 +21,9 @@ from sipprofile.errors import SipProfileError
 
 Run = Callable[..., Result]
 
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nZm9v\n-----END CERTIFICATE-----\n"
+KEY = "-----BEGIN PRIVATE KEY-----\nZm9v\n-----END PRIVATE KEY-----\n"
+
 
 @pytest.fixture
 def service() -> Iterator[FakeService]:
@@ -76,10 +79,21 @@ class TestLooking:
     @pytest.mark.parametrize("name", ["trunk", "1", "default"])
     def test_show_by_name_id_and_default(self, run: Run, name: str) -> None:
         text = done(run("show", name))
-        assert "registrar.uri: sip:r.test\n" in text
-        assert "lease_ends: 2096-" in text
+        lines = [line.split(maxsplit=1) for line in text.splitlines()]
+        assert ["registrar.uri", "sip:r.test"] in lines
+        assert ["registrar.password_set", "true"] in lines
+        assert lines.index(["Profile"]) < lines.index(["Registration"]) < lines.index(["status", "registered"])
+        assert "lease_ends" in text
+        assert " 2096-" in text
         assert "next_try" not in text
+        assert len({line.index(value) for line, (_, *rest) in zip(text.splitlines(), lines) for value in rest}) == 1
         assert json.loads(done(run("show", name, "--json")))["id"] == 1
+
+    def test_show_a_failure_and_certificates(self, run: Run, service: FakeService) -> None:
+        service.profiles[2]["registrar"] = {"uri": "sip:r.test", "tls": {"ca": "-----BEGIN X-----\na\nb\n"}}
+        lines = [line.split(maxsplit=1) for line in done(run("show", "desk")).splitlines()]
+        assert ["reason", "No answer. [timeout]"] in lines
+        assert ["registrar.tls.ca", "-----BEGIN X----- (and 2 more lines)"] in lines
 
     def test_status(self, run: Run) -> None:
         assert "2 profiles (1 registered), 0 sessions" in done(run("status"))
@@ -113,6 +127,57 @@ class TestAdding:
             "headers": ["X:1"], "labels": {"site": "lab", "a": "b=c"}, "extensions": {"n": 5, "s": "text", "l": ["a"]},
             "default": True,
         }  # fmt: skip
+
+    @pytest.fixture
+    def pem(self, tmp_path: Path) -> Callable[[str, str], str]:
+        def write(name: str, text: str) -> str:
+            (tmp_path / name).write_text(text)
+            return str(tmp_path / name)
+
+        return write
+
+    def test_tls(self, run: Run, service: FakeService, pem: Callable[[str, str], str]) -> None:
+        ca, own, key = pem("ca", f"{CERTIFICATE}ca\n"), pem("own", CERTIFICATE), pem("key", KEY)
+        options = ["--ca", ca, "--certificate", own, "--key", key, "--server-name", "sip.test"]
+        done(run("add", "one", "sip:new@example.test", *options))
+        tls = {"ca": f"{CERTIFICATE}ca\n", "certificate": CERTIFICATE, "private_key": KEY, "server_name": "sip.test"}
+        assert service.requests[-1][2]["registrar"] == {"uri": "sip:example.test", "tls": tls}
+        done(run("add", "two", "sip:new@example.test", "--ca", ca, "--proxy", "sip:p.test", "--proxy", "sip:q.test"))
+        document = service.requests[-1][2]
+        assert "registrar" not in document
+        tls = {"ca": f"{CERTIFICATE}ca\n"}
+        assert document["proxies"] == [{"uri": "sip:p.test", "tls": tls}, {"uri": "sip:q.test", "tls": tls}]
+
+    @pytest.mark.parametrize(
+        ("option", "content", "said"),
+        [
+            ("--ca", None, "cannot be read: No such file"),
+            ("--ca", b"\x30\x82\xff", "not PEM"),
+            ("--ca", b"", "has no '-----BEGIN"),
+            ("--certificate", KEY.encode(), "has no '-----BEGIN"),
+            ("--certificate", (CERTIFICATE + KEY).encode(), "files of their own"),
+            ("--key", CERTIFICATE.encode(), "has no '-----BEGIN"),
+            ("--key", (CERTIFICATE + KEY).encode(), "files of their own"),
+        ],
+    )
+    def test_a_wrong_file_is_told_by_its_name(
+        self, run: Run, service: FakeService, tmp_path: Path, option: str, content: bytes | None, said: str
+    ) -> None:
+        file = tmp_path / "the.pem"
+        if content is not None:
+            file.write_bytes(content)
+        for command in (["add", "new", "sip:new@example.test"], ["set", "trunk"]):
+            result = run(*command, option, str(file))
+            assert result.exit_code == 2
+            assert option in result.stderr
+            assert f"{file} " in result.stderr.replace("\n", " ")
+            assert said in result.stderr
+            assert "Zm9v" not in result.output
+        assert service.requests == []
+
+    def test_a_certificate_needs_its_key(self, run: Run, pem: Callable[[str, str], str]) -> None:
+        for option in (["--certificate", pem("own", CERTIFICATE)], ["--key", pem("key", KEY)]):
+            assert "belong together" in run("add", "new", "sip:new@example.test", *option).stderr
 
     def test_the_least(self, run: Run, service: FakeService) -> None:
         saved = json.loads(done(run("add", "new", "sip:new@example.test", "--json")))
@@ -178,8 +243,23 @@ class TestChanging:
         done(run("set", "trunk", "--password-file", "-", input="secret\n"))
         assert service.requests[0][2] == {"registrar": {"password": "secret"}}
 
+    def test_set_tls(self, run: Run, service: FakeService, tmp_path: Path) -> None:
+        (tmp_path / "own").write_text(CERTIFICATE)
+        done(run("set", "trunk", "--certificate", str(tmp_path / "own"), "registrar.tls.server_name=sip.test"))
+        tls = {"server_name": "sip.test", "certificate": CERTIFICATE}
+        assert service.requests[-1][2] == {"registrar": {"tls": tls}}
+        proxies = [{"uri": "sip:p.test", "tls": {"server_name": "p.test"}}, {"uri": "sip:q.test"}]
+        service.profiles[1]["proxies"] = proxies
+        done(run("set", "trunk", "--certificate", str(tmp_path / "own"), "expires=600"))
+        patched = [
+            {"uri": "sip:p.test", "tls": {"server_name": "p.test", "certificate": CERTIFICATE}},
+            {"uri": "sip:q.test", "tls": {"certificate": CERTIFICATE}},
+        ]
+        assert service.requests[-1][2] == {"expires": 600, "proxies": patched}
+        assert run("set", "desk", "--certificate", str(tmp_path / "own")).exit_code == 2
+
     def test_a_password_is_never_an_argument(self, run: Run, service: FakeService) -> None:
-        for key in ("registrar.password", "proxies.0.password"):
+        for key in ("registrar.password", "proxies.0.password", "registrar.tls.private_key"):
             result = run("set", "trunk", f"{key}=secret")
             assert result.exit_code == 2
             assert "secret" not in result.output
@@ -269,11 +349,20 @@ class TestControlling:
         assert "paused" in done(run("pause", "trunk"))
 
     def test_test(self, run: Run, service: FakeService) -> None:
-        assert done(run("test", "trunk")) == "settings: ok. valid\ndns: ok. looked up\n"
+        assert done(run("test", "trunk")) == "settings  ok      valid\ndns       ok      looked up\n"
         service.profiles[2]["name"] = "broken"
         result = run("test", "broken")
         assert result.exit_code == 7
-        assert "dns: failed" in result.stdout
+        assert result.stdout.splitlines()[1:] == ["dns       failed  looked up", f"{'':18}Look elsewhere."]
+
+    def test_steps_fit_into_a_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        steps = [{"step": "transport", "ok": False, "detail": "many words " * 20, "remedy": "do this " * 20}]
+        monkeypatch.setattr("sipprofile.cli.output.sys.stdout", type("terminal", (), {"isatty": lambda: True}))
+        monkeypatch.setenv("COLUMNS", "80")
+        lines = click.unstyle(output.steps_shown(steps)).splitlines()
+        assert lines[0].startswith("transport  failed  many")
+        assert all(line.startswith(" " * 19) for line in lines[1:])
+        assert max(map(len, lines)) <= 80
 
     def test_stop(self, run: Run, service: FakeService) -> None:
         done(run("stop"))

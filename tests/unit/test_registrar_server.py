@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import AUTHORITY, issue
 from loops import Runner, both_loops
 
 from sipprofile.sip.framing import StreamFramer
@@ -120,6 +123,35 @@ def test_an_answer_is_delayed(run: Runner) -> None:
             await phone.receive()
             assert server.now - before >= 0.03
             phone.socket.close()
+
+    run(main())
+
+
+@both_loops
+@pytest.mark.parametrize("host", LOOPBACKS)
+def test_tls_has_a_port_of_its_own(run: Runner, host: str, tmp_path: Path) -> None:
+    context = issue(host, by=AUTHORITY).server_context(tmp_path)
+    trust = ssl.create_default_context(cadata=AUTHORITY.pem)
+
+    async def main() -> None:
+        server = RegistrarServer(users={"alice": "secret"}, faults=Faults(algorithms=()), host=host, tls=context)
+        async with server:
+            port = server.tls_port
+            assert server.tls_uri == f"sip:{f'[{host}]' if ':' in host else host}:{port};transport=tls"
+            assert port != server.port
+            reader, writer = await asyncio.open_connection(host, port, ssl=trust)
+            writer.write(register("TLS"))
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"SIP/2.0 200 ")
+            [binding] = server.bindings(AOR)
+            assert binding.received == writer.get_extra_info("sockname")[:2]
+            assert server.request(AOR, "OPTIONS") == 1
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"OPTIONS ")
+            server.restart()
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            writer.transport.abort()
+        async with server:
+            assert server.tls_port == port
 
     run(main())
 

@@ -9,12 +9,13 @@ from service_world import USER, WALL_OFFSET, World, record
 
 from sipprofile import __version__
 from sipprofile.errors import SipProfileError
-from sipprofile.events import Reason, RegistrationState
+from sipprofile.events import REASONS, Reason, RegistrationState
 from sipprofile.registration.actions import Resolve
 from sipprofile.service import reading
 from sipprofile.service.explanation import explained
 from sipprofile.service.operations import Create, Get, History, List, Patch, Remove, StatusReport, Test, Types
 from sipprofile.service.policy import Actor
+from sipprofile.service.remedies import remedy
 from sipprofile.sip.locating import Question, Record, Srv
 
 
@@ -229,6 +230,18 @@ class TestExplanation:
         assert all(step["ok"] for step in good)
         assert (last["step"], last["ok"]) == (failed, False)
         assert last["detail"]
+        assert last["remedy"].endswith(".")
+        assert not any("remedy" in step for step in good)
+
+
+@pytest.mark.parametrize("code", [code for code in REASONS if code.startswith(("resolve_", "transport_", "tls_"))])
+def test_what_to_do_about_a_server_that_is_not_reached(code: str) -> None:
+    assert remedy(Reason.of(code)).endswith(".")
+
+
+@pytest.mark.parametrize(("status", "said"), [(403, "may register"), (404, "AOR"), (500, "Ask the provider")])
+def test_what_to_do_about_an_answer(status: int, said: str) -> None:
+    assert said in remedy(Reason.of("response", status))
 
 
 class TestStop:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from .output import as_json
+from .pem import tls_options, tls_settings
 from .secrets import read_password
 from .target import Target, connected
 from .values import extension_value, key_and_value
@@ -30,6 +31,7 @@ def _pairs(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Pai
 @click.option("--proxy", "proxies", metavar="URI", multiple=True, help="Outbound proxy, the preferred one first.")
 @click.option("--proxy-username", help="User name at the proxies.")
 @click.option("--proxy-password-file", metavar="FILE", help="Password at the proxies; '-' is standard input.")
+@tls_options
 @click.option("--register", type=click.Choice(["always", "on-demand"]), help="When to be registered.")
 @click.option("--expires", type=int, metavar="SECONDS", help="Lease to ask for.")
 @click.option("--provider-name", help="Shown to people.")
@@ -51,18 +53,26 @@ def add(
     proxies: tuple[str, ...],
     proxy_username: str | None,
     proxy_password_file: str | None,
+    server_name: str | None,
+    ca: str | None,
+    certificate: str | None,
+    private_key: str | None,
     labels: Pairs,
     extensions: Pairs,
     **plain: Any,
 ) -> None:
     """Store the profile NAME for the address-of-record AOR, such as sip:alice@example.com.
 
-    Passwords come from the terminal, a file or standard input, never from the command line.
+    Passwords come from the terminal, a file or standard input, never from the command line. TLS options are for the
+    server that is connected to: the proxies if there are any, else the registrar.
     """
     if password_file == proxy_password_file == "-":
         raise click.UsageError("Only one password can come from standard input.")
     if (proxy_username or proxy_password_file) and not proxies:
         raise click.UsageError("--proxy-username and --proxy-password-file need a --proxy.")
+    if (certificate is None) != (private_key is None):
+        raise click.UsageError("--certificate and --key belong together.")
+    tls = tls_settings(server_name=server_name, ca=ca, certificate=certificate, private_key=private_key)
     document: dict[str, Any] = {name: value for name, value in plain.items() if value is not None and value != ()}
     document["type"] = type_
     if not document["default"]:
@@ -71,16 +81,19 @@ def add(
         document["labels"] = dict(labels)
     if extensions:
         document["extensions"] = {key: extension_value(value) for key, value in extensions}
-    if registrar or username or realm or password_file:
+    if registrar or username or realm or password_file or (tls and not proxies):
         document["registrar"] = _given(
             uri=registrar or _domain(plain["aor"]),
             username=username,
             realm=realm,
             password=_password(password_file, username, "Password"),
+            tls=None if proxies else tls or None,
         )
     if proxies:
         password = _password(proxy_password_file, proxy_username, "Password at the proxy")
-        document["proxies"] = [_given(uri=uri, username=proxy_username, password=password) for uri in proxies]
+        document["proxies"] = [
+            _given(uri=uri, username=proxy_username, password=password, tls=tls or None) for uri in proxies
+        ]
     with target.open() as http:
         saved = http.request("POST", "/v1/profiles", document)
     if target.json:
@@ -91,7 +104,7 @@ def add(
     click.echo(f"Added {saved['name']} with the id {saved['id']}.")
 
 
-def _given(**values: str | None) -> dict[str, str]:
+def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 

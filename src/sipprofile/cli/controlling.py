@@ -7,7 +7,7 @@ import time
 
 import click
 
-from .output import COLUMNS, as_json, profile_row, table
+from .output import COLUMNS, as_json, profile_row, steps_shown, table
 from .target import Target, connected, profile_argument
 
 FAILED_STEP = 7  # exit code, as for a failed registration
@@ -67,9 +67,7 @@ def test(target: Target, name: str) -> None:
     if target.json:
         click.echo(as_json(steps))
     else:
-        for step in steps:
-            mark = click.style("ok", fg="green") if step["ok"] else click.style("failed", fg="red")
-            click.echo(f"{step['step']}: {mark}. {step.get('detail', '')}".rstrip())
+        click.echo(steps_shown(steps))
     if not all(step["ok"] for step in steps):
         sys.exit(FAILED_STEP)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .output import COLUMNS, as_json, duration, moment, profile_row, table
+from .output import COLUMNS, as_json, duration, moment, pairs_shown, profile_row, table
 from .target import Target, connected, profile_argument
 
 
@@ -41,12 +41,13 @@ def show(target: Target, name: str) -> None:
         click.echo(as_json(document))
         return
     state = document.pop("registration", {})
-    for key, value in (*_flat("", document), *_flat("", state)):
-        if value is None or value == "":
-            continue
-        if key in ("since", "next_try", "lease_ends", "refresh_at", "reachable_at"):
-            value = f"{moment(value)} ({_relative(value)})"
-        click.echo(f"{click.style(key, bold=True)}: {value}")
+    for name in ("reason", "last_error"):
+        state[name] = _reason(state.get(name))
+    parts = {
+        title: [(key, _shown(key, value)) for key, value in _flat("", part) if value not in (None, "")]
+        for title, part in (("Profile", document), ("Registration", state))
+    }
+    click.echo(pairs_shown(parts))
 
 
 @click.command()
@@ -114,6 +115,21 @@ def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, list):
         return [(prefix, ", ".join(map(str, value)))]
     return [(prefix, value)]
+
+
+def _shown(key: str, value: Any) -> str:
+    """Times on the local clock, switches as ``set`` takes them, everything else as it is."""
+    if key in ("since", "next_try", "lease_ends", "refresh_at", "reachable_at"):
+        return f"{moment(value)} ({_relative(value)})"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _reason(reason: dict[str, Any] | None) -> str:
+    """A reason in one line: its sentence, with the code that programs go by."""
+    if reason is None or reason.get("code", "none") == "none":
+        return ""
+    code = " ".join(str(part) for part in (reason["code"], reason.get("status_code")) if part is not None)
+    return f"{reason.get('text', '')} [{code}]".lstrip()
 
 
 def _relative(utc: float) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -38,6 +41,33 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def steps_shown(steps: Sequence[dict[str, Any]]) -> str:
+    """The steps of ``test``, one below the other, and below one that failed what to do. Wrapped on a terminal only."""
+    width = max(len(step["step"]) for step in steps)
+    indent = " " * (width + len("  failed  "))
+    room = max(40, shutil.get_terminal_size().columns) - len(indent) if sys.stdout.isatty() else sys.maxsize
+    lines = []
+    for step in steps:
+        mark = click.style("ok    ", fg="green") if step["ok"] else click.style("failed", fg="red")
+        said = [line for key in ("detail", "remedy") for line in textwrap.wrap(step.get(key, ""), room)]
+        lines.append(f"{step['step'].ljust(width)}  {mark}  {said[0] if said else ''}".rstrip())
+        lines += [indent + line for line in said[1:]]
+    return "\n".join(lines)
+
+
+def pairs_shown(parts: dict[str, Sequence[tuple[str, str]]]) -> str:
+    """Names and values in two columns below the title of each part; of PEM and the like the first line."""
+    width = max(len(name) for pairs in parts.values() for name, _ in pairs)
+    lines = []
+    for title, pairs in parts.items():
+        lines.append(click.style(title, bold=True))
+        for name, value in pairs:
+            first, *others = value.strip().splitlines() or [""]
+            shown = click.style(first, fg=COLOURS.get(first)) if name == "status" else first
+            lines.append(f"  {name.ljust(width)}  {shown}{f' (and {len(others)} more lines)' if others else ''}")
+    return "\n".join(lines)
 
 
 def profile_row(document: dict[str, Any], now: float) -> list[str]:

@@ -45,7 +45,7 @@ def patch_of(assignments: tuple[str, ...], current: dict[str, Any]) -> dict[str,
         key, text = key_and_value(assignment)
         path = ["labels" if key.startswith("label.") else key.partition(".")[0], *key.split(".")[1:]]
         if path[-1] in SECRETS and text:
-            how = "use --password-file or --proxy-password-file" if path[-1] == "password" else "send it with PATCH"
+            how = "use --password-file or --proxy-password-file" if path[-1] == "password" else "use --key"
             raise click.UsageError(f"{path[-1]} is never an argument; {how}.")
         if path[0] == "proxies" and len(path) > 1:
             _set_proxy(patch, current, path, text)

@@ -117,7 +117,7 @@ def schemas() -> dict[str, Any]:
         History=_object(("history",), history=_list(_ref("TransitionRecord"))),
         TestReport=_object(
             ("steps",),
-            steps=_list(_object(("step", "ok"), step=text, ok={"type": ["boolean", "null"]}, detail=text)),
+            steps=_list(_object(("step", "ok"), step=text, ok={"type": ["boolean", "null"]}, detail=text, remedy=text)),
         ),
         Types=_object(("types",), types=_list({"type": "object"})),
         Status=_object(

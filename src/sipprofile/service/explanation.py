@@ -7,7 +7,7 @@ from typing import Any
 
 from ..agents.base import Agent
 from ..errors import SipProfileError
-from ..events import RegistrationState
+from ..events import Reason, RegistrationState
 from ..profile import Profile
 from ..records import Query
 from ..registration.actions import Resolve
@@ -16,6 +16,7 @@ from ..sip.locating import Question, Record, locate
 from .operations import Test
 from .policy import Actor
 from .registry import Entry, Registry
+from .remedies import remedy
 from .steps import Read, Steps, Until
 from .usage import Usage
 
@@ -81,7 +82,7 @@ class Explanation:
             agent.validate(profile)
             self._registry.check_served(entry)
         except SipProfileError as error:
-            return step("settings", False, f"{error.detail} {error.remedy}")
+            return step("settings", False, error.detail, error.remedy)
         advice = " ".join(advice.detail for advice in agent.advice(profile))
         return step("settings", True, advice or "The settings are valid.")
 
@@ -101,7 +102,8 @@ class Explanation:
         choices = [choice for tier in tiers for choice in tier]
         places = [f"{protocol}:{bracketed(host)}:{port}" for _, found in choices for protocol, host, port in found]
         if not places:
-            return step("dns", False, f"{server.host} cannot be resolved ({failure})."), now
+            detail = f"{server.host} cannot be resolved ({failure})."
+            return step("dns", False, detail, remedy(Reason(failure))), now
         return step("dns", True, f"{server.host} is {', '.join(places)}."), now
 
     def _attempt(self, entry: Entry, operator: bool, now: float) -> Steps:
@@ -146,12 +148,12 @@ class Explanation:
 def explained(state: RegistrationState, before: RegistrationState | None = None) -> list[dict[str, Any]]:
     """What a state says about the steps on the wire, up to the first that failed; ``before`` is what was true first."""
     if state.held:
-        return [step("transport", False, "Nothing is sent: an operator holds the profile down. Resume it first.")]
+        return [step("transport", False, "Nothing is sent: an operator holds the profile down.", "Resume it.")]
     failure = state.last_error if state.status == "registered" else state.reason
     if state.status != "registered" and failure is not None and failure.code in ("none", "disabled", "stopped"):
         if state.status == "unregistered":
-            return [step("transport", False, "Nobody uses the profile, so nothing was sent.")]
-        return [step("transport", False, f"Still {state.status}; ask again in a moment.")]
+            return [step("transport", False, "Nobody uses the profile, so nothing was sent.", "Use it.")]
+        return [step("transport", False, f"Still {state.status}.", "Ask again in a moment.")]
     failed = "" if failure is None else failed_step(failure.code)
     said = {
         "transport": f"The registrar is reached over {state.target}.",
@@ -162,10 +164,10 @@ def explained(state: RegistrationState, before: RegistrationState | None = None)
     found = []
     for name in STEPS:
         if name == failed and failure is not None:
-            found.append(step(name, False, failure.text or failure.code))
+            found.append(step(name, False, failure.text or failure.code, remedy(failure)))
             break
         if failed == "dns" and failure is not None:
-            return [step("transport", False, failure.text or failure.code)]
+            return [step("transport", False, failure.text or failure.code, remedy(failure))]
         found.append(step(name, True, said[name]))
     else:
         if state.status == "registered" and state.reachable_at is not None:
@@ -186,6 +188,7 @@ def failed_step(code: str) -> str:
     return FAILED_STEP.get(code) or FAILED_STEP.get(code.partition("_")[0]) or "answer"
 
 
-def step(name: str, ok: bool, detail: str) -> dict[str, Any]:
-    """One line of an explanation."""
-    return {"step": name, "ok": ok, "detail": detail}
+def step(name: str, ok: bool, detail: str, what_to_do: str = "") -> dict[str, Any]:
+    """One line of an explanation; ``remedy`` is there when it failed and there is something to do."""
+    line: dict[str, Any] = {"step": name, "ok": ok, "detail": detail}
+    return {**line, "remedy": what_to_do} if what_to_do else line

@@ -1,4 +1,4 @@
-"""The test registrar on real sockets: UDP and TCP on one port (RFC 3261 §18.2)."""
+"""The test registrar on real sockets: UDP and TCP on one port (RFC 3261 §18.2), TLS on another."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import errno
 import random
 import socket
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -32,7 +33,9 @@ class RegistrarServer:
             assert server.bindings("sip:alice@example.test")
             server.registrar.faults.status = 503
 
-    `host` is a numeric address, `port` 0 the kernel's choice. `random` makes nonces and tags repeatable.
+    `host` is a numeric address, `port` 0 the kernel's choice. `random` makes nonces and tags repeatable. With a server's
+    `tls` context, whose certificate must be for `host` or what the profile's `tls.server_name` says, it listens for
+    TLS too, at `tls_port`; a context with ``CERT_REQUIRED`` wants client certificates. WebSocket is not spoken.
     """
 
     def __init__(
@@ -43,18 +46,31 @@ class RegistrarServer:
         faults: Faults | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
         random: random.Random | None = None,
     ) -> None:
         self.registrar = Registrar(realm, users, random=random or _system_random(), faults=faults)
         self.host = host
         self.port = port
         """The port wanted, after the start the real one."""
+        self.tls_port = 0
+        """The port of TLS: the kernel's choice, kept when it is started again."""
+        self._tls = tls
         self._connections: dict[tuple[str, int], _Connection] = {}
 
     @property
     def uri(self) -> str:
         """The registrar's URI. TCP listens at the same port: append ``;transport=tcp``."""
-        return f"sip:[{self.host}]:{self.port}" if ":" in self.host else f"sip:{self.host}:{self.port}"
+        return f"sip:{self._authority}:{self.port}"
+
+    @property
+    def tls_uri(self) -> str:
+        """The registrar's URI over TLS, once it is started with a context."""
+        return f"sip:{self._authority}:{self.tls_port};transport=tls"
+
+    @property
+    def _authority(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
 
     @property
     def now(self) -> float:
@@ -76,16 +92,24 @@ class RegistrarServer:
         self._udp, tcp = _bind(self.host, self.port)
         self.port = self._udp.getsockname()[1]
         self._loop.add_reader(self._udp.fileno(), self._read_datagrams)
-        self._tcp = await self._loop.create_server(lambda: _Connection(self), sock=tcp)
+        self._listeners = [await self._loop.create_server(lambda: _Connection(self), sock=tcp)]
+        if self._tls is not None:
+            secured = _bind_stream(self.host, self.tls_port)
+            self.tls_port = secured.getsockname()[1]
+            self._listeners.append(
+                await self._loop.create_server(lambda: _Connection(self), sock=secured, ssl=self._tls)
+            )
 
     async def stop(self) -> None:
         """Close every socket. What the registrar knows is kept; it can be started again."""
         self._loop.remove_reader(self._udp.fileno())
         self._udp.close()
-        self._tcp.close()
+        for listener in self._listeners:
+            listener.close()
         for connection in list(self._connections.values()):
             connection.abort()
-        await self._tcp.wait_closed()
+        for listener in self._listeners:
+            await listener.wait_closed()
 
     def bindings(self, aor: str) -> list[Binding]:
         """The bindings of an address-of-record now, the oldest first."""
@@ -141,7 +165,7 @@ class RegistrarServer:
 
 
 class _Connection(asyncio.Protocol):
-    """One TCP connection that a user agent opened."""
+    """One connection that a user agent opened, TCP or TLS."""
 
     def __init__(self, server: RegistrarServer) -> None:
         self._server = server
@@ -184,12 +208,18 @@ def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
         try:
             udp.setblocking(False)
             udp.bind((host, port))
-            tcp = socket.create_server((host, udp.getsockname()[1]), family=family, backlog=1024)
+            tcp = _bind_stream(host, udp.getsockname()[1])
         except OSError as error:
             udp.close()
             if port or error.errno != errno.EADDRINUSE or attempt == _PORT_ATTEMPTS - 1:
                 raise
             continue
-        tcp.setblocking(False)
         return udp, tcp
     raise AssertionError("unreachable")
+
+
+def _bind_stream(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=1024)
+    listener.setblocking(False)
+    return listener
