@@ -86,7 +86,8 @@ class TestLooking:
         assert "lease_ends" in text
         assert " 2096-" in text
         assert "next_try" not in text
-        assert len({line.index(value) for line, (_, *rest) in zip(text.splitlines(), lines) for value in rest}) == 1
+        aligned = [line for line in text.splitlines() if line.startswith(" ")]
+        assert len({line.rindex("  ", 0, 40) for line in aligned}) == 1
         assert json.loads(done(run("show", name, "--json")))["id"] == 1
 
     def test_show_a_failure_and_certificates(self, run: Run, service: FakeService) -> None:

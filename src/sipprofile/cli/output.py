@@ -6,7 +6,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -57,7 +57,7 @@ def steps_shown(steps: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def pairs_shown(parts: dict[str, Sequence[tuple[str, str]]]) -> str:
+def pairs_shown(parts: Mapping[str, Sequence[tuple[str, str]]]) -> str:
     """Names and values in two columns below the title of each part; of PEM and the like the first line."""
     width = max(len(name) for pairs in parts.values() for name, _ in pairs)
     lines = []

@@ -1,4 +1,4 @@
-"""What a user can do about a registration that fails: a sentence for each reason of :data:`sipprofile.events.REASONS`."""
+"""What a user can do about a registration that fails: a sentence for each reason of ``events.REASONS``."""
 
 from __future__ import annotations
 

@@ -33,9 +33,9 @@ class RegistrarServer:
             assert server.bindings("sip:alice@example.test")
             server.registrar.faults.status = 503
 
-    `host` is a numeric address, `port` 0 the kernel's choice. `random` makes nonces and tags repeatable. With a server's
-    `tls` context, whose certificate must be for `host` or what the profile's `tls.server_name` says, it listens for
-    TLS too, at `tls_port`; a context with ``CERT_REQUIRED`` wants client certificates. WebSocket is not spoken.
+    `host` is a numeric address, `port` 0 the kernel's choice. `random` makes nonces and tags repeatable. With a `tls`
+    context, whose certificate must be for `host` or what the profile's `tls.server_name` says, it listens for TLS too,
+    at `tls_port`; a context with ``CERT_REQUIRED`` wants client certificates. WebSocket is not spoken.
     """
 
     def __init__(
