@@ -16,7 +16,7 @@ from ..sip.locating import Question, Record, locate
 from .operations import Test
 from .policy import Actor
 from .registry import Entry, Registry
-from .remedies import remedy
+from .remedies import UNREACHABLE, remedy
 from .steps import Read, Steps, Until
 from .usage import Usage
 
@@ -180,7 +180,7 @@ def _reachable(state: RegistrationState, before: RegistrationState | None) -> di
     told = unknown + state.reachable_reason
     if before is not None and before.reachable is False and state.reachable is not False:
         return step("reachable", False, f"{before.reachable_reason} After another REGISTER: {told}")
-    return step("reachable", state.reachable is not False, told)
+    return step("reachable", False, told, UNREACHABLE) if state.reachable is False else step("reachable", True, told)
 
 
 def failed_step(code: str) -> str:

@@ -14,6 +14,8 @@ _ANOTHER = (
     "See whether something between us and the registrar changes the Contact; contact_user or contact_uri may help."
 )
 
+UNREACHABLE = "Ask the provider where it sends requests for this AOR; a NAT or firewall may be in the way."
+
 _REMEDIES = {
     "no_credentials": "Give the profile a user name and password for this server.",
     "rejected_credentials": _CREDENTIALS,
@@ -33,10 +35,13 @@ _REMEDIES = {
     "websocket_refused": "Correct the server's URI and its extension ws-path.",
     "timeout": _ANSWER,
     "target_down": _ANSWER,
+    "unreachable": UNREACHABLE,
+    "deregistered_by_network": _PROVIDER,
     "zero_grant": _PROVIDER,
     "lease_expired": _ALONE,
     "lease_unknown": _ALONE,
     "keepalive_lost": _ALONE,
+    "address_lost": _ALONE,
     "nat_binding_changed": _ALONE,
     "contact_missing": _ANOTHER,
     "redirected": "Set the registrar to where it points, if you trust that.",
