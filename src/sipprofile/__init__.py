@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .client.sip import Sip
     from .client.use import Line, use
     from .errors import RegistrationFailed, SipProfileError
-    from .events import Event, Reason, RegistrationState
+    from .events import Event, FlowState, Reason, RegistrationState
     from .profile import ProfileType, ServerParameters, TlsSettings
 
 __version__ = "0.1.0"
@@ -28,6 +28,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Event": ".events",
     "EventStream": ".client.events",
+    "FlowState": ".events",
     "Line": ".client.use",
     "ManagedProfile": ".client.profile",
     "ManagedProfileRegistry": ".client.managed",
@@ -49,6 +50,7 @@ _HOME = {
 __all__ = [
     "Event",
     "EventStream",
+    "FlowState",
     "Line",
     "ManagedProfile",
     "ManagedProfileRegistry",

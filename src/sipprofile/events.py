@@ -99,6 +99,22 @@ _PLAIN = {code: Reason(code, None, sentence) for code, sentence in REASONS.items
 NO_REASON = _PLAIN["none"]
 
 
+class FlowState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One flow of a registration (RFC 5626); times in UTC.
+
+    ``number`` is its reg-id. ``outbound``: the registrar answered ``Require: outbound``.
+    """
+
+    number: int = 1
+    status: Status = "unregistered"
+    outbound: bool = False
+    target: str | None = None
+    local: str | None = None
+    lease_ends: float | None = None
+    next_try: float | None = None
+    reason: Reason = NO_REASON
+
+
 class OtherContact(msgspec.Struct, frozen=True, gc=False):
     """A binding of the same address-of-record that is not ours: another device, another program."""
 
@@ -129,6 +145,12 @@ class RegistrationState(msgspec.Struct, frozen=True, gc=False):
     registered_aors: list[str] = []
     registered_contact: str | None = None
     service_route: list[str] = []
+    path: list[str] = []
+    """Path of the last 2xx (RFC 3327)."""
+    public_gruu: str | None = None
+    temporary_gruu: str | None = None
+    flows: list[FlowState] = []
+    """Every flow; what stands above is that of the best one."""
     negotiated_security: str | None = None
     held: Literal["", "paused", "forcibly_disabled"] = ""
     users: int = 0

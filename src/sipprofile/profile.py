@@ -104,6 +104,10 @@ class Profile(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """Subscribe to the registrar's view of this registration (RFC 3680)."""
     reachable_interval: int = 0
     """Check this often that requests to the address-of-record arrive here; 0 = only when asked."""
+    outbound: bool = True
+    """Offer RFC 5626 to the registrar; off for registrars that choke on it."""
+    gruu: bool = False
+    """Ask the registrar for globally routable URIs of this instance (RFC 5627)."""
     headers: list[str] = []
     """Complete ``Name: value`` headers added to REGISTER."""
     allowed_identities: list[str] = []

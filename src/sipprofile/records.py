@@ -42,7 +42,8 @@ class FlowRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     ``cseq_reserved``: CSeq numbers up to here may have been used. ``boot_id`` and ``wall_offset`` (UTC minus
     CLOCK_BOOTTIME) tell whether the clock that wrote the times can still be compared with ours. ``bound_as`` and
     ``sent_as`` are checksums of the settings that the lease was granted for and of those that the REGISTER carried;
-    0 = not known. ``leaving``: a de-registration was begun, so the lease may be gone.
+    0 = not known. ``leaving``: a de-registration was begun, so the lease may be gone. ``hop``: number of the plan's
+    hop, from 1, that is this flow's own; 0 = any. ``outbound``: the lease was granted with ``Require: outbound``.
     """
 
     profile: int
@@ -70,6 +71,11 @@ class FlowRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     bound_as: int = 0
     sent_as: int = 0
     leaving: bool = False
+    hop: int = 0
+    outbound: bool = False
+    path: tuple[str, ...] = ()
+    public_gruu: str = ""
+    temporary_gruu: str = ""
 
 
 class ProfileRecord(msgspec.Struct, frozen=True):

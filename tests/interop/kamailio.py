@@ -134,6 +134,9 @@ class Settings:
     tcp: bool = True  # False: no TCP at all
     forwards: bool = False  # requests to users go on to their contacts, over TCP when they are larger than 1300 bytes
     reginfo: bool = False  # subscriptions to registrations (RFC 3680); with `forwards` only
+    outbound: int = 0  # RFC 5626 at the registrar: 0 not known, 1 supported, 2 wanted; Path comes with it
+    gruu: bool = False  # RFC 5627
+    granted: tuple[str, ...] = ()  # headers of every 2xx
     websocket: bool = False  # SIP over WebSocket at the path /sip, on every TCP and TLS port
 
 
@@ -147,6 +150,8 @@ class Binding:
     expires: int  # seconds left
     user_agent: str
     instance: str | None
+    reg_id: int = 0
+    path: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -432,6 +437,11 @@ class Kamailio:
             ),
         }
         values.update(self._secured())
+        lines = [f'modparam("registrar", "outbound_mode", {settings.outbound})'] if settings.outbound else []
+        lines += ['modparam("registrar", "use_path", 1)', 'modparam("registrar", "path_mode", 1)'] if lines else []
+        lines += [f'modparam("registrar", "gruu_enabled", {int(settings.gruu)})']
+        values["outbound"] = "\n".join(lines)
+        values["granted"] = "\n".join(f'    append_to_reply("{line}\\r\\n");' for line in settings.granted)
         values.update(self._reginfo())
         text = TEMPLATE.read_text()
         for name in ("reginfo_modules", "reginfo_route"):  # they have words of their own to be filled in
@@ -511,6 +521,8 @@ def _bindings(record: Mapping[str, Any]) -> list[Binding]:
                 expires=row["Expires"],
                 user_agent=row.get("User-Agent", ""),
                 instance=None if instance in (None, "[not set]") else instance,
+                reg_id=int(row.get("Reg-Id", 0)),
+                path="" if row.get("Path") in (None, "[not set]") else row["Path"],
             )
         )
     return found

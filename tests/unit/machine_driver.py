@@ -163,6 +163,9 @@ class Driver:
         self.saving = True
         self.profiles: dict[int, Profile] = {}
         self.rows: dict[int, FlowRecord] = {}
+        """The first flow of each profile, as it is on disk."""
+        self.further_rows: dict[tuple[int, int], FlowRecord] = {}
+        """Other flows, by profile and reg-id."""
         self.history: list[TransitionRecord] = []
         self.changes: list[StateChanged] = []
         self.sends: list[tuple[float, TransportKey, Request]] = []
@@ -245,6 +248,7 @@ class Driver:
 
     def remove(self, number: int = 1) -> None:
         del self.profiles[number], self.rows[number]
+        self.further_rows = {key: row for key, row in self.further_rows.items() if key[0] != number}
         self.registrations.remove(number, self.now)
         self.settle()
 
@@ -291,12 +295,17 @@ class Driver:
 
     def save_now(self) -> None:
         """Everything that waits for the disk is on it."""
+        self._write()
+        self.settle()
+
+    def _write(self) -> None:
         unsaved, self._unsaved = self._unsaved, []
         for row in unsaved:
-            if row.profile in self.profiles:
+            if row.profile in self.profiles and row.number == 1:
                 self.rows[row.profile] = row
+            elif row.profile in self.profiles:
+                self.further_rows[row.profile, row.number] = row
             self.registrations.saved(row, self.now)
-        self.settle()
 
     def crash(self, down: float = 1.0, *, boot_id: str = "boot", wall_offset: float = WALL, held: Any = "") -> None:
         """Kill and start again; only what is on disk survives, and the store raises the reserved CSeq numbers."""
@@ -309,8 +318,11 @@ class Driver:
         self.registrations = self._registrations(boot_id, wall_offset)
         for number, profile in self.profiles.items():
             row = self.rows[number]
-            self.rows[number] = row = msgspec.structs.replace(row, cseq_reserved=row.cseq_reserved + RESERVED_BLOCK)
-            self.registrations.add(ProfileRecord(profile, 1, held, (row,)), self.agent, self.now, wanted=False)
+            rows = [row, *(other for key, other in sorted(self.further_rows.items()) if key[0] == number)]
+            rows = [msgspec.structs.replace(row, cseq_reserved=row.cseq_reserved + RESERVED_BLOCK) for row in rows]
+            self.rows[number] = rows[0]
+            self.further_rows.update({(number, row.number): row for row in rows[1:]})
+            self.registrations.add(ProfileRecord(profile, 1, held, tuple(rows)), self.agent, self.now, wanted=False)
         self.settle()
 
     def run(self, seconds: float) -> None:
@@ -358,11 +370,7 @@ class Driver:
             for action in actions:
                 self._perform(action)
             if self.saving and self._unsaved:
-                unsaved, self._unsaved = self._unsaved, []
-                for row in unsaved:
-                    if row.profile in self.profiles:
-                        self.rows[row.profile] = row
-                    self.registrations.saved(row, self.now)
+                self._write()
         check(self.registrations, self.now)
 
     def deliver(self, data: bytes) -> Any:
@@ -378,8 +386,9 @@ class Driver:
     def state(self, number: int = 1) -> RegistrationState:
         return self.registrations.state(number)
 
-    def flow(self, number: int = 1) -> Flow:
-        return self.registrations.by_profile[number].flows[0]
+    def flow(self, number: int = 1, reg_id: int = 1) -> Flow:
+        (found,) = (flow for flow in self.registrations.by_profile[number].flows if flow.number == reg_id)
+        return found
 
     def sent(self) -> list[Request]:
         """The REGISTERs since the last question, retransmissions aside."""
@@ -560,11 +569,20 @@ def check(machine: Registrations, now: float) -> None:
     predecessors = {flow.predecessor for flow in machine.flows.values()}
     for identity, ghost in machine.ghosts.items():
         assert identity not in live
-        assert machine.flows.get(identity) is ghost.flows[0]
-        assert ghost.flows[0].phase != IDLE or identity in predecessors, "a ghost that nobody lays"
+        (flow,) = ghost.flows
+        assert machine.flows.get(identity) is flow
+        assert flow.phase != IDLE or identity in predecessors, "a ghost that nobody lays"
     assert set(machine.flows) == live | set(machine.ghosts), "a flow without an owner"
     for registration in machine.by_profile.values():
-        assert registration.status == status_of(registration), (registration.status, registration.flows[0])
+        assert registration.status == status_of(registration), (registration.status, registration.flows)
+        numbers = [flow.number for flow in registration.flows]
+        assert numbers[0] == 1
+        assert numbers == sorted(set(numbers)), "two flows with one reg-id"
+        assert len(numbers) == 1 or all(flow.pinned >= 0 for flow in registration.flows), "a flow without a hop"
+        pinned = [flow.pinned for flow in registration.flows]
+        assert len(pinned) == len(set(pinned)), "two flows for one hop"
+        keys = [flow.bound for flow in registration.flows if flow.lease_end]
+        assert len(keys) == len(set(keys)), "two flows to one address"
     told = Counter(r.counted for r in machine.by_profile.values())
     assert dict(told) == machine.count_by
     for key, transport in machine.transports.items():

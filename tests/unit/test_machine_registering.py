@@ -32,7 +32,8 @@ class TestRequest:
     def test_the_contact_shows_the_socket_that_is_used_and_our_instance(self, driver: Driver) -> None:
         driver.add(contact_user="alice", contact_params=["q=0.5", "audio"])
         assert driver.sent_register().header("contact") == (
-            '<sip:alice@198.51.100.1:5060>;+sip.instance="<urn:uuid:00000000-0000-4000-8000-000000000001>";q=0.5;audio'
+            '<sip:alice@198.51.100.1:5060>;+sip.instance="<urn:uuid:00000000-0000-4000-8000-000000000001>"'
+            ";reg-id=1;q=0.5;audio"
         )
 
     def test_a_contact_that_points_elsewhere_is_sent_as_it_is(self, driver: Driver) -> None:

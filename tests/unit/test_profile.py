@@ -29,7 +29,7 @@ class TestDecode:
 
     @pytest.mark.parametrize(
         ("document", "field"),
-        [({"aorr": 1}, "aorr"), ({"registrar": {"host": "x"}}, "registrar.host"), ({"outbound": {}}, "outbound")],
+        [({"aorr": 1}, "aorr"), ({"registrar": {"host": "x"}}, "registrar.host"), ({"inbound": {}}, "inbound")],
     )
     def test_unknown_fields_are_named(self, document: dict[str, object], field: str) -> None:
         with pytest.raises(SipProfileError) as raised:

@@ -84,6 +84,10 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     """Subscribe to the state of our own registration (RFC 3680)."""
     reachable_interval: int = 0
     """Seconds between checks that requests to the address-of-record arrive here; 0 = only when somebody asks."""
+    outbound: bool = False
+    """Offer RFC 5626: reg-id beside the instance id, and several flows where the registrar wants them."""
+    gruu: bool = False
+    """Ask for GRUUs (RFC 5627)."""
     note: str = ""
     """Whatever the agent wants to find again in :meth:`Agent.judge`."""
 

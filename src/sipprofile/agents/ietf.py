@@ -9,8 +9,10 @@ import msgspec
 
 from ..profile import Identity, Profile, ProfileType, ServerParameters, TlsSettings
 from ..sip.locating import Server
+from ..sip.message import Response
 from ..sip.transport import port_of, with_scheme
 from ..sip.uri import Uri
+from .associated import registered_identities
 from .base import Advice, Agent, Credentials, Hop, Plan, Problem
 from .fields import WS_PATH, common_problems
 
@@ -53,6 +55,10 @@ class IetfAgent(Agent):
             )
         return found
 
+    def associated(self, aor: str, response: Response) -> tuple[str, ...]:
+        """See :meth:`Agent.associated`."""
+        return registered_identities(aor, response)
+
     def plan(self, profile: Profile, contact_token: str) -> Plan:
         """See :meth:`Agent.plan`."""
         aor = Uri.parse(profile.aor)
@@ -77,6 +83,8 @@ class IetfAgent(Agent):
             token_source=profile.token_source,
             reg_event=profile.reg_event,
             reachable_interval=profile.reachable_interval,
+            outbound=profile.outbound and profile.contact_uri is None and bool(profile.instance_id),
+            gruu=profile.gruu and bool(profile.instance_id),
         )
 
 

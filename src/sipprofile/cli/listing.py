@@ -41,13 +41,30 @@ def show(target: Target, name: str) -> None:
         click.echo(as_json(document))
         return
     state = document.pop("registration", {})
+    flows = state.pop("flows", [])
     for name in ("reason", "last_error"):
         state[name] = _reason(state.get(name))
     parts = {
         title: [(key, _shown(key, value)) for key, value in _flat("", part) if value not in (None, "")]
         for title, part in (("Profile", document), ("Registration", state))
     }
+    if len(flows) > 1:
+        parts["Flows"] = [(str(flow.get("number", 1)), _flow(flow)) for flow in flows]
     click.echo(pairs_shown(parts))
+
+
+def _flow(flow: dict[str, Any]) -> str:
+    """One of several flows in a line."""
+    words = [flow.get("status", "unregistered")]
+    if flow.get("target"):
+        words.append(f"{flow.get('local', '?')}>{flow['target']}")
+    if flow.get("lease_ends"):
+        words.append(f"lease ends {_relative(flow['lease_ends'])}")
+    if flow.get("next_try"):
+        words.append(f"next try {_relative(flow['next_try'])}")
+    if flow.get("reason", {}).get("text"):
+        words.append(flow["reason"]["text"])
+    return ", ".join(words)
 
 
 @click.command()

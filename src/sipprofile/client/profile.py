@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, ov
 from msgspec import convert
 
 from ..errors import SipProfileError
-from ..events import OtherContact, Reason, RegistrationState, Status
+from ..events import FlowState, OtherContact, Reason, RegistrationState, Status
 from ..profile import Extension, ServerParameters
 from .document import ProfileDocument, ServerDocument, decode, difference, settings_of
 
@@ -130,6 +130,10 @@ class Profile:
     registered_aors = _State[list[str]]()
     registered_contact = _State["str | None"]()
     service_route = _State[list[str]]()
+    path = _State[list[str]]()
+    public_gruu = _State["str | None"]()
+    temporary_gruu = _State["str | None"]()
+    flows = _State[list[FlowState]]()
     negotiated_security = _State["str | None"]()
     held = _State[Literal["", "paused", "forcibly_disabled"]]()
     users = _State[int]()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..events import Reason
+from ..events import NO_REASON, Reason
 from ..sip.headers import NameAddr, split_list
 from ..sip.message import Response
-from . import attempt, failures, ghosts, keepalive, machine, nat, network
+from . import attempt, failures, ghosts, gruu, keepalive, machine, nat, network, outbound
 from .grant import granted, same_contact
 from .pacing import AWAITED
 from .refresh import on_grid, refresh_delay
-from .registration import IDLE, REGISTER, REMOVE_OLD, Flow, Registration
+from .registration import IDLE, NO_GRUU, REGISTER, REMOVE_OLD, Flow, Registration
+from .request import reg_id
 from .state import store, tell
 from .transmit import asked
 from .transport import unbind
@@ -30,9 +31,9 @@ def accepted(
 ) -> None:
     """A 2xx: the grant of our contact is our lease (RFC 3261 §10.2.4). ``unproven``: what to say of the server."""
     plan = registration.plan
-    asked_for = asked(registration, flow)
+    number, asked_for = reg_id(plan, flow), asked(registration, flow)
     seconds, contacts = granted(
-        response, flow.contact, plan.contact_user, plan.instance_id, asked_for, flow.old_contact
+        response, flow.contact, plan.contact_user, plan.instance_id, asked_for, flow.old_contact, number
     )
     if not seconds or flow.sent_at + seconds <= now:
         reason = Reason.of("contact_missing" if seconds is None else "lease_expired" if seconds else "zero_grant")
@@ -40,7 +41,7 @@ def accepted(
         unknown_until = flow.sent_at + asked_for if seconds is None else 0.0
         failures.give_up(room, registration, flow, now, reason, lost=True, unknown_until=unknown_until)
         return
-    refresh = registration.status == "registered" and registration.last_error == unproven
+    refresh = registration.status == "registered" and registration.last_error == unproven and flow.lease_end > 0
     flow.failures = 0
     flow.rejected = 0
     flow.tried = ()
@@ -50,19 +51,27 @@ def accepted(
     flow.refresh_at = on_grid(flow.sent_at + refresh_delay(seconds, room.random.random()))
     flow.unknown_until = 0.0
     flow.sent_as = flow.carried
-    flow.service_route = _service_route(response)
+    flow.service_route = _values(response, "service-route")  # RFC 3608 §5: a 2xx without it clears it
+    flow.path = _values(response, "path")
+    flow.gruu = gruu.learnt(plan, flow, response) if plan.gruu else NO_GRUU
+    outbound.learn(registration, flow, response)
+    if flow.outbound:
+        flow.old_contact = ""  # the binding was replaced, whatever its contact (RFC 5626 §6)
     flow.registered_aors = registration.agent.associated(plan.aor, response)
     bind(room, flow)
     keepalive.granted(room, registration, flow, response, now)
     flow.middle = b""  # made again in microseconds when the refresh is due; kept, it is a tenth of the memory
-    registration.last_error = unproven
+    flow.reason = NO_REASON
+    registration.last_error = unproven or _error_of_another(registration)
     if not registration.should_register:
         machine.finish_unwanted(room, registration, flow, now)
         return
-    tell(room, registration, now, Reason.of("none"), transition=not refresh)
+    tell(room, registration, now, NO_REASON, flow=flow, transition=not refresh)
     store(room, registration, flow)
     if flow.predecessor:
         ghosts.lay(room, flow, now)
+    if (flow.outbound or len(registration.flows) > 1) and not outbound.arrange(room, registration, flow, now):
+        return
     flow.again = flow.again or nat.outdated(room, registration, flow) or network.outdated(room, flow)
     if flow.old_contact and _listed(flow, contacts):
         _remove_old(room, registration, flow, now)
@@ -84,10 +93,18 @@ def bind(room: Registrations, flow: Flow) -> None:
     flow.bound_local = flow.local  # what the Contact shows; the way may have changed meanwhile
 
 
-def _service_route(response: Response) -> tuple[str, ...]:
-    """RFC 3608 §5; a 2xx without it clears it."""
-    routes = [route for line in response.headers("service-route") for route in split_list(line)]
-    return tuple(route for route in routes if route.isprintable())
+def _values(response: Response, name: str) -> tuple[str, ...]:
+    lines = response.headers(name)
+    if not lines:
+        return ()
+    return tuple(value for line in lines for value in split_list(line) if value.isprintable())
+
+
+def _error_of_another(registration: Registration) -> Reason | None:
+    """What is wrong with a flow while this one is well."""
+    if len(registration.flows) == 1:
+        return None
+    return next((flow.reason for flow in registration.flows if flow.reason.code != "none"), None)
 
 
 def _listed(flow: Flow, contacts: list[NameAddr]) -> bool:
@@ -129,6 +146,9 @@ def removed(room: Registrations, registration: Registration, flow: Flow, now: fl
         ghosts.succeeded(room, registration, now)
         return
     reason = failure or Reason.of(machine.reason_down(room, registration))
+    if flow.number > 1:
+        outbound.removed(room, registration, flow, now, reason)
+        return
     tell(room, registration, now, reason, event="deregistered")
     store(room, registration, flow)
     if flow.predecessor:

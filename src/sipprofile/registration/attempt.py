@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..agents.base import Hop
 from ..events import NO_REASON, Reason
-from . import detour, failures, health, machine, queueing, rejection, restart, size
+from . import detour, failures, health, machine, outbound, queueing, rejection, restart, size
 from .actions import TransportKey
 from .pacing import REFRESH, RETRY
 from .refresh import latest_delay
@@ -56,7 +56,15 @@ def show(room: Registrations, registration: Registration, now: float) -> None:
 
 def hops_of(registration: Registration, flow: Flow) -> tuple[Hop, ...]:
     """Where this attempt may go."""
-    return registration.plan.hops if flow.redirect is None else (flow.redirect,)
+    if flow.redirect is not None:
+        return (flow.redirect,)
+    return registration.plan.hops if len(registration.flows) == 1 else outbound.hops_of(registration, flow)
+
+
+def targets_for(room: Registrations, registration: Registration, flow: Flow) -> list[Target]:
+    """The known targets of this attempt, in order."""
+    targets = targets_of(room, hops_of(registration, flow), registration.plan.dscp)
+    return targets if len(registration.flows) == 1 else outbound.own_targets(registration, flow, targets)
 
 
 def pursue(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
@@ -77,7 +85,10 @@ def pursue(room: Registrations, registration: Registration, flow: Flow, now: flo
 def _aim(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
     """Go to the next target of those that are known."""
     hops = hops_of(registration, flow)
-    targets = targets_of(room, hops, registration.plan.dscp)
+    targets = targets_for(room, registration, flow)
+    if not targets and flow.number > 1 and targets_of(room, hops, None):
+        outbound.redundant(room, registration, flow, now)
+        return
     if not targets:
         nowhere = [room.locations.of(hop.server) for hop in hops]
         code = nowhere[0].failure
@@ -145,7 +156,10 @@ def waits(registration: Registration, flow: Flow) -> bool:
 
 def go(room: Registrations, registration: Registration, flow: Flow, target: Target, now: float) -> None:
     """Use ``target``: open the way to it, then draw a token."""
-    hop = target.hop if flow.redirect is None else flow.hop
+    if flow.redirect is not None:
+        hop = flow.hop
+    else:
+        hop = target.hop if len(registration.flows) == 1 else outbound.index_of(registration, flow, target.hop)
     use(room, flow, room.transport(target.key).key, hop)
     flow.attempt += 1
     flow.rounds = 0

@@ -12,8 +12,8 @@ from ..agents.base import Hop, Plan
 Consequence = Literal["none", "credentials", "refresh", "replace", "rebind"]
 
 REBIND = ("aor", "request_uri", "registrar", "instance_id")
-REPLACE = ("contact_user", "contact_uri", "dscp")
-REFRESH = ("contact_params", "expires", "headers")
+REPLACE = ("contact_user", "contact_uri", "dscp", "outbound")
+REFRESH = ("contact_params", "expires", "headers", "gruu")
 
 
 def consequence(old: Plan, new: Plan) -> Consequence:
@@ -25,7 +25,7 @@ def consequence(old: Plan, new: Plan) -> Consequence:
         return "none"
     if _differ(old, new, REBIND):
         return "rebind"
-    if _differ(old, new, REPLACE) or _without_credentials(old.hops) != _without_credentials(new.hops):
+    if _differ(old, new, REPLACE) or without_credentials(old.hops) != without_credentials(new.hops):
         return "replace"
     if _differ(old, new, REFRESH):
         return "refresh"
@@ -65,5 +65,6 @@ def _differ(old: Plan, new: Plan, names: tuple[str, ...]) -> bool:
     return any(getattr(old, name) != getattr(new, name) for name in names)
 
 
-def _without_credentials(hops: tuple[Hop, ...]) -> tuple[Hop, ...]:
+def without_credentials(hops: tuple[Hop, ...]) -> tuple[Hop, ...]:
+    """``hops`` as they are compared when only where a request goes matters."""
     return tuple(msgspec.structs.replace(hop, credentials=None) for hop in hops)

@@ -11,7 +11,6 @@ from .backoff import backoff
 from .pacing import AWAITED
 from .registration import IDLE, REGISTER, WAITING, Flow, Registration
 from .state import store, tell
-from .targets import targets_of
 
 if TYPE_CHECKING:
     from .registrations import Registrations
@@ -35,7 +34,7 @@ def next_target(
         machine.finish_unwanted(room, registration, flow, now)
         return
     flow.tried = (*flow.tried, flow.key)
-    targets = targets_of(room, attempt.hops_of(registration, flow), registration.plan.dscp)
+    targets = attempt.targets_for(room, registration, flow)
     for target in targets:
         if target.key not in flow.tried and (flow.forced or not room.health_of(target.key).down):
             attempt.go(room, registration, flow, target, now)
@@ -48,7 +47,7 @@ def park(room: Registrations, registration: Registration, flow: Flow, now: float
     """Every target is known to be down: wait until one answers somebody, or for a turn to try it."""
     flow.failures += 1
     health.wait_for(room, flow, keys)
-    next_try = now + _delay(room, flow, flow.failures, now)
+    next_try = now + _delay(room, registration, flow, now)
     wait(room, registration, flow, now, health.why_down(room, keys), next_try)
     if flow.predecessor:
         ghosts.lay(room, flow, now)
@@ -83,7 +82,7 @@ def give_up(
     if flow.breaker_open:
         next_try = next_probe(room, flow, now)
     else:
-        next_try = now + (after or max(at_least, _delay(room, flow, flow.failures, now)))
+        next_try = now + (after or max(at_least, _delay(room, registration, flow, now)))
     wait(room, registration, flow, now, reason, next_try)
     if lost:
         store(room, registration, flow)
@@ -93,9 +92,10 @@ def give_up(
         attempt.begin(room, registration, flow, now, AWAITED)
 
 
-def _delay(room: Registrations, flow: Flow, failures: int, now: float) -> float:
+def _delay(room: Registrations, registration: Registration, flow: Flow, now: float) -> float:
     settings = room.settings
-    delay = backoff(failures, settings.backoff_base, settings.backoff_maximum, room.random.random())
+    base = settings.backoff_base_alive if registration.another_lives(flow) else settings.backoff_base
+    delay = backoff(flow.failures, base, settings.backoff_maximum, room.random.random())
     if flow.lease_end > now:
         # A lease that runs out deserves tries before it does.
         delay = min(delay, max(SHORTEST_RETRY, (flow.lease_end - now) / 2))
@@ -111,7 +111,10 @@ def wait(
     flow.ends_at = 0.0
     flow.next_try = next_try
     health.release(room, flow)
-    if flow.lease_end > 0:
+    flow.reason = reason
+    if registration.another_lives(flow):
+        tell(room, registration, now, reason, flow=flow, event="error")
+    elif flow.lease_end > 0:
         registration.last_error = reason
         tell(room, registration, now, event="error")
     else:

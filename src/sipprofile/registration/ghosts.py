@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from . import attempt, machine
+from . import attempt, machine, outbound
 from .pacing import AWAITED, RETRY
 from .registration import DEREGISTER, IDLE, SENT, WAITING, Flow, Registration
 from .transmit import end_transaction
@@ -24,22 +24,43 @@ GHOST_CSEQS = 32
 def rebound(room: Registrations, registration: Registration, flow: Flow, now: float) -> Flow:
     """Another AOR or registrar: a fresh flow for it; the old one stays behind as a ghost until the new one stands."""
     has_old = flow.lease_end > 0 or flow.unknown_until > now or flow.phase == SENT or _removes(flow)
+    # The registrar may take the old binding, told apart by its reg-id, and the new one for one that has lost it: then
+    # the numbers of one Call-ID would go back.
+    call_id = room.new_flow(flow.profile).call_id if flow.outbound else flow.call_id
+    reserved = flow.cseq + GHOST_CSEQS if flow.outbound else flow.cseq_reserved
     new = Flow(
         id=room.new_identity(),
         profile=flow.profile,
         number=flow.number,
-        call_id=flow.call_id,
+        call_id=call_id,
         contact_token=flow.contact_token,
         cseq=flow.cseq + GHOST_CSEQS,
-        cseq_reserved=flow.cseq_reserved,
-        cseq_asked=flow.cseq_asked,
+        cseq_reserved=reserved,
+        cseq_asked=reserved if flow.outbound else flow.cseq_asked,
         predecessor=flow.id if has_old else flow.predecessor,
     )
     room.flows[new.id] = new
-    if has_old:
-        room.ghosts[flow.id] = msgspec.structs.replace(
-            registration, flows=(flow,), ghost=True, wanted=False, kept=False, counted=None
-        )
+    others = [other for other in registration.flows if other is not flow]
+    registration.flows = (new,)
+    if call_id != flow.call_id:
+        registration.cseqs = ()
+    _leave_behind(room, registration, flow, stays=has_old)
+    tail = new
+    while tail.predecessor in room.flows:
+        tail = room.flows[tail.predecessor]
+    for other in others:  # they go one after the other, when the first has gone
+        stays = other.lease_end > 0 or other.unknown_until > now or other.phase == SENT or _removes(other)
+        _leave_behind(room, registration, other, stays=stays)
+        if stays:
+            tail.predecessor = other.id
+            tail = other
+    return new
+
+
+def _leave_behind(room: Registrations, registration: Registration, flow: Flow, *, stays: bool) -> None:
+    """Make a ghost of a flow that has or may have a binding, and forget one that has none."""
+    if stays:
+        room.ghosts[flow.id] = _ghost_of(registration, flow)
         flow.again = False
         if flow.phase != SENT and not _removes(flow):
             machine.leave(room, flow)
@@ -47,8 +68,12 @@ def rebound(room: Registrations, registration: Registration, flow: Flow, now: fl
     else:
         machine.leave(room, flow)
         del room.flows[flow.id]
-    registration.flows = (new,)
-    return new
+
+
+def _ghost_of(registration: Registration, flow: Flow) -> Registration:
+    return msgspec.structs.replace(
+        registration, flows=(flow,), ghost=True, wanted=False, kept=False, counted=None, lacking=()
+    )
 
 
 def lay(room: Registrations, flow: Flow, now: float) -> None:
@@ -56,8 +81,8 @@ def lay(room: Registrations, flow: Flow, now: float) -> None:
     ghost = room.ghosts.get(flow.predecessor)
     if ghost is None:
         flow.predecessor = 0
-    elif ghost.flows[0].phase == IDLE:
-        machine.finish_unwanted(room, ghost, ghost.flows[0], now)
+    elif ghost.first.phase == IDLE:
+        machine.finish_unwanted(room, ghost, ghost.first, now)
 
 
 def replaced(room: Registrations, registration: Registration, flow: Flow) -> bool:
@@ -68,6 +93,10 @@ def replaced(room: Registrations, registration: Registration, flow: Flow) -> boo
     plan, before = successor.plan, registration.plan
     if (plan.aor, plan.domain) != (before.aor, before.domain):
         return False
+    if flow.outbound:  # RFC 5626 §6: its contact does not matter
+        return plan.instance_id == before.instance_id and any(
+            heir.outbound and heir.number == flow.number for heir in successor.flows
+        )
     for heir in successor.flows:
         if heir.contact == flow.contact:
             if heir.lease_end == 0:  # its own REGISTER has not been granted yet
@@ -86,6 +115,8 @@ def exorcised(room: Registrations, ghost: Registration, flow: Flow, now: float) 
     successor = room.by_profile.get(ghost.profile)
     if successor is None:
         return
+    if flow.number > 1:
+        outbound.gone(room, successor, ghost, flow, now)
     for heir in successor.flows:
         if heir.predecessor == flow.id:
             heir.predecessor = 0
@@ -115,7 +146,7 @@ def dropped(room: Registrations, flow: Flow, now: float) -> None:
     ghost = room.ghosts.get(flow.predecessor)
     flow.predecessor = 0
     if ghost is not None:
-        old = ghost.flows[0]
+        old = ghost.first
         dropped(room, old, now)
         end_transaction(room, old)
         machine.leave(room, old)
@@ -124,12 +155,9 @@ def dropped(room: Registrations, flow: Flow, now: float) -> None:
 
 def haunt(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
     """The profile was removed: only its binding, if any, is left to be removed."""
-    registration.ghost = True
-    registration.wanted = False
-    registration.kept = False
-    room.ghosts[flow.id] = registration
+    ghost = room.ghosts[flow.id] = _ghost_of(registration, flow)
     if flow.phase != SENT and not _removes(flow):
-        machine.finish_unwanted(room, registration, flow, now)
+        machine.finish_unwanted(room, ghost, flow, now)
 
 
 def _removes(flow: Flow) -> bool:

@@ -12,7 +12,7 @@ MINIMUM_TOKEN = 16  # characters; a shorter contact user could be somebody else'
 
 
 def granted(
-    response: Response, contact: str, token: str, instance_id: str, asked: int, old: str = ""
+    response: Response, contact: str, token: str, instance_id: str, asked: int, old: str = "", reg_id: int = 0
 ) -> tuple[int | None, list[NameAddr]]:
     """Seconds granted to our contact (``None``: the answer does not list it) and every contact listed.
 
@@ -20,8 +20,9 @@ def granted(
     the one with our user part and instance id, or with our random token as user part, whatever a router made of its
     host. Of several of those it is not ``old``, a contact that ours replaces, and the one with the least time, because
     to renew too early does no harm. An answer without any Contact counts as ours when it has Expires.
+    With a ``reg_id`` the contact of another flow, which may have our URI and instance, is not ours (RFC 5626 §6).
     """
-    alone = _alone(response, contact, asked)
+    alone = _alone(response, contact, asked, reg_id)
     if alone is not None:
         return alone, []
     contacts = listed(response)
@@ -29,13 +30,13 @@ def granted(
     if not contacts:
         return (min(expires, asked) if expires is not None else None), contacts
     otherwise = expires if expires is not None else asked
-    ours = _ours(contacts, contact, token, instance_id, old)
+    ours = own_entries(contacts, contact, token, instance_id, old, reg_id)
     if not ours:
         return None, contacts
     return min(asked, *(_time_of(entry, otherwise) for entry in ours)), contacts
 
 
-def _alone(response: Response, contact: str, asked: int) -> int | None:
+def _alone(response: Response, contact: str, asked: int, reg_id: int) -> int | None:
     """The grant in the plainest of answers: one Contact, our URI to the letter, one ``expires`` after it."""
     lines = response.headers("contact")
     if len(lines) != 1:
@@ -46,6 +47,8 @@ def _alone(response: Response, contact: str, asked: int) -> int | None:
         return None
     # What could hide another contact or another expires goes the long way.
     if "," in params or not expires.isdecimal() or not expires.isascii() or params.lower().count("expires") != 1:
+        return None
+    if reg_id and "reg-id" in params and f";reg-id={reg_id};" not in params:
         return None
     return min(int(expires[:12]), asked)
 
@@ -62,8 +65,20 @@ def listed(response: Response) -> list[NameAddr]:
     return contacts
 
 
+def own_entries(
+    contacts: list[NameAddr], contact: str, token: str, instance_id: str, old: str = "", reg_id: int = 0
+) -> list[NameAddr]:
+    """Our contact among ``contacts``, as :func:`granted` says; one if the answer leaves no doubt."""
+    if reg_id:
+        own = [entry for entry in contacts if entry.params.get("reg-id") == str(reg_id)]
+        found = _ours(own, contact, token, instance_id, old)
+        if found:
+            return found
+        contacts = [entry for entry in contacts if "reg-id" not in entry.params]
+    return _ours(contacts, contact, token, instance_id, old)
+
+
 def _ours(contacts: list[NameAddr], contact: str, token: str, instance_id: str, old: str) -> list[NameAddr]:
-    """The entries that are our contact, one if the answer leaves no doubt."""
     for entry in contacts:
         if same_contact(entry.uri, contact):
             return [entry]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..agents.base import Plan
 from ..events import Reason
-from . import acceptance, attempt, bearer, detour, failures, ghosts, health, outcomes, queueing, regevent
+from . import acceptance, attempt, bearer, detour, failures, ghosts, health, outbound, outcomes, queueing, regevent
 from .actions import TransportKey
 from .changes import Consequence, credentials_changed
 from .pacing import AWAITED, REFRESH, RETRY
@@ -80,6 +80,10 @@ def finish_unwanted(room: Registrations, registration: Registration, flow: Flow,
     if registration.ghost:
         ghosts.exorcised(room, registration, flow, now)
         return
+    if flow.number > 1:
+        outbound.drop(room, registration, flow)
+        attempt.show(room, registration, now)
+        return
     if not was_idle:
         tell(room, registration, now, Reason.of(reason or reason_down(room, registration)))
 
@@ -101,6 +105,9 @@ def held(room: Registrations, registration: Registration, flow: Flow, now: float
         flow.unknown_until = 0.0
         ghosts.dropped(room, flow, now)
         flow.purpose = REGISTER
+        if flow.number > 1:
+            outbound.drop(room, registration, flow)
+            return
         tell(room, registration, now, Reason.of("forcibly_disabled"), event="forcibly_disabled")
         store(room, registration, flow)
     elif registration.should_register:
@@ -124,12 +131,16 @@ def retry_now(room: Registrations, registration: Registration, flow: Flow, now: 
 
 
 def updated(
-    room: Registrations, registration: Registration, flow: Flow, plan: Plan, change: Consequence, now: float
+    room: Registrations,
+    registration: Registration,
+    flow: Flow,
+    before: Plan,
+    plan: Plan,
+    change: Consequence,
+    now: float,
 ) -> None:
     """The settings have changed: put on the wire what must be, and nothing else."""
-    before, registration.plan = registration.plan, plan
-    if change == "none":
-        return
+    registration.plan = plan
     if credentials_changed(before, plan) and change != "rebind":
         flow.nonces = ()
         flow.bearer = None
@@ -177,7 +188,8 @@ def deregister(room: Registrations, registration: Registration, flow: Flow, now:
     if key != flow.key:
         flow.redirect = None  # of an attempt that led elsewhere
         flow.redirect_uri = ""
-    attempt.use(room, flow, key, hop_of(room, registration.plan, key, flow.hop, now))
+    pinned = flow.pinned >= 0
+    attempt.use(room, flow, key, flow.hop if pinned else hop_of(room, registration.plan, key, flow.hop, now))
     flow.attempt += 1
     flow.rounds = 0
     attempt.open_way(room, registration, flow, now)
@@ -277,7 +289,7 @@ def _lease_ended(room: Registrations, registration: Registration, flow: Flow, no
     if registration.ghost and flow.phase == IDLE:
         ghosts.exorcised(room, registration, flow, now)
         return
-    tell(room, registration, now, registration.last_error or Reason.of("lease_expired"))
+    tell(room, registration, now, registration.last_error or Reason.of("lease_expired"), flow=flow)
     store(room, registration, flow)
     if flow.phase == IDLE and registration.should_register:
         attempt.begin(room, registration, flow, now, RETRY)
@@ -288,6 +300,8 @@ def forget_lease(room: Registrations, flow: Flow) -> None:
     flow.lease_end = 0.0
     flow.granted = 0
     flow.refresh_at = 0.0
+    if flow.gruu[1]:
+        flow.gruu = (flow.gruu[0], "")  # RFC 5627 §4.2: it goes with the binding
     unbind(room, flow)
 
 
@@ -307,12 +321,12 @@ def transport_lost(
             if registration.should_register and lived < SHORT_LIFE and not failed and code != "address_lost":
                 failures.give_up(room, registration, flow, now, reason)
                 return
-            tell(room, registration, now, reason)
+            tell(room, registration, now, reason, flow=flow)
             if registration.should_register:
                 attempt.begin(room, registration, flow, now, RETRY)
             return
         if flow.purpose != DEREGISTER:
-            tell(room, registration, now, reason)
+            tell(room, registration, now, reason, flow=flow)
     if flow.carrier == key:
         detour.lost(room, registration, flow, now)
         return

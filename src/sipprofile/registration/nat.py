@@ -46,24 +46,25 @@ def learn(room: Registrations, flow: Flow, response: Response, now: float) -> No
         flow.middle = b""
 
 
-def shown(registration: Registration, transport: Transport) -> tuple[str, int]:
+def shown(registration: Registration, flow: Flow, transport: Transport) -> tuple[str, int]:
     """The host and port that the Contact shows."""
     assert transport.local is not None
-    return transport.public or transport.local if applies(registration, transport) else transport.local
+    return transport.public or transport.local if applies(registration, flow, transport) else transport.local
 
 
-def applies(registration: Registration, transport: Transport) -> bool:
-    """Whether a learned address is for this registration."""
-    return transport.key.protocol == "udp" and registration.plan.contact_uri is None
+def applies(registration: Registration, flow: Flow, transport: Transport) -> bool:
+    """Whether a learned address is for this flow."""
+    plan = registration.plan
+    return transport.key.protocol == "udp" and plan.contact_uri is None and not (flow.outbound or plan.gruu)
 
 
 def outdated(room: Registrations, registration: Registration, flow: Flow) -> bool:
     """Whether the answer that granted the lease also taught that its contact does not lead to us."""
     assert flow.key is not None
     transport = room.transports.get(flow.key)
-    if transport is None or transport.local is None or not applies(registration, transport):
+    if transport is None or transport.local is None or not applies(registration, flow, transport):
         return False
-    return flow.shown != shown(registration, transport)
+    return flow.shown != shown(registration, flow, transport)
 
 
 def replaces(flow: Flow, transport: Transport) -> bool:

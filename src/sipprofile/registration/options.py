@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..agents.base import Plan
 from ..events import Reason
 from ..sip.headers import split_list
 from ..sip.message import Response
@@ -13,16 +14,22 @@ from .answers import shown
 if TYPE_CHECKING:
     from .registration import Flow
 
-SUPPORTED = ("path",)
-"""What we can do: ``path`` is RFC 3327."""
+SUPPORTED = ("path", "outbound", "gruu")
+"""What we can do: RFC 3327, RFC 5626, RFC 5627."""
+_BY_PLAN = {
+    (outbound, gruu): ("path", *(("outbound",) if outbound else ()), *(("gruu",) if gruu else ()))
+    for outbound in (False, True)
+    for gruu in (False, True)
+}
 
 
-def offered(without: tuple[str, ...]) -> tuple[str, ...]:
+def offered(plan: Plan, flow: Flow) -> tuple[str, ...]:
     """The tags of the next REGISTER."""
-    return tuple(tag for tag in SUPPORTED if tag not in without) if without else SUPPORTED
+    tags = _BY_PLAN[plan.outbound, plan.gruu]
+    return tuple(tag for tag in tags if tag not in flow.without) if flow.without else tags
 
 
-def adapt(flow: Flow, response: Response) -> Reason | None:
+def adapt(plan: Plan, flow: Flow, response: Response) -> Reason | None:
     """Offer what a 420, 421 or 439 wants from now on; the reason why that cannot be done, ``None`` when it is done."""
     status = response.status
     if status == 421:
@@ -32,13 +39,15 @@ def adapt(flow: Flow, response: Response) -> Reason | None:
     else:
         refused = _tags(response, "unsupported")
     # RFC 3261 §21.4.15 demands an Unsupported header; without one it can be any of ours.
-    drop = tuple(tag for tag in offered(flow.without) if tag in refused or not refused)
+    drop = tuple(tag for tag in offered(plan, flow) if tag in refused or not refused)
     if not drop:
         if status == 439:
             return Reason.of("response", status, shown(response.reason))
         return Reason.of("extension_refused", status, _named(refused))
     flow.without = (*flow.without, *drop)
     flow.middle = b""
+    if "outbound" in drop:
+        flow.outbound = False
     return None
 
 

@@ -9,11 +9,12 @@ from ..events import Reason
 from ..sip.headers import parse_retry_after
 from ..sip.message import MalformedMessage, Response
 from ..sip.syntax import SipSyntaxError
-from . import acceptance, detour, failures, health, information, machine, nat, options, redirection, rejection
+from . import acceptance, detour, failures, health, information, machine, nat, options, outbound, redirection, rejection
 from .answers import SILENCE, Row, Step, reason_of, row_of
 from .challenge import MAXIMUM_ROUNDS
 from .grant import still_listed
 from .registration import DEREGISTER, IDLE, REGISTER, REMOVE_OLD, Flow, Registration
+from .request import reg_id
 from .transmit import asked, end_transaction, transmit
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ def refused(
         redirection.redirected(room, registration, flow, response, now, after, through=step is Step.PROXY)
     elif step is Step.NEXT_TARGET:
         assert flow.key is not None
+        if status == 430:
+            outbound.failed(room, registration, flow, now, reason)
         # A server that challenged us first and names no time is up: the failure is this profile's own.
         if row.down and (not flow.rounds or after is not None):
             health.failed(room, flow.key, flow, since, now, reason, after or 0.0)
@@ -135,7 +138,11 @@ def refused(
 
 def _extension(room: Registrations, registration: Registration, flow: Flow, response: Response, now: float) -> None:
     """420, 421, 439: once more with other option tags, whatever the request was for (RFC 3261 §8.1.3.5)."""
-    reason = options.adapt(flow, response)
+    reason = options.adapt(registration.plan, flow, response)
+    further = flow.number > 1 and flow.purpose == REGISTER and not registration.ghost
+    if further and not reg_id(registration.plan, flow):  # without outbound there is one flow
+        outbound.leave_hop(room, registration, flow, now, reason_of(row_of(response.status), response))
+        return
     flow.rounds += 1
     if reason is None and flow.rounds > MAXIMUM_ROUNDS:
         reason = reason_of(row_of(response.status), response)

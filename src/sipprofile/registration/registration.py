@@ -22,6 +22,7 @@ out whether a stored lease still fits our address."""
 
 AUTHORIZATION, PROXY_AUTHORIZATION = 1, 2
 """Headers that carry an access token; added up."""
+NO_GRUU = ("", "")
 
 BREAKER = 2
 """Attempts with refused credentials after which no more are made until the secret changes."""
@@ -134,6 +135,16 @@ class Flow(msgspec.Struct, gc=False):
     """Checksum of the settings in ``middle``."""
     sent_as: int = 0
     """Checksum of the settings that the lease was granted for; see :class:`~sipprofile.records.FlowRecord`."""
+    outbound: bool = False
+    """The registrar keeps the binding by instance and reg-id: the last 2xx said ``Require: outbound`` (RFC 5626 §6)."""
+    pinned: int = -1
+    """Index of the plan's hop that is this flow's own while there may be several; -1: the hops are for failover."""
+    reason: Reason = NO_REASON
+    """Why it has no binding, or the last refresh failed; used where there are several flows."""
+    path: tuple[str, ...] = ()
+    """Path of the last 2xx (RFC 3327 §5.1)."""
+    gruu: tuple[str, str] = NO_GRUU
+    """Public and temporary GRUU (RFC 5627 §4.2), empty where none is known."""
     leaving: bool = False
     """It is on disk that a de-registration has begun: after a crash nobody may trust the lease."""
     predecessor: int = 0
@@ -166,7 +177,21 @@ class Registration(msgspec.Struct, gc=False):
     reason: Reason = NO_REASON
     last_error: Reason | None = None
     revision: int = 0
+    lacking: tuple[int, ...] = ()
+    """Indexes of hops over which a second flow was refused, or granted without ``Require: outbound``."""
+    cseqs: tuple[tuple[int, int], ...] = ()
+    """(number, CSeq) of further flows that have gone: their Call-ID goes on where it was."""
     counted: tuple[str, str, str] | None = None
+
+    @property
+    def first(self) -> Flow:
+        """The flow that always stays; its number is 1."""
+        return self.flows[0]
+
+    def another_lives(self, flow: Flow) -> bool:
+        """Whether a flow other than ``flow`` has a binding."""
+        flows = self.flows
+        return len(flows) > 1 and any(other.lease_end > 0 for other in flows if other is not flow)
 
     @property
     def should_register(self) -> bool:

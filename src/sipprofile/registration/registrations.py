@@ -25,6 +25,7 @@ from . import (
     machine,
     network,
     notified,
+    outbound,
     outcomes,
     reachability,
     regevent,
@@ -129,22 +130,28 @@ class Registrations:
         A profile that is not wanted keeps a live lease until ``want(…, False)`` says that nobody came back.
         """
         profile = record.profile
-        stored = record.flows[0] if record.flows else self.new_flow(profile.id)
-        flow = restart.restored_flow(self, stored)
+        stored, *further = record.flows or (self.new_flow(profile.id),)
         plan = self.identities.shared(agent.plan(profile, stored.contact_token))
-        registration = Registration(profile.id, plan, agent, (flow,), held=record.held)
+        rows = (stored, *restart.further(plan, further))
+        flows = tuple(restart.restored_flow(self, plan, row) for row in rows)
+        registration = Registration(profile.id, plan, agent, flows, held=record.held)
         registration.revision = stored.state_revision
         registration.since = now
+        restart.remember(registration, rows, further)
         self.by_profile[profile.id] = registration
         self.tokens[registration.plan.contact_user] = profile.id
         self._count(registration)
-        restart.resume(self, registration, flow, stored, now)
+        for flow, row in zip(flows, rows, strict=True):
+            restart.resume(self, registration, flow, row, now)
+        if len(flows) > 1:
+            restart.settle(self, registration, now)
         regevent.resumed(self, registration, now)
         reachability.changed(self, registration, now)
         if wanted:
             self.want(profile.id, True, now, waiting=waiting)
         if record.held:
-            machine.unwanted(self, registration, flow, now, record.held)
+            for flow in reversed(registration.flows):
+                machine.unwanted(self, registration, flow, now, record.held)
 
     def want(self, profile: int, wanted: bool, now: float, *, waiting: bool = False, reason: str = "disabled") -> None:
         """Say whether a binding is wanted; ``waiting``: somebody waits for it."""
@@ -153,7 +160,7 @@ class Registrations:
         registration.kept = False
         registration.awaited = waiting
         kind = AWAITED if waiting else AUTOMATIC
-        for flow in registration.flows:
+        for flow in reversed(registration.flows):  # the first says what it has come to
             if wanted:
                 machine.wanted(self, registration, flow, now, kind)
             else:
@@ -162,15 +169,14 @@ class Registrations:
     def update(self, old: Profile, record: ProfileRecord, agent: Agent, now: float) -> None:
         """The profile was changed from ``old`` to ``record``; only what must go on the wire does."""
         registration = self.by_profile[record.profile.id]
-        flow = registration.flows[0]
         before = registration.plan
-        after = self.identities.shared(agent.plan(record.profile, flow.contact_token))
+        after = self.identities.shared(agent.plan(record.profile, registration.first.contact_token))
         if before.contact_user != after.contact_user:
             self._forget_token(before.contact_user, record.profile.id)
             self.tokens[after.contact_user] = record.profile.id
         registration.agent = agent
         regevent.updated(self, registration, before, after, now)
-        machine.updated(self, registration, flow, after, consequence(before, after), now)
+        outbound.updated(self, registration, after, consequence(before, after), now)
         reachability.changed(self, registration, now)
 
     def remove(self, profile: int, now: float) -> None:
@@ -187,7 +193,7 @@ class Registrations:
         """An operator's word: ``paused`` de-registers, ``forcibly_disabled`` drops without SIP, '' ends either."""
         registration = self.by_profile[profile]
         registration.held = held
-        for flow in registration.flows:
+        for flow in reversed(registration.flows):  # the first tells, when the others are done
             machine.held(self, registration, flow, now)
 
     def retry_now(self, profile: int, now: float, *, operator: bool = True) -> None:
@@ -433,7 +439,7 @@ class Registrations:
         for registration in list(self.by_profile.values()):
             registration.wanted = False
             registration.kept = False
-            for flow in registration.flows:
+            for flow in reversed(registration.flows):
                 machine.unwanted(self, registration, flow, now, "stopped")
 
     @property

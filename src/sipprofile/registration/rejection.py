@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..events import Reason
 from ..sip.message import Response
-from . import acceptance, bearer, failures, machine
+from . import acceptance, bearer, failures, machine, outbound
 from .challenge import answer, challenges_of
 from .registration import DEREGISTER, IDLE, REGISTER, REMOVE_OLD, Flow, Registration
 from .transmit import transmit
@@ -52,6 +52,9 @@ def rejected(room: Registrations, registration: Registration, flow: Flow, code: 
     """Our credentials are no good. After two such attempts the breaker opens."""
     flow.nonces = ()
     bearer.refused(room, registration, now)
+    if flow.number > 1 and not registration.ghost:
+        outbound.rejected(room, registration, flow, now, Reason.of(code, status))
+        return
     if code in ("rejected_credentials", "no_credentials"):
         flow.rejected += 1
     if flow.breaker_open and code == "rejected_credentials":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..agents.base import Hop, Plan
 from ..sip.transport import WEBSOCKETS
 from .actions import TransportKey
-from .options import SUPPORTED
+from .registration import Flow
 
 
 def contact_uri(plan: Plan, key: TransportKey, local: tuple[str, int]) -> str:
@@ -45,10 +45,16 @@ def request_uri(plan: Plan, hop: int) -> str:
     return chosen.route[1:-1] if chosen.strict and chosen.route is not None else plan.request_uri
 
 
-def own_contact(plan: Plan, uri: str) -> str:
-    """The Contact value of our binding."""
+def reg_id(plan: Plan, flow: Flow) -> int:
+    """The flow's reg-id, 0 where outbound is not offered or the first hop refused it (RFC 5626 §4.2.1, §11.6)."""
+    return flow.number if plan.outbound and "outbound" not in flow.without else 0
+
+
+def own_contact(plan: Plan, uri: str, reg_id: int = 0) -> str:
+    """The Contact value of our binding; ``reg_id`` 0: outbound is not offered (RFC 5626 §4.2.1)."""
     instance = f';+sip.instance="<urn:uuid:{plan.instance_id}>"' if plan.instance_id else ""
-    return f"<{uri}>{instance}{plan.contact_params}"
+    flow = f";reg-id={reg_id}" if reg_id else ""
+    return f"<{uri}>{instance}{flow}{plan.contact_params}"
 
 
 def middle(
@@ -58,7 +64,7 @@ def middle(
     tag: str,
     contacts: tuple[str, ...],
     user_agent: str,
-    supported: tuple[str, ...] = SUPPORTED,
+    supported: tuple[str, ...],
 ) -> bytes:
     """From the end of the Via to the CSeq number; per profile, per hop. ``contacts`` are complete Contact values."""
     lines = [

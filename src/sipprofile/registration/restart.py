@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..agents.base import Plan
 from ..events import Reason
 from ..records import HISTORY_LENGTH, NONCE_BLOCK, RESERVED_BLOCK, FlowRecord
 from ..sip.digest import Challenge, UnsupportedAlgorithm, ha1
-from . import attempt, keepalive, machine, nat
+from . import attempt, keepalive, machine, nat, outbound
 from .actions import TransportKey
 from .challenge import credentials_for
 from .changes import bound_as, sent_as
-from .pacing import REFRESH
+from .pacing import AUTOMATIC, REFRESH
 from .registration import IDLE, OPENING, REGISTER, RESUME, Flow, Nonce, Registration
 from .state import status_of
 from .targets import identity_of
@@ -22,8 +23,36 @@ if TYPE_CHECKING:
 CLOCK_TOLERANCE = 5.0  # seconds the wall clock may seem to go back before a lease is distrusted
 
 
-def restored_flow(room: Registrations, stored: FlowRecord) -> Flow:
+def further(plan: Plan, rows: list[FlowRecord]) -> list[FlowRecord]:
+    """The rows of flows beside the first that still are, or may have to be removed (RFC 5626 §4.2)."""
+    return [row for row in rows if row.lease_ends > 0 and 0 < row.hop <= len(plan.hops) and plan.outbound]
+
+
+def remember(registration: Registration, restored: tuple[FlowRecord, ...], rows: list[FlowRecord]) -> None:
+    """Flows that are not restored go on after everything that was perhaps used, should they be made again."""
+    first = registration.first
+    for row in rows:
+        if row not in restored and row.call_id == outbound.call_id_of(first.call_id, row.number):
+            outbound.remember(registration, row.number, max(0, row.cseq_reserved - RESERVED_BLOCK))
+
+
+def settle(room: Registrations, registration: Registration, now: float) -> None:
+    """Flows beside the first stay only while they have a binding and a hop of their own."""
+    pinned = {registration.first.pinned, -1}
+    for flow in registration.flows:
+        if flow.number == 1:
+            continue
+        gone = flow.lease_end == 0 and flow.unknown_until == 0
+        if gone or flow.leaving or registration.first.pinned < 0 or flow.pinned in pinned:
+            outbound.redundant(room, registration, flow, now)
+        pinned.add(flow.pinned)
+    for flow in registration.flows:
+        machine.wanted(room, registration, flow, now, AUTOMATIC)
+
+
+def restored_flow(room: Registrations, plan: Plan, stored: FlowRecord) -> Flow:
     """A flow that goes on after everything that was perhaps used: at the start of the block reserved last."""
+    pinned = stored.hop - 1 if stored.hop <= len(plan.hops) and plan.outbound else -1
     flow = Flow(
         id=room.new_identity(),
         profile=stored.profile,
@@ -34,6 +63,10 @@ def restored_flow(room: Registrations, stored: FlowRecord) -> Flow:
         cseq_reserved=stored.cseq_reserved,
         cseq_asked=stored.cseq_reserved,
         rejected=stored.rejected_attempts,
+        pinned=pinned,
+        hop=max(pinned, 0),
+        gruu=(stored.public_gruu, ""),
+        leaving=stored.leaving and stored.number > 1,
     )
     room.flows[flow.id] = flow
     return flow
@@ -43,7 +76,7 @@ def resume(room: Registrations, registration: Registration, flow: Flow, stored: 
     """Take over what the row says about a lease."""
     if stored.state_revision:
         # Rows of the history may be newer than this one; the distance keeps both the order and the slots.
-        registration.revision = stored.state_revision + HISTORY_LENGTH
+        registration.revision = max(registration.revision, stored.state_revision + HISTORY_LENGTH)
     if registration.held:
         registration.reason = Reason.of(registration.held)
     if stored.lease_ends <= 0 or registration.held == "forcibly_disabled":
@@ -53,7 +86,8 @@ def resume(room: Registrations, registration: Registration, flow: Flow, stored: 
     end = _lease_end(room, stored, now)
     if end is None:
         flow.unknown_until = now + stored.expires_granted
-        registration.reason = Reason.of("lease_unknown")
+        if flow.number == 1:
+            registration.reason = Reason.of("lease_unknown")
         _remember_contact(registration, flow, stored)
         return
     if end <= now:
@@ -67,10 +101,14 @@ def resume(room: Registrations, registration: Registration, flow: Flow, stored: 
     flow.lease_end = end
     flow.granted = stored.expires_granted
     flow.sent_as = stored.sent_as
-    current = stored.sent_as == sent_as(registration.plan)
+    # An edge proxy may have forgotten the flow meanwhile; a REGISTER tells it, and us.
+    current = stored.sent_as == sent_as(registration.plan) and not stored.outbound
     flow.refresh_at = max(now, stored.refresh_at - offset) if current else now
     flow.registered_aors = stored.registered_aors
     flow.service_route = stored.service_route
+    flow.path = stored.path
+    flow.gruu = (stored.public_gruu, stored.temporary_gruu)
+    flow.outbound = stored.outbound
     flow.bound = flow.key
     flow.bound_local = (stored.local_host, stored.local_port)
     flow.purpose = RESUME
@@ -99,9 +137,9 @@ def opened(room: Registrations, registration: Registration, flow: Flow, now: flo
     flow.phase = IDLE
     flow.ends_at = 0.0
     if local == flow.bound_local:
-        if nat.applies(registration, transport):
+        if nat.applies(registration, flow, transport):
             nat.restore(flow, transport)
-            flow.shown = nat.shown(registration, transport)
+            flow.shown = nat.shown(registration, flow, transport)
         if registration.plan.contact_uri is None:
             keepalive.resumed(room, flow, now)
         machine.rearm(room, registration, flow)
@@ -127,6 +165,8 @@ def _remember_contact(registration: Registration, flow: Flow, stored: FlowRecord
     if stored.target_host:
         hops = registration.plan.hops
         hop = next((hop for hop in hops if hop.server.protocol == stored.protocol), hops[0])
+        if flow.pinned >= 0:
+            hop = hops[flow.pinned]
         identity = identity_of(hop, stored.protocol)
         host, port = stored.target_host, stored.target_port
         flow.key = TransportKey(stored.protocol, host, port, registration.plan.dscp, identity)

@@ -26,6 +26,8 @@ class RegistrationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     """A target that is down is tried at least this often."""
     backoff_base: float = 30.0
     """RFC 5626 §4.5 base-time when all flows failed."""
+    backoff_base_alive: float = 90.0
+    """RFC 5626 §4.5 base-time while another flow of the profile lives."""
     backoff_maximum: float = 1800.0
     """RFC 5626 §4.5 max-time."""
     udp_keepalive: float = 29.0

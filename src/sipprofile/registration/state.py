@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from ..events import EventName, Reason, RegistrationState, StateChanged, Status
+from ..events import EventName, FlowState, Reason, RegistrationState, StateChanged, Status
 from ..records import NONCE_BLOCK, RESERVED_BLOCK, FlowRecord, Held, NonceRecord, TransitionRecord
 from .changes import bound_as
 from .registration import DEREGISTER, IDLE, WAITING, Flow, Registration
@@ -13,10 +13,20 @@ from .request import bracketed, sent_by
 if TYPE_CHECKING:
     from .registrations import Registrations
 
+BEST_FIRST: tuple[Status, ...] = ("registered", "unregistering", "registering", "unregistered")
+"""The status of several flows is the first of these that one of them has."""
+
 
 def status_of(registration: Registration) -> Status:
     """The public status: what the registrar would say, and what is going on."""
-    flow = registration.flows[0]
+    flows = registration.flows
+    if len(flows) == 1:
+        return _status_of(flows[0])
+    found = {_status_of(flow) for flow in flows}
+    return next(status for status in BEST_FIRST if status in found)
+
+
+def _status_of(flow: Flow) -> Status:
     if flow.purpose == DEREGISTER and flow.phase not in (IDLE, WAITING):
         return "unregistering"
     if flow.lease_end > 0:
@@ -31,9 +41,33 @@ def granted_contact(flow: Flow) -> str:
     return flow.old_contact if flow.middle and flow.old_contact else flow.contact
 
 
+def _best(registration: Registration) -> Flow:
+    """The flow whose state is shown as the registration's."""
+    flows = registration.flows
+    return flows[0] if len(flows) == 1 else min(flows, key=lambda flow: BEST_FIRST.index(_status_of(flow)))
+
+
+def _flow_state(room: Registrations, registration: Registration, flow: Flow) -> FlowState:
+    offset = room.wall_offset
+    live = flow.lease_end > 0
+    key = flow.bound if live and flow.bound is not None else flow.key
+    local = flow.bound_local if live else flow.local
+    alone = len(registration.flows) == 1
+    return FlowState(
+        number=flow.number,
+        status=_status_of(flow),
+        outbound=flow.outbound,
+        target=None if key is None else f"{key.protocol}:{bracketed(key.host)}:{key.port}",
+        local=None if local is None else sent_by(local),
+        lease_ends=flow.lease_end + offset if live else None,
+        next_try=flow.next_try + offset if flow.phase == WAITING and flow.next_try else None,
+        reason=((live and registration.last_error) or registration.reason) if alone else flow.reason,
+    )
+
+
 def state_of(machine_room: Registrations, registration: Registration) -> RegistrationState:
     """The read-only part of a profile; times in UTC."""
-    flow = registration.flows[0]
+    flow = _best(registration)
     offset = machine_room.wall_offset
     live = flow.lease_end > 0
     key = flow.bound if live and flow.bound is not None else flow.key
@@ -59,6 +93,10 @@ def state_of(machine_room: Registrations, registration: Registration) -> Registr
         registered_aors=list(flow.registered_aors) if live else [],
         registered_contact=granted_contact(flow) if live else None,
         service_route=list(flow.service_route) if live else [],
+        path=list(flow.path) if live else [],
+        public_gruu=flow.gruu[0] or None,
+        temporary_gruu=flow.gruu[1] or None,
+        flows=[_flow_state(machine_room, registration, each) for each in registration.flows],
         held=cast(Held, registration.held),
         revision=registration.revision,
         reg_event_state=machine_room.reg_events.state(registration.profile) if registration.plan.reg_event else None,
@@ -75,20 +113,32 @@ def tell(
     now: float,
     reason: Reason | None = None,
     *,
+    flow: Flow | None = None,
     event: EventName | None = None,
     transition: bool = True,
 ) -> None:
-    """Make the present state public: event, history, counts. ``event`` is derived from the change when not given."""
+    """Make the present state public: event, history, counts. ``event`` is derived from the change when not given.
+
+    ``flow``: it is this flow's reason; the registration's own stays as long as another flow lives.
+    """
     if registration.ghost:
         return
     before = registration.status
     registration.status = after = status_of(registration)
     registration.revision += 1
+    told = reason or registration.reason
     if reason is not None:
-        registration.reason = reason
+        if flow is not None:
+            flow.reason = reason
+        if flow is not None and registration.another_lives(flow):
+            if reason.code != "none":
+                registration.last_error = reason
+                event = event or "error"
+        else:
+            registration.reason = reason
     if before != after:
         registration.since = now
-    if event is None:
+    if event is None or (event == "deregistered" and after in ("registered", "unregistering")):
         event = "status"
         if after == "registered" and before != "registered":
             event = "registered"
@@ -102,9 +152,9 @@ def tell(
                 registration.revision,
                 now + machine_room.wall_offset,
                 after,
-                registration.reason.code,
-                registration.reason.status_code,
-                registration.reason.text,
+                told.code,
+                told.status_code,
+                told.text,
                 state.attempt,
                 state.target,
             )
@@ -160,6 +210,11 @@ def record(machine_room: Registrations, registration: Registration, flow: Flow) 
         bound_as=bound_as(registration.plan) if live else 0,
         sent_as=flow.sent_as if live else 0,
         leaving=live and flow.purpose == DEREGISTER and flow.phase != IDLE,
+        hop=flow.pinned + 1,
+        outbound=flow.outbound,
+        path=flow.path if live else (),
+        public_gruu=flow.gruu[0],
+        temporary_gruu=flow.gruu[1] if live else "",
     )
 
 

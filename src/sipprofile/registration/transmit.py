@@ -11,7 +11,7 @@ from .challenge import authorizations, drop_used_up
 from .changes import sent_as
 from .options import offered
 from .registration import DEREGISTER, REMOVE_OLD, RESERVING, SENT, Flow, Registration
-from .request import contact_uri, head, middle, own_contact, request_uri
+from .request import contact_uri, head, middle, own_contact, reg_id, request_uri
 from .state import store
 from .transport import Transport
 
@@ -99,19 +99,21 @@ def _prepared(room: Registrations, registration: Registration, flow: Flow, trans
     """The constant part, with the Contact that the purpose is about."""
     plan = registration.plan
     assert flow.key is not None
-    old = (_removal(flow.old_contact),) if flow.old_contact else ()
+    old = (_removal(flow.old_contact),) if flow.old_contact and not flow.outbound else ()
     if flow.purpose == REMOVE_OLD:
         return _middle(room, plan, flow, old)
+    number = reg_id(plan, flow)
     if flow.purpose == DEREGISTER and flow.contact:
-        return _middle(room, plan, flow, (f"{own_contact(plan, flow.contact)};expires=0", *old))
-    shown = nat.shown(registration, transport)
+        return _middle(room, plan, flow, (f"{own_contact(plan, flow.contact, number)};expires=0", *old))
+    shown = nat.shown(registration, flow, transport)
     if not flow.middle or flow.local != transport.local or flow.shown != shown:
         contact = contact_uri(plan, flow.key, shown)
         if contact != flow.contact and not flow.old_contact and (flow.lease_end > 0 or flow.unknown_until > now):
             flow.old_contact = flow.contact
         flow.contact = contact
-        now_removed = (_removal(flow.old_contact),) if nat.replaces(flow, transport) else ()
-        flow.middle = _middle(room, plan, flow, (own_contact(plan, contact), *now_removed))
+        # With outbound it is replaced by its reg-id, and that URI may be another flow's by now.
+        now_removed = (_removal(flow.old_contact),) if nat.replaces(flow, transport) and not flow.outbound else ()
+        flow.middle = _middle(room, plan, flow, (own_contact(plan, contact, number), *now_removed))
         flow.local = transport.local
         flow.shown = shown
         flow.carried = sent_as(plan)
@@ -124,7 +126,7 @@ def _removal(contact: str) -> str:
 
 def _middle(room: Registrations, plan: Plan, flow: Flow, contacts: tuple[str, ...]) -> bytes:
     hop = flow.redirect or plan.hops[flow.hop]
-    return middle(plan, hop, flow.call_id, _tag(flow), contacts, room.settings.user_agent, offered(flow.without))
+    return middle(plan, hop, flow.call_id, _tag(flow), contacts, room.settings.user_agent, offered(plan, flow))
 
 
 def _tag(flow: Flow) -> str:

@@ -116,6 +116,7 @@ REGISTRATION_RANGES: dict[str, tuple[float, float]] = {
     "resolve_limit": (0.1, 300),
     "canary_interval": (1, 3600),
     "backoff_base": (1, 3600),
+    "backoff_base_alive": (1, 3600),
     "backoff_maximum": (1, 86400),
     "udp_keepalive": (0, 3600),
     "stream_keepalive": (0, 86400),
