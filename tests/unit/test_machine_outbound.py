@@ -58,6 +58,12 @@ class OutboundRegistrar:
         return sorted(number for _, number in self.bindings)
 
 
+def answer_keepalives(driver: Driver) -> None:
+    """As a first hop that does outbound must (RFC 5626 §5.4)."""
+    driver.pongs = True
+    driver.stun = lambda transaction: b"\x01\x01\x00\x00\x21\x12\xa4\x42" + transaction
+
+
 @pytest.fixture
 def registrar() -> OutboundRegistrar:
     return OutboundRegistrar()
@@ -67,6 +73,7 @@ def registrar() -> OutboundRegistrar:
 def driver(registrar: OutboundRegistrar) -> Driver:
     driver = Driver()
     driver.always = registrar
+    answer_keepalives(driver)
     return driver
 
 
@@ -740,6 +747,7 @@ def test_whatever_happens_both_flows_come_back(seed: int) -> None:
     registrar = OutboundRegistrar()
     driver = Driver(seed=seed)
     driver.always = registrar
+    answer_keepalives(driver)
     edges = chance.choice([EDGES, UDP_EDGES])
     driver.registered(proxies=edges)
     for _ in range(60):
