@@ -73,7 +73,17 @@ class Faults:
     max_contacts_status: int = 503
     """The status of that refusal."""
 
+    # Outbound (RFC 5626)
+    outbound: bool = False
+    """Keep the bindings of clients that offer it by instance and reg-id, and answer `Require: outbound` (§6)."""
+    first_hop_lacks_outbound: bool = False
+    """Answer 439 to clients that offer it (§11.6)."""
+
     # The 200
+    gruu: bool = False
+    """Give GRUUs to clients that support them (RFC 5627 §5)."""
+    path: Sequence[str] = ()
+    """Path values, as if proxies on the way had added them (RFC 3327)."""
     omit_contact: bool = False
     """List no contacts."""
     expires_in_header: bool = False

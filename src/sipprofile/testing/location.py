@@ -11,6 +11,7 @@ from sipprofile.sip.message import Request
 from sipprofile.sip.syntax import SipSyntaxError
 from sipprofile.sip.uri import Uri
 from sipprofile.testing.faults import Faults
+from sipprofile.testing.outbound import offers_outbound, same_flow
 
 DEFAULT_EXPIRES = 3600  # seconds; RFC 3261 §10.2.1.1 leaves it to the registrar, §20.19 reads malformed ones so
 
@@ -116,7 +117,10 @@ class Location:
                 uri = Uri.parse(contact.uri)
             except SipSyntaxError:
                 raise Refused(400, "Bad Contact") from None
-            place = _find(listed, contact.uri, uri)
+            if self._faults.outbound and offers_outbound(request, contact.params):
+                place = next((index for index, known in enumerate(listed) if same_flow(known, contact)), None)
+            else:
+                place = _find(listed, contact.uri, uri)
             if place is not None:
                 known = listed[place]
                 if known.call_id == call_id and cseq <= known.cseq:

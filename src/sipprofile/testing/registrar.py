@@ -25,6 +25,7 @@ from sipprofile.testing.authentication import Authentication, Verdict
 from sipprofile.testing.faults import Faults
 from sipprofile.testing.forwarding import Forwarding
 from sipprofile.testing.location import Binding, Location, Refused, canonical_aor, requested_expires
+from sipprofile.testing.outbound import offers_outbound, supports, with_gruus
 from sipprofile.testing.reply import Reply
 from sipprofile.testing.retransmissions import Answer, Retransmissions
 
@@ -256,17 +257,27 @@ class Registrar:
     def _register(self, aor: str, request: Request, source: tuple[str, int], now: float) -> list[tuple[str, str]]:
         """RFC 3261 §10.3 steps 6 to 8: the headers of the 200. Raises Refused."""
         faults = self.faults
+        contacts = [parse_name_addr(value) for value in split_list(request.header("contact") or "") if value != "*"]
+        offered = any(offers_outbound(request, contact.params) for contact in contacts)
+        if offered and faults.first_hop_lacks_outbound:
+            raise Refused(439, "First Hop Lacks Outbound Support")
         listed = self._location.register(aor, request, source, now)
         if faults.reverse_contacts:
             listed.reverse()
         headers = [("Contact", value) for value in faults.extra_contacts]
         for binding in listed:
             left = max(0, round(binding.expires_at - now))
-            headers.append(("Contact", binding.value(None if faults.expires_in_header else left)))
+            value = binding.value(None if faults.expires_in_header else left)
+            if faults.gruu and supports(request, "gruu"):
+                value = with_gruus(binding, aor, value)
+            headers.append(("Contact", value))
             if faults.expires_in_header and binding.call_id == request.header("call-id"):
                 headers.append(("Expires", str(left)))
         if faults.omit_contact:
             headers = [line for line in headers if line[0] != "Contact"]
+        if offered and faults.outbound:
+            headers.append(("Require", "outbound"))
+        headers += [("Path", value) for value in (*request.headers("path"), *faults.path)]
         headers += [("Service-Route", value) for value in faults.service_route]
         headers += [("P-Associated-URI", value) for value in faults.associated_uris]
         return headers
