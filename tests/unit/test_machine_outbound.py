@@ -135,7 +135,7 @@ class TestFirstHopLacksOutbound:
         driver.answers.extend([answer(439), ok()])
         driver.add()
         driver.run(1)
-        driver.update(expires=1800)
+        driver.update(contact_user="alice")
         driver.run(1)
         assert reg_id(driver.sent()[-1]) == "1"
 

@@ -123,7 +123,7 @@ def refused(
         redirection.redirected(room, registration, flow, response, now, after, through=step is Step.PROXY)
     elif step is Step.NEXT_TARGET:
         assert flow.key is not None
-        if status == 430:
+        if status == 430 and flow.outbound:
             outbound.failed(room, registration, flow, now, reason)
         # A server that challenged us first and names no time is up: the failure is this profile's own.
         if row.down and (not flow.rounds or after is not None):
