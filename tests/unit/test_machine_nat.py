@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from machine_driver import UDP, Answer, Driver, answer, digest, ok, reply
+from machine_driver import UDP, Answer, Driver, answer, challenge, digest, ok, reply
 
 from sipprofile.registration.actions import TransportKey
 from sipprofile.registration.nat import seen_as
@@ -129,6 +129,23 @@ class TestChange:
         assert [place(request) for request in driver.sent()] == ["203.0.113.7:40000", "203.0.113.7:50000"]
         assert table.contacts == {f"sip:{driver.flow().contact_token}@203.0.113.7:50000"}
 
+    def test_nothing_is_set_and_removed_in_one_request(self, driver: Driver) -> None:
+        """The address changes back while the request that removes the old contact is being answered."""
+        driver.always = table = Table()
+        driver.add()
+        driver.run(1)
+        table.at = ("203.0.113.7", 50000)
+        driver.answers.append(seen("203.0.113.7", 50000, answer(500)))
+        driver.run_to_register()
+        table.at = ("203.0.113.7", 40000)
+        driver.answers.append(seen("203.0.113.7", 40000, challenge()))
+        driver.run_to_register()
+        driver.run(1)
+        assert place(driver.sends[-2][2]) == "203.0.113.7:50000"
+        assert len(driver.sends[-2][2].headers("contact")) == 2
+        assert place(driver.sends[-1][2]) == "203.0.113.7:40000"
+        assert len(driver.sends[-1][2].headers("contact")) == 1
+
     def test_a_nat_that_is_gone(self, driver: Driver) -> None:
         driver.always = table = Table()
         driver.add()
@@ -221,6 +238,16 @@ class TestOneContactAtATime:
         assert driver.state().last_error is None
         assert UDP in driver.registrations.transports
         assert len(driver.sent()) == 4
+
+    def test_a_refusal_that_teaches_the_address_was_not_about_two_contacts(self, driver: Driver) -> None:
+        driver.registered()
+        count = len(driver.sends)
+        driver.registrations.transports[UDP].local = ("198.51.100.2", 5060)  # the socket is another one by now
+        driver.answers.append(seen("203.0.113.7", 40000, answer(491)))
+        driver.run_to_register()
+        driver.run(1)
+        assert len(driver.sends) == count + 1
+        assert not driver.registrations.transports[UDP].one_contact
 
 
 @pytest.mark.parametrize(

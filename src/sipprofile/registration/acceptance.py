@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..events import NO_REASON, Reason
-from ..sip.headers import NameAddr, split_list
+from ..sip.headers import split_list
 from ..sip.message import Response
 from . import attempt, failures, ghosts, gruu, keepalive, machine, nat, network, outbound
-from .grant import granted, same_contact
+from .grant import granted
 from .pacing import AWAITED
 from .refresh import on_grid, refresh_delay
 from .registration import IDLE, NO_GRUU, REGISTER, REMOVE_OLD, Flow, Registration
 from .request import reg_id
 from .state import store, tell
+from .strays import left_behind
 from .transmit import asked
 from .transport import unbind
 
@@ -73,10 +74,11 @@ def accepted(
     if (flow.outbound or len(registration.flows) > 1) and not outbound.arrange(room, registration, flow, now):
         return
     flow.again = flow.again or nat.outdated(room, registration, flow) or network.outdated(room, flow)
-    if flow.old_contact and _listed(flow, contacts):
-        _remove_old(room, registration, flow, now)
-        return
-    flow.old_contact = ""
+    if flow.old_contact or (len(contacts) > 1 and len(registration.flows) == 1 and not flow.outbound):
+        flow.old_contact = left_behind(flow, contacts)
+        if flow.old_contact:
+            _remove_old(room, registration, flow, now)
+            return
     if flow.again:
         attempt.begin(room, registration, flow, now, AWAITED)
 
@@ -107,14 +109,8 @@ def _error_of_another(registration: Registration) -> Reason | None:
     return next((flow.reason for flow in registration.flows if flow.reason.code != "none"), None)
 
 
-def _listed(flow: Flow, contacts: list[NameAddr]) -> bool:
-    """Whether the registrar still lists the contact that ours replaced."""
-    return not same_contact(flow.old_contact, flow.contact) and any(
-        same_contact(entry.uri, flow.old_contact) for entry in contacts
-    )
-
-
 def _remove_old(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """What ours replaced goes; the registrar has just listed it."""
     flow.purpose = REMOVE_OLD
     flow.attempt += 1
     flow.rounds = 0

@@ -184,6 +184,7 @@ def deregister(room: Registrations, registration: Registration, flow: Flow, now:
         acceptance.removed(room, registration, flow, now, Reason.of("binding_may_remain"))
         return
     flow.purpose = DEREGISTER
+    flow.tried = ()
     flow.leaving = False
     if key != flow.key:
         flow.redirect = None  # of an attempt that led elsewhere

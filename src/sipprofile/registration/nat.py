@@ -17,6 +17,7 @@ from .transport import Transport
 if TYPE_CHECKING:
     from .registrations import Registrations
 
+REMOVES = b">;expires=0"
 MOVES = 3
 """How often in a row the address may change: where every answer shows another, no contact is better than the last."""
 SETTLED_FOR = 3600.0  # seconds after which a settled address may change again
@@ -80,6 +81,8 @@ def refused(room: Registrations, flow: Flow) -> bool:
     assert flow.key is not None
     transport = room.transports.get(flow.key)
     if transport is None or flow.purpose != REGISTER or not replaces(flow, transport):
+        return False
+    if REMOVES not in flow.middle:  # the answer itself has just taught the address: that request removed nothing
         return False
     transport.one_contact = True
     return True

@@ -9,7 +9,20 @@ from ..events import Reason
 from ..sip.headers import parse_retry_after
 from ..sip.message import MalformedMessage, Response
 from ..sip.syntax import SipSyntaxError
-from . import acceptance, detour, failures, health, information, machine, nat, options, outbound, redirection, rejection
+from . import (
+    acceptance,
+    departure,
+    detour,
+    failures,
+    health,
+    information,
+    machine,
+    nat,
+    options,
+    outbound,
+    redirection,
+    rejection,
+)
 from .answers import SILENCE, Row, Step, reason_of, row_of
 from .challenge import MAXIMUM_ROUNDS
 from .grant import still_listed
@@ -197,7 +210,8 @@ def timed_out(room: Registrations, registration: Registration, flow: Flow, now: 
         return
     end_transaction(room, flow)
     if flow.purpose == DEREGISTER:
-        acceptance.removed(room, registration, flow, now, Reason.of("binding_may_remain"))
+        if not departure.elsewhere(room, registration, flow, now):
+            acceptance.removed(room, registration, flow, now, Reason.of("binding_may_remain"))
     elif flow.purpose == REMOVE_OLD:
         acceptance.old_removed(room, registration, flow, now)
     else:

@@ -119,7 +119,7 @@ class Flow(msgspec.Struct, gc=False):
     contact: str = ""
     """URI of the contact in the last REGISTER."""
     old_contact: str = ""
-    """URI of a contact that the present one replaces."""
+    """URI of a contact that the present one replaces; several have blanks between them."""
     registered_aors: tuple[str, ...] = ()
     service_route: tuple[str, ...] = ()
 

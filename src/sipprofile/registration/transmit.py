@@ -99,7 +99,7 @@ def _prepared(room: Registrations, registration: Registration, flow: Flow, trans
     """The constant part, with the Contact that the purpose is about."""
     plan = registration.plan
     assert flow.key is not None
-    old = (_removal(flow.old_contact),) if flow.old_contact and not flow.outbound else ()
+    old = _removals(flow) if flow.old_contact and not flow.outbound else ()
     if flow.purpose == REMOVE_OLD:
         return _middle(room, plan, flow, old)
     number = reg_id(plan, flow)
@@ -111,8 +111,10 @@ def _prepared(room: Registrations, registration: Registration, flow: Flow, trans
         if contact != flow.contact and not flow.old_contact and (flow.lease_end > 0 or flow.unknown_until > now):
             flow.old_contact = flow.contact
         flow.contact = contact
+        if flow.old_contact:  # a learned address may change back: nothing is set and removed in one request
+            flow.old_contact = " ".join(uri for uri in flow.old_contact.split() if uri != contact)
         # With outbound it is replaced by its reg-id, and that URI may be another flow's by now.
-        now_removed = (_removal(flow.old_contact),) if nat.replaces(flow, transport) and not flow.outbound else ()
+        now_removed = _removals(flow) if nat.replaces(flow, transport) and not flow.outbound else ()
         flow.middle = _middle(room, plan, flow, (own_contact(plan, contact, number), *now_removed))
         flow.local = transport.local
         flow.shown = shown
@@ -120,8 +122,8 @@ def _prepared(room: Registrations, registration: Registration, flow: Flow, trans
     return flow.middle
 
 
-def _removal(contact: str) -> str:
-    return f"<{contact}>;expires=0"
+def _removals(flow: Flow) -> tuple[str, ...]:
+    return tuple(f"<{uri}>;expires=0" for uri in flow.old_contact.split())
 
 
 def _middle(room: Registrations, plan: Plan, flow: Flow, contacts: tuple[str, ...]) -> bytes:

@@ -1,0 +1,29 @@
+"""A de-registration that got no answer: the other servers of a domain know the binding too (RFC 3263 §4.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import attempt
+from .registration import Flow, Registration
+from .targets import targets_of
+
+if TYPE_CHECKING:
+    from .registrations import Registrations
+
+
+def elsewhere(room: Registrations, registration: Registration, flow: Flow, now: float) -> bool:
+    """Give the binding back at the next target that was not tried and is not down; false when there is none.
+
+    The server that made the binding may have moved or gone since. The contact stays the one that was registered.
+    """
+    assert flow.key is not None
+    if registration.should_register:
+        return False  # it is wanted again: the new REGISTER replaces the binding
+    flow.tried = (*flow.tried, flow.key)
+    for target in targets_of(room, attempt.hops_of(registration, flow), registration.plan.dscp):
+        key = target.key
+        if key not in flow.tried and key.protocol == flow.key.protocol and not room.health_of(key).down:
+            attempt.go(room, registration, flow, target, now)
+            return True
+    return False

@@ -1,0 +1,34 @@
+"""Contacts of ours that a registrar still lists although another has taken their place (RFC 3261 §10.2.2, §10.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..sip.headers import NameAddr
+from .grant import same_contact
+from .registration import Flow
+
+MOST = 16  # removed in one request
+LONGEST = 500  # characters of a URI that is sent back
+
+
+def left_behind(flow: Flow, contacts: Sequence[NameAddr]) -> str:
+    """The URIs, with blanks between them, of what a 2xx lists beside our contact and must not.
+
+    That is the contact we remember having replaced, and whatever else bears our random token: a killed process, or an
+    answer that did not list our contact, may have left it behind. Nobody else can have the token; but where a server
+    rewrites contacts ours need not be the one we sent, so only beside that very one is any other a stray.
+    """
+    listed = any(same_contact(entry.uri, flow.contact) for entry in contacts)
+    replaced = flow.old_contact.split()
+    found = []
+    for entry in contacts:
+        ours = listed and f":{flow.contact_token}@" in entry.uri and "reg-id" not in entry.params
+        stray = ours or any(same_contact(entry.uri, uri) for uri in replaced)
+        if stray and not same_contact(entry.uri, flow.contact) and _can_be_sent(entry.uri):
+            found.append(entry.uri)
+    return " ".join(found[:MOST])
+
+
+def _can_be_sent(uri: str) -> bool:
+    return len(uri) <= LONGEST and uri.isascii() and uri.isprintable() and " " not in uri
