@@ -514,8 +514,46 @@ class TestFaultsOnTheWay:
         statuses = [(final([reply]).status, reply.delay) for reply in replies]
         assert statuses == [(100, 0.0), (200, 2.5)]
 
+    def test_trying_only(self, open_phone: Phone) -> None:
+        open_phone.registrar.faults.trying_only = True
+        assert open_phone.send().status == 100
+        assert open_phone.registrar.bindings(AOR, 0)
+
+    def test_duplicate_answers_from_another_port(self, registrar: Registrar, open_phone: Phone) -> None:
+        faults = open_phone.registrar.faults
+        faults.duplicate_answers, faults.answer_port = True, 5099
+        open_phone.send()
+        replies = open_phone.registrar.receive(open_phone.sent, SOURCE, 0.0)
+        assert len(replies) == 2
+        assert replies[0] == replies[1]
+        assert replies[0].port == 5099
+
+    def test_garbage(self, open_phone: Phone) -> None:
+        open_phone.send()
+        good = open_phone.registrar.receive(open_phone.sent, SOURCE, 0.0)[0].data
+        open_phone.registrar.faults.garbage = 1.0
+        spoiled = [open_phone.registrar.receive(open_phone.sent, SOURCE, 0.0)[0].data for _ in range(30)]
+        assert good not in spoiled
+        assert any(good.startswith(data) for data in spoiled)
+
 
 class TestFaultsOfJudgement:
+    def test_redirections_of_every_kind(self, phone: Phone) -> None:
+        phone.registrar.faults.redirect, phone.registrar.faults.redirect_status = "<sip:b.test>", 305
+        response = phone.send()
+        assert (response.status, response.header("contact")) == (305, "<sip:b.test>")
+
+    def test_an_option_tag_that_is_not_supported_or_wanting(self, open_phone: Phone) -> None:
+        faults = open_phone.registrar.faults
+        faults.unsupported = ("path",)
+        response = open_phone.send(headers=[("Supported", "gruu, path")])
+        assert (response.status, response.header("unsupported")) == (420, "path")
+        assert open_phone.send(headers=[("Supported", "gruu")]).status == 200
+        faults.required = ("sec-agree",)
+        response = open_phone.send()
+        assert (response.status, response.header("require")) == (421, "sec-agree")
+        assert open_phone.send(headers=[("Supported", "sec-agree")]).status == 200
+
     def test_status(self, phone: Phone) -> None:
         phone.registrar.faults.status = 503
         phone.registrar.faults.reason = "Going Down"
@@ -596,6 +634,24 @@ class TestFaultsOfAuthentication:
         assert response.status == 401
         assert not any(challenge.stale for challenge in challenges(response))
 
+    def test_one_time_nonces(self, phone: Phone) -> None:
+        phone.registrar.faults.one_time_nonces = True
+        assert phone.register().status == 200
+        assert phone.send().status == 401
+        assert phone.register().status == 200
+
+    def test_another_scheme_first(self, phone: Phone) -> None:
+        phone.registrar.faults.other_scheme = 'Bearer realm="x"'
+        response = phone.send()
+        assert response.headers("www-authenticate")[0] == 'Bearer realm="x"'
+        assert response.headers("www-authenticate")[1].startswith("Digest ")
+
+    def test_a_proxy_in_front_has_a_realm_of_its_own(self, phone: Phone) -> None:
+        phone.registrar.faults.first_realm = "proxy.test"
+        response = phone.send()
+        assert response.status == 407
+        assert 'realm="proxy.test"' in (response.header("proxy-authenticate") or "")
+
     def test_always_stale(self, phone: Phone) -> None:
         phone.registrar.faults.always_stale = True
         for _ in range(3):
@@ -644,8 +700,25 @@ class TestFaultsOfTheGrant:
         assert open_phone.send().status == 200
         assert open_phone.send([f"{CONTACT};expires=0", "<sip:t2@192.0.2.11>"]).status == 200
 
+    @pytest.mark.parametrize("value", ["", "x", "60"])
+    def test_too_brief(self, open_phone: Phone, value: str) -> None:
+        open_phone.registrar.faults.too_brief = value
+        response = open_phone.send()
+        assert (response.status, response.header("min-expires")) == (423, value or None)
+        assert open_phone.send(headers=[("Expires", "0")]).status == 200
+
 
 class TestFaultsOfTheAnswer:
+    def test_contacts_as_intermediaries_write_them(self, open_phone: Phone) -> None:
+        faults = open_phone.registrar.faults
+        faults.contact_alias, faults.contact_port = True, 5080
+        assert list(contacts_of(open_phone.send())) == ["sip:t1@192.0.2.10:5080;alias=192.0.2.10~5060~1"]
+
+    def test_our_contact_is_not_listed(self, open_phone: Phone) -> None:
+        open_phone.registrar.faults.omit_own_contact = True
+        assert contacts_of(open_phone.send()) == {}
+        assert open_phone.registrar.bindings(AOR, 0)
+
     def test_omit_contact(self, open_phone: Phone) -> None:
         open_phone.registrar.faults.omit_contact = True
         assert open_phone.send().header("contact") is None

@@ -36,8 +36,12 @@ class _Nonce:
 class Authentication:
     """The nonces in use, the challenges made with them, and the judgement of what comes back."""
 
-    def __init__(self, realm: str, users: Mapping[str, str], random: random.Random, faults: Faults) -> None:
-        self._realm = realm
+    def __init__(
+        self, realm: str, users: Mapping[str, str], random: random.Random, faults: Faults, *, proxy: bool = False
+    ) -> None:
+        """``proxy``: it challenges as a proxy does, whatever the faults say."""
+        self.realm = realm
+        self._always_proxy = proxy
         self._users = users
         self._random = random
         self._faults = faults
@@ -46,6 +50,10 @@ class Authentication:
     def clear(self) -> None:
         """Forget every nonce."""
         self._nonces.clear()
+
+    @property
+    def _proxy(self) -> bool:
+        return self._always_proxy or self._faults.proxy_challenge
 
     def challenges(self, now: float, *, stale: bool) -> list[tuple[str, str]]:
         """The challenge headers of a 401 or 407, made with one new nonce."""
@@ -60,23 +68,23 @@ class Authentication:
             tail += f", opaque={quote(faults.opaque)}"
         if stale and not faults.stale_without_flag:
             tail += ", stale=true"
-        first = f"Digest realm={quote(self._realm)}, nonce={quote(nonce)}"
-        values = []
+        first = f"Digest realm={quote(self.realm)}, nonce={quote(nonce)}"
+        values = [] if faults.other_scheme is None else [faults.other_scheme]
         if faults.unknown_algorithm_first:
             values.append(f"{first}, algorithm=SHA3-512{tail}")
         for algorithm in faults.algorithms:
             omitted = faults.omit_algorithm and algorithm == "MD5"
             values.append(first + ("" if omitted else f", algorithm={algorithm}") + tail)
-        if faults.two_challenges:
-            foreign = f"Digest realm={quote('other.' + self._realm)}, nonce={quote(nonce[::-1])}"
+        if faults.two_challenges and not self._always_proxy:
+            foreign = f"Digest realm={quote('other.' + self.realm)}, nonce={quote(nonce[::-1])}"
             values[0] = f'{foreign}, algorithm=MD5, qop="auth", {values[0]}'
-        name = "Proxy-Authenticate" if faults.proxy_challenge else "WWW-Authenticate"
+        name = "Proxy-Authenticate" if self._proxy else "WWW-Authenticate"
         return [(name, value) for value in values]
 
     def judge(self, request: Request, now: float) -> tuple[Verdict, str]:
         """The verdict and the username of right, stale or misdirected credentials, else ''."""
         faults = self._faults
-        name = "proxy-authorization" if faults.proxy_challenge else "authorization"
+        name = "proxy-authorization" if self._proxy else "authorization"
         lines = request.headers(name)
         if not lines:
             return Verdict.ABSENT, ""
@@ -100,10 +108,12 @@ class Authentication:
             if right.nc <= nonce.last_count:  # a replay, RFC 7616 §3.4
                 return Verdict.STALE, right.username
             nonce.last_count = right.nc
+        if faults.one_time_nonces:
+            del self._nonces[right.nonce]
         return Verdict.RIGHT, right.username
 
     def _ha1(self, username: str, realm: str, algorithm: str) -> str | None:
         password = self._users.get(username)
-        if password is None or realm != self._realm or algorithm not in self._faults.algorithms:
+        if password is None or realm != self.realm or algorithm not in self._faults.algorithms:
             return None
         return digest.ha1(algorithm, username, realm, password)

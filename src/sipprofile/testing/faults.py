@@ -24,6 +24,14 @@ class Faults:
     """Delay of every answer."""
     trying: bool = False
     """Send a 100 before the answer; it does not share the delay (RFC 4320 frowns on it, peers do it)."""
+    trying_only: bool = False
+    """Send a 100 and never an answer. What was asked for is done all the same."""
+    duplicate_answers: bool = False
+    """Send every answer twice."""
+    garbage: float = 0.0
+    """Probability that an answer arrives as random bytes, cut short, or with bytes changed."""
+    answer_port: int | None = None
+    """Send datagrams from this port and not from the one the request went to (RFC 3261 §18.2.2 allows it)."""
 
     # The judgement of a request
     status: int | None = None
@@ -33,7 +41,13 @@ class Faults:
     retry_after: int | None = None
     """Put Retry-After into every 4xx, 5xx and 6xx that is no challenge (RFC 3261 §20.33)."""
     redirect: str | None = None
-    """Answer 302 with this Contact value (RFC 3261 §21.3.3)."""
+    """Answer with a redirection to this Contact value (RFC 3261 §21.3)."""
+    redirect_status: int = 302
+    """The status of that redirection: 300 to 399."""
+    unsupported: Sequence[str] = ()
+    """Option tags that are answered with 420 and Unsupported even in a Supported header (RFC 3261 §21.4.15)."""
+    required: Sequence[str] = ()
+    """Option tags without which in Supported the answer is 421 and Require (RFC 3261 §21.4.16)."""
     reject_users: set[str] = field(default_factory=set)
     """Digest usernames that get 403 although their credentials are right."""
 
@@ -48,6 +62,12 @@ class Faults:
     """An opaque value that the credentials must repeat (RFC 7616 §3.3)."""
     nonce_lifetime: float = 300.0
     """How long a nonce is accepted."""
+    one_time_nonces: bool = False
+    """Accept every nonce once, whatever the nonce count."""
+    first_realm: str | None = None
+    """A proxy in front of the registrar asks for credentials of this realm first, with 407 and the same users."""
+    other_scheme: str | None = None
+    """A challenge of another scheme than Digest, put before the others: ``'Bearer realm="example.test"'``."""
     proxy_challenge: bool = False
     """Challenge with 407 and Proxy-Authenticate, as an outbound proxy does."""
     unknown_algorithm_first: bool = False
@@ -62,10 +82,12 @@ class Faults:
     # The grant
     min_expires: int = 0
     """Shorter wishes, 0 excepted, are answered with 423 and Min-Expires."""
+    too_brief: str | None = None
+    """Answer every wish but 0 with 423 and this Min-Expires; an empty text leaves the header out."""
     maximum_expires: int | None = None
     """The longest grant."""
     grant_fraction: float = 1.0
-    """The part of the wish that is granted, at least 1 s."""
+    """The part of the wish that is granted, at least 1 s; more than 1 grants more than was asked for."""
     zero_grant: bool = False
     """Answer 200 with expires=0 for every contact and keep no binding."""
     max_contacts: int | None = None
@@ -86,6 +108,12 @@ class Faults:
     """Path values, as if proxies on the way had added them (RFC 3327)."""
     omit_contact: bool = False
     """List no contacts."""
+    omit_own_contact: bool = False
+    """List the contacts of other requests only, not those that this one has set."""
+    contact_alias: bool = False
+    """List contacts with an ``alias`` parameter in their URI, as Kamailio does for clients behind a NAT."""
+    contact_port: int | None = None
+    """List contacts with this port in the place of theirs, as a session border controller does."""
     expires_in_header: bool = False
     """Tell the grant in an Expires header in the place of the contacts' parameter."""
     reverse_contacts: bool = False

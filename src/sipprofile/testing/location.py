@@ -152,6 +152,8 @@ class Location:
         faults = self._faults
         if wish == 0 or faults.zero_grant:
             return 0
+        if faults.too_brief is not None:
+            raise Refused(423, None, *([("Min-Expires", faults.too_brief)] if faults.too_brief else []))
         if wish < faults.min_expires:
             raise Refused(423, None, ("Min-Expires", str(faults.min_expires)))
         granted = max(1, int(wish * faults.grant_fraction))

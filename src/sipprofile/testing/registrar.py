@@ -24,9 +24,10 @@ from sipprofile.sip.uri import Uri
 from sipprofile.testing.authentication import Authentication, Verdict
 from sipprofile.testing.faults import Faults
 from sipprofile.testing.forwarding import Forwarding
+from sipprofile.testing.listing import headers_of
 from sipprofile.testing.location import Binding, Location, Refused, canonical_aor, requested_expires
-from sipprofile.testing.outbound import offers_outbound, supports, with_gruus
-from sipprofile.testing.reply import Reply
+from sipprofile.testing.outbound import offers_outbound
+from sipprofile.testing.reply import Reply, on_the_way
 from sipprofile.testing.retransmissions import Answer, Retransmissions
 
 __all__ = ["Binding", "Faults", "Registrar", "Reply", "Seen"]
@@ -78,6 +79,7 @@ class Registrar:
         self._random = random
         self._location = Location(self.faults)
         self._authentication = Authentication(realm, self.users, random, self.faults)
+        self._proxy: Authentication | None = None
         self._retransmissions = Retransmissions()
         self._forwarding = Forwarding(realm)
 
@@ -103,10 +105,7 @@ class Registrar:
             return []
         if message.method == "OPTIONS" and not faults.silent and (replies := self._forwarded(message, source, now)):
             return replies
-        replies = self._answer_once(message, source, now)
-        if faults.drop_answers:
-            replies = [reply for reply in replies if self._random.random() >= faults.drop_answers]
-        return replies
+        return on_the_way(self._answer_once(message, source, now), faults, self._random)
 
     def bindings(self, aor: str, now: float) -> list[Binding]:
         """The bindings of an address-of-record, the oldest first. Raises SipSyntaxError."""
@@ -162,8 +161,13 @@ class Registrar:
     def restart(self, now: float) -> None:
         """Forget bindings, nonces and transactions, as a registrar without a database does."""
         self._location.clear()
-        self._authentication.clear()
+        self.forget_nonces()
         self._retransmissions.clear()
+
+    def forget_nonces(self) -> None:
+        """Accept none of the nonces given so far."""
+        self._authentication.clear()
+        self._proxy = None
 
     def _token(self) -> str:
         return f"{self._random.getrandbits(64):016x}"
@@ -192,7 +196,7 @@ class Registrar:
         headers: Sequence[tuple[str, str]] = ()
         try:
             validate_request(request)
-            self._apply_faults_to_everything()
+            self._apply_faults_to_everything(request)
             if request.method == "REGISTER":
                 self._check_require(request)
                 aor = canonical_aor(parse_name_addr(request.header("to") or "").uri)
@@ -213,19 +217,26 @@ class Registrar:
             headers = [*headers, ("Retry-After", str(faults.retry_after))]
         destination = _response_destination(request, source)
         replies = []
-        if faults.trying:
+        if faults.trying or faults.trying_only:
             trying = build_response(request, 100, to_tag="", source=source)
             replies.append(Reply(trying, destination))
+        if faults.trying_only:
+            return replies, 0, authorized
         data = build_response(request, status, reason, to_tag=self._token(), source=source, headers=headers)
         replies.append(Reply(data, destination, faults.answer_delay))
         return replies, status, authorized
 
-    def _apply_faults_to_everything(self) -> None:
+    def _apply_faults_to_everything(self, request: Request) -> None:
         faults = self.faults
+        offered = [tag for line in request.headers("supported") for tag in split_list(line)]
+        if refused := [tag for tag in offered if tag in faults.unsupported]:
+            raise Refused(420, None, ("Unsupported", ", ".join(refused)))
+        if missing := [tag for tag in faults.required if tag not in offered]:
+            raise Refused(421, None, ("Require", ", ".join(missing)))
         if faults.status is not None:
             raise Refused(faults.status, faults.reason)
         if faults.redirect is not None:
-            raise Refused(302, None, ("Contact", faults.redirect))
+            raise Refused(faults.redirect_status, None, ("Contact", faults.redirect))
 
     def _check_require(self, request: Request) -> None:
         """RFC 3261 §10.3 step 2: no extension is supported here."""
@@ -236,6 +247,8 @@ class Registrar:
     def _authenticate(self, request: Request, aor: str, now: float) -> None:
         """RFC 3261 §10.3 steps 3 to 5. Raises Refused."""
         user = aor.partition(":")[2].rpartition("@")[0]
+        if self.faults.first_realm is not None:
+            self._pass_proxy(self.faults.first_realm, request, now)
         if self.faults.algorithms:
             verdict, username = self._authentication.judge(request, now)
             if verdict is Verdict.WRONG_URI:
@@ -251,6 +264,15 @@ class Registrar:
         elif not self._is_known(user):
             raise Refused(404)
 
+    def _pass_proxy(self, realm: str, request: Request, now: float) -> None:
+        """The proxy in front has a realm of its own (RFC 3261 §22.3). Raises Refused."""
+        proxy = self._proxy
+        if proxy is None or proxy.realm != realm:
+            proxy = self._proxy = Authentication(realm, self.users, self._random, self.faults, proxy=True)
+        verdict, _ = proxy.judge(request, now)
+        if verdict is not Verdict.RIGHT:
+            raise Refused(407, None, *proxy.challenges(now, stale=verdict is Verdict.STALE))
+
     def _is_known(self, user: str) -> bool:
         return user in self.users or any(name.partition("@")[0] == user for name in self.users)
 
@@ -262,25 +284,7 @@ class Registrar:
         if offered and faults.first_hop_lacks_outbound:
             raise Refused(439, "First Hop Lacks Outbound Support")
         listed = self._location.register(aor, request, source, now)
-        if faults.reverse_contacts:
-            listed.reverse()
-        headers = [("Contact", value) for value in faults.extra_contacts]
-        for binding in listed:
-            left = max(0, round(binding.expires_at - now))
-            value = binding.value(None if faults.expires_in_header else left)
-            if faults.gruu and supports(request, "gruu"):
-                value = with_gruus(binding, aor, value)
-            headers.append(("Contact", value))
-            if faults.expires_in_header and binding.call_id == request.header("call-id"):
-                headers.append(("Expires", str(left)))
-        if faults.omit_contact:
-            headers = [line for line in headers if line[0] != "Contact"]
-        if offered and faults.outbound:
-            headers.append(("Require", "outbound"))
-        headers += [("Path", value) for value in (*request.headers("path"), *faults.path)]
-        headers += [("Service-Route", value) for value in faults.service_route]
-        headers += [("P-Associated-URI", value) for value in faults.associated_uris]
-        return headers
+        return headers_of(listed, aor, request, now, faults, outbound=offered and faults.outbound)
 
     def _see(
         self,

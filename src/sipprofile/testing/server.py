@@ -57,6 +57,7 @@ class RegistrarServer:
         """The port of TLS: the kernel's choice, kept when it is started again."""
         self._tls = tls
         self._connections: dict[tuple[str, int], _Connection] = {}
+        self._others: dict[int, socket.socket] = {}
 
     @property
     def uri(self) -> str:
@@ -106,6 +107,9 @@ class RegistrarServer:
         self._udp.close()
         for listener in self._listeners:
             listener.close()
+        for other in self._others.values():
+            other.close()
+        self._others.clear()
         for connection in list(self._connections.values()):
             connection.abort()
         for listener in self._listeners:
@@ -151,9 +155,25 @@ class RegistrarServer:
             connection.write(reply.data)
         else:
             try:
-                self._udp.sendto(reply.data, reply.destination)
+                self._from_port(reply.port).sendto(reply.data, reply.destination)
             except OSError:
                 pass  # lost, as a datagram may be, or the server has stopped meanwhile
+
+    def _from_port(self, port: int | None) -> socket.socket:
+        """The socket at that port of our host. Raises OSError when it is somebody else's."""
+        if port is None or port == self.port:
+            return self._udp
+        other = self._others.get(port)
+        if other is None:
+            other = socket.socket(self._udp.family, socket.SOCK_DGRAM)
+            try:
+                other.setblocking(False)
+                other.bind((self.host, port))
+            except OSError:
+                other.close()
+                raise
+            self._others[port] = other
+        return other
 
     def _read_datagrams(self) -> None:
         for _ in range(_DATAGRAMS_PER_WAKE_UP):

@@ -34,10 +34,53 @@ class VirtualClock:
         self.now = max(self.now, end)
 
 
+class SuspendableClock:
+    """A :class:`VirtualClock` for the programs of one computer: while it is suspended none of them does anything.
+
+    Time goes on all the same. What was due meanwhile happens at the end, in the order in which it was due.
+    """
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.suspended = False
+        self._clock = clock
+        self._missed: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+
+    @property
+    def now(self) -> float:
+        """Seconds."""
+        return self._clock.now
+
+    def after(self, delay: float, function: Callable[..., None], *arguments: Any) -> None:
+        """See :meth:`VirtualClock.after`."""
+        self._clock.after(delay, self.run, function, *arguments)
+
+    def at(self, time: float, function: Callable[..., None], *arguments: Any) -> None:
+        """See :meth:`VirtualClock.at`."""
+        self._clock.at(time, self.run, function, *arguments)
+
+    def run(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call ``function(*arguments)`` now, or at the end of the suspension."""
+        if self.suspended:
+            self._missed.append((function, arguments))
+        else:
+            function(*arguments)
+
+    def suspend(self, seconds: float) -> None:
+        """Nothing happens for so long."""
+        self.suspended = True
+        self._clock.after(seconds, self._resume)
+
+    def _resume(self) -> None:
+        self.suspended = False
+        missed, self._missed = self._missed, []
+        for function, arguments in missed:
+            self.run(function, *arguments)
+
+
 class ComputerClock:
     """The clocks of one computer: CLOCK_BOOTTIME, a wall clock that may be wrong or set, and the boot's id."""
 
-    def __init__(self, clock: VirtualClock, wall: float = 1_700_000_000.0) -> None:
+    def __init__(self, clock: VirtualClock | SuspendableClock, wall: float = 1_700_000_000.0) -> None:
         """``wall`` is UTC at the clock's time 0."""
         self._clock = clock
         self._booted_at = 0.0

@@ -1,44 +1,55 @@
 """A virtual IP network: datagrams that are lost, late, reordered and duplicated, and connections that break.
 
-All chance is that of one ``random.Random``; the same seed gives the same network.
+All chance is that of one ``random.Random``; the same seed gives the same network. Its links are described in
+:mod:`~sipprofile.testing.virtual_links`, its names in :mod:`~sipprofile.testing.virtual_names`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from sipprofile.registration.actions import TransportKey
-from sipprofile.sip.locating import Question, Record
 from sipprofile.testing.virtual import VirtualClock
+from sipprofile.testing.virtual_links import Conditions, Link
+from sipprofile.testing.virtual_names import VirtualNames
+from sipprofile.testing.virtual_nat import Address, VirtualNat
 
-Address = tuple[str, int]
+if TYPE_CHECKING:
+    from sipprofile.testing.virtual_transports import VirtualConnection, VirtualTransports
+
 Datagram = Callable[[bytes, Address], None]
 """Called with what arrives and the address it comes from."""
 
-BREAKS_AFTER = 15.0  # seconds until TCP notices that nothing gets through
-OPEN_LIMIT = 10.0  # seconds until a connection that nobody answers counts as failed
 
+class VirtualHost:
+    """A computer of the network whose addresses come and go; on no network it has none."""
 
-@dataclass(slots=True)
-class Conditions:
-    """What the network does to a datagram; each may be changed at any time. Delays in seconds."""
+    def __init__(self, network: VirtualNetwork, addresses: Sequence[str]) -> None:
+        self.addresses = list(addresses)
+        """Those it has now, the preferred one first."""
+        self.asleep = False
+        """It is suspended: what is sent to it is lost."""
+        self._network = network
+        for address in addresses:
+            network.hosts[address] = self
 
-    delay: float = 0.01
-    """One way."""
-    jitter: float = 0.0
-    """Up to this much is added at random; what is sent later may so arrive earlier."""
-    loss: float = 0.0
-    """Probability."""
-    duplication: float = 0.0
-    """Probability that a datagram arrives twice."""
-    reordering: float = 0.0
-    """Probability that a datagram takes up to 2 s longer."""
-    dead: set[str] = field(default_factory=set)
-    """Addresses to and from which nothing gets through."""
-    closed: set[str] = field(default_factory=set)
-    """Addresses where nobody listens: the sender is told at once (ICMP port unreachable, TCP reset)."""
+    def add(self, address: str, *, preferred: bool = True) -> None:
+        """Another address appears."""
+        self._network.hosts[address] = self
+        if address not in self.addresses:
+            self.addresses.insert(0 if preferred else len(self.addresses), address)
+
+    def remove(self, address: str) -> None:
+        """An address vanishes: nothing gets to or from it, and nobody is told. Unknown ones are ignored."""
+        if address in self.addresses:
+            self.addresses.remove(address)
+
+    def source(self, destination: str) -> str | None:
+        """The address that the route to ``destination`` has: the first of the same family."""
+        family = ":" in destination
+        return next((address for address in self.addresses if (":" in address) == family), None)
 
 
 class VirtualNetwork:
@@ -48,10 +59,14 @@ class VirtualNetwork:
         self.clock = clock
         self.random = random
         self.conditions = Conditions()
-        self.names: dict[str, tuple[str, ...]] = {}
-        """Addresses."""
-        self.records: dict[Question, tuple[Record, ...]] = {}
-        """SRV and NAPTR records."""
+        """Holds wherever :attr:`links` says nothing else."""
+        self.links: dict[str | frozenset[str], Link] = {}
+        """Links of their own, of a host's address or, with precedence, of a pair of them."""
+        self.names = VirtualNames()
+        self.hosts: dict[str, VirtualHost] = {}
+        """The computers with addresses that may vanish, by every address they ever had."""
+        self._nats: dict[str, VirtualNat] = {}
+        self._public: dict[str, VirtualNat] = {}
         self._servers: dict[str, Datagram] = {}
         self._clients: dict[Address, VirtualTransports] = {}
         self._connections: dict[Address, VirtualConnection] = {}
@@ -61,17 +76,31 @@ class VirtualNetwork:
         """Have a server at ``host``, whatever the port, on UDP and TCP."""
         self._servers[host] = receive
 
-    def resolve(self, question: Question) -> tuple[Record, ...]:
-        """The records of a name; empty when there are none."""
-        return self.names.get(question.name, ()) if question.kind == "ADDRESS" else self.records.get(question, ())
+    def translate(self, inside: str, nat: VirtualNat | None) -> None:
+        """Put an address behind ``nat``, or behind none."""
+        if nat is None:
+            self._nats.pop(inside, None)
+        else:
+            self._nats[inside] = nat
+            self._public.update(dict.fromkeys(nat.addresses, nat))
 
-    def answer(self, data: bytes, source: str, destination: Address) -> None:
+    def link(self, one: str, other: str) -> Link:
+        """What lies between two addresses."""
+        if not self.links:
+            return self.conditions
+        pair = self.links.get(frozenset((one, other)))
+        return pair or self.links.get(one) or self.links.get(other) or self.conditions
+
+    def answer(self, data: bytes, source: str, destination: Address, port: int = 5060) -> None:
         """A server at ``source`` sends to a client, over its connection if ``destination`` is the end of one."""
         connection = self._connections.get(destination)
         if connection is not None:
             connection.answered(data)
-        else:
-            self._deliver(source, destination[0], self._to_client, data, source, destination)
+            return
+        nat = self._public.get(destination[0])
+        inside = destination if nat is None else nat.inbound(destination, (source, port), self.clock.now)
+        if inside is not None:
+            self._deliver(source, inside[0], len(data), self._to_client, data, (source, port), inside)
 
     def break_connections(self, host: str) -> None:
         """Reset every TCP connection to a server, as its restart does."""
@@ -89,23 +118,41 @@ class VirtualNetwork:
 
     def send(self, data: bytes, source: Address, key: TransportKey) -> None:
         """Send a datagram to a server."""
-        self._deliver(source[0], key.host, self._to_server, data, source, key)
+        nat = self._nats.get(source[0])
+        public = source if nat is None else nat.outbound(source, (key.host, key.port), self.clock.now)
+        self._deliver(source[0], key.host, len(data), self._to_server, data, source, public, key)
 
-    def connect(self, transports: VirtualTransports, key: TransportKey) -> VirtualConnection:
-        """Begin to open a connection."""
+    def attach(self, connection: VirtualConnection) -> Address:
+        """Have answers to a new connection's end find it; returns that end as the server sees it."""
+        nat = self._nats.get(connection.local[0])
+        public = connection.local if nat is None else nat.new_address()
+        self._connections[public] = connection
+        return public
+
+    def generation(self, inside: str) -> int:
+        """Changes when all connections from ``inside`` have died without a word."""
+        nat = self._nats.get(inside)
+        return 0 if nat is None else nat.generation
+
+    def new_port(self) -> int:
+        """A port for a connection."""
         self._next_port += 1
-        connection = VirtualConnection(self, transports, key, (transports.local[0], self._next_port))
-        self._connections[connection.local] = connection
-        return connection
+        return self._next_port
 
     def forget(self, connection: VirtualConnection) -> None:
         """The connection is closed."""
-        self._connections.pop(connection.local, None)
+        self._connections.pop(connection.public, None)
 
     def passes(self, one: str, other: str) -> bool:
         """Whether anything gets from one host to the other at present."""
         dead = self.conditions.dead
-        return one not in dead and other not in dead
+        if one in dead or other in dead:
+            return False
+        return not self.hosts or (self._is_up(one) and self._is_up(other))
+
+    def _is_up(self, address: str) -> bool:
+        host = self.hosts.get(address)
+        return host is None or (address in host.addresses and not host.asleep)
 
     def to_server(self, host: str, data: bytes, source: Address) -> bool:
         """Hand over what has arrived; false when nobody listens."""
@@ -117,170 +164,29 @@ class VirtualNetwork:
 
     # Datagrams
 
-    def _deliver(self, source: str, host: str, arrive: Callable[..., None], *arguments: object) -> None:
-        conditions, chance = self.conditions, self.random.random
-        copies = 2 if conditions.duplication and chance() < conditions.duplication else 1
+    def _deliver(self, source: str, host: str, size: int, arrive: Callable[..., None], *arguments: object) -> None:
+        link, chance = self.link(source, host), self.random.random
+        if not link.carries(size):
+            return
+        copies = 2 if link.duplication and chance() < link.duplication else 1
         for _ in range(copies):
-            if conditions.loss and chance() < conditions.loss:
+            if link.loss and chance() < link.loss:
                 continue
-            delay = conditions.delay
-            if conditions.jitter:
-                delay += conditions.jitter * chance()
-            if conditions.reordering and chance() < conditions.reordering:
+            delay = link.delay
+            if link.jitter:
+                delay += link.jitter * chance()
+            if link.reordering and chance() < link.reordering:
                 delay += 2.0 * chance()
             if self.passes(source, host):
                 self.clock.after(delay, arrive, *arguments)
 
-    def _to_server(self, data: bytes, source: Address, key: TransportKey) -> None:
-        if self.passes(source[0], key.host) and not self.to_server(key.host, data, source):
+    def _to_server(self, data: bytes, source: Address, public: Address, key: TransportKey) -> None:
+        if self.passes(source[0], key.host) and not self.to_server(key.host, data, public):
             client = self._clients.get(source)
             if client is not None:
                 client.failed(key, "transport_refused", "The port is closed.")
 
-    def _to_client(self, data: bytes, source: str, destination: Address) -> None:
+    def _to_client(self, data: bytes, source: Address, destination: Address) -> None:
         client = self._clients.get(destination)
-        if client is not None and self.passes(source, destination[0]):
-            client.received(data, (source, 5060), TransportKey("udp", source, 5060))
-
-
-class VirtualConnection:
-    """One TCP connection: what is sent arrives in order, or the connection breaks."""
-
-    def __init__(self, network: VirtualNetwork, transports: VirtualTransports, key: TransportKey, local: Address):
-        self.key = key
-        self.local = local
-        self.open = False
-        self._network = network
-        self._transports = transports
-        self._closed = False
-        self._last_arrival = 0.0
-        if network.passes(local[0], key.host):
-            network.clock.after(2 * network.conditions.delay, self._opened)
-        else:
-            network.clock.after(OPEN_LIMIT, self.failed, "transport_timeout")
-
-    def send(self, data: bytes) -> None:
-        """Towards the server."""
-        self._transfer(self._arrive, data)
-
-    def answered(self, data: bytes) -> None:
-        """Towards the client."""
-        self._transfer(self._answer, data)
-
-    def close(self) -> None:
-        """Nobody uses it any more."""
-        self._closed = True
-        self._network.forget(self)
-
-    def failed(self, code: str) -> None:
-        """It broke; the client is told."""
-        if not self._closed:
-            self.close()
-            self._transports.lost(self, code)
-
-    def _opened(self) -> None:
-        if self._closed:
-            return
-        if self.key.host in self._network.conditions.closed:
-            self.failed("transport_refused")
-        else:
-            self.open = True
-            self._transports.opened(self.key, self.local)
-
-    def _transfer(self, arrive: Callable[[bytes], None], data: bytes) -> None:
-        network = self._network
-        if network.passes(self.local[0], self.key.host):
-            # One order for both directions: nothing depends on how they interleave.
-            conditions = network.conditions
-            delay = conditions.delay + conditions.jitter * network.random.random()
-            self._last_arrival = max(self._last_arrival, network.clock.now + delay)
-            network.clock.at(self._last_arrival, arrive, data)
-        else:
-            network.clock.after(BREAKS_AFTER, self.failed, "transport_timeout")
-
-    def _arrive(self, data: bytes) -> None:
-        if not self._closed and not self._network.to_server(self.key.host, data, self.local):
-            self.failed("transport_closed")
-
-    def _answer(self, data: bytes) -> None:
-        if not self._closed:
-            self._transports.received(data, (self.key.host, self.key.port), self.key)
-
-
-class VirtualTransports:
-    """The sockets of one program: what performs OpenTransport, CloseTransport and Send on a virtual network.
-
-    It is used as :class:`sipprofile.net.transports.Transports` is; nothing is called after :meth:`stop`.
-    """
-
-    def __init__(
-        self,
-        network: VirtualNetwork,
-        local: Address,
-        *,
-        received: Callable[[bytes, Address, TransportKey], None],
-        opened: Callable[[TransportKey, Address], None],
-        failed: Callable[[TransportKey, str, str], None],
-    ) -> None:
-        self.local = local
-        self.received = received
-        self.opened = opened
-        self.failed = failed
-        self._network = network
-        self._stopped = False
-        self._connections: dict[TransportKey, VirtualConnection] = {}
-        network.bind(local, self)
-
-    def open(self, key: TransportKey) -> None:
-        """Make ``key`` usable."""
-        if key.protocol == "udp":
-            self._network.clock.after(0.0, self._open_udp, key)
-            return
-        connection = self._connections.get(key)
-        if connection is None:
-            self._connections[key] = self._network.connect(self, key)
-        elif connection.open:
-            self._network.clock.after(0.0, self._open_again, connection)
-
-    def send(self, key: TransportKey, data: bytes) -> None:
-        """Send one message."""
-        if key.protocol == "udp":
-            self._network.send(data, self.local, key)
-            return
-        connection = self._connections.get(key)
-        if connection is not None and connection.open:
-            connection.send(data)
-        else:
-            self._network.clock.after(0.0, self._not_open, key)
-
-    def close(self, key: TransportKey) -> None:
-        """Nothing uses ``key`` any more."""
-        connection = self._connections.pop(key, None)
-        if connection is not None:
-            connection.close()
-
-    def stop(self) -> None:
-        """Close everything."""
-        self._stopped = True
-        self._network.bind(self.local, None)
-        for connection in self._connections.values():
-            connection.close()
-        self._connections.clear()
-
-    def lost(self, connection: VirtualConnection, code: str) -> None:
-        """A connection broke."""
-        if self._connections.get(connection.key) is connection:
-            del self._connections[connection.key]
-        self.failed(connection.key, code, "The connection was lost.")
-
-    def _open_udp(self, key: TransportKey) -> None:
-        if not self._stopped:
-            self.opened(key, self.local)
-
-    def _open_again(self, connection: VirtualConnection) -> None:
-        if self._connections.get(connection.key) is connection:
-            self.opened(connection.key, connection.local)
-
-    def _not_open(self, key: TransportKey) -> None:
-        if not self._stopped:
-            self.failed(key, "transport_closed", "There is no such connection.")
+        if client is not None and self.passes(source[0], destination[0]):
+            client.received(data, source, TransportKey("udp", *source))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from sipprofile.testing.simulation.promise import Violation
 from sipprofile.testing.simulation.run import simulate
-from sipprofile.testing.simulation.trace import Violation
 
 
 def main() -> int:
@@ -15,12 +15,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="the (first) seed")
     parser.add_argument("--count", type=int, default=1, help="how many seeds, one after the other")
     parser.add_argument("--profiles", type=int, help="how many profiles instead of the seed's own number")
+    parser.add_argument("--fault", action="append", default=[], help="only this of the catalogue; may be repeated")
     parser.add_argument("--trace", action="store_true", help="print everything that happens")
     options = parser.parse_args()
     failed = 0
     for seed in range(options.seed, options.seed + options.count):
         try:
-            result = simulate(seed, profiles=options.profiles, show=print if options.trace else None)
+            result = simulate(
+                seed, profiles=options.profiles, only=options.fault, show=print if options.trace else None
+            )
         except Violation as violation:
             print(violation, file=sys.stderr)
             failed += 1

@@ -5,14 +5,19 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
+from sipprofile.sip.digest import ha1
 from sipprofile.testing.simulation.operator import new_password
-from sipprofile.testing.simulation.trace import SECRET, Violation
+from sipprofile.testing.simulation.promise import Promise, Violation
+from sipprofile.testing.simulation.sites import TTLS
+from sipprofile.testing.simulation.trace import SECRET
 
 if TYPE_CHECKING:
     from sipprofile.testing.simulation.world import World
 
 STEP = 60.0  # seconds between looks whether everything has settled
 LIMIT = 3600.0 + 1800.0 + 300.0  # seconds: the longest lease, the longest back-off and some transactions
+LONGEST_RETRY_AFTER = 90.0  # seconds
+ATTEMPT = 180.0  # seconds: a time-out at each of four targets, and names to look up
 KILLS = 3
 CALM = 400.0  # seconds
 PROMPT = 45.0  # seconds: one transaction and a queue at the bucket
@@ -38,16 +43,32 @@ class Afterwards:
     def _settle(self) -> None:
         world = self._world
         world.trace.note("no faults from here on")
+        over = world.clock.now
         world.pass_time(30.0)
-        while world.computer.service is None or world.computer.stopping:
+        while not world.computer.at_work:
             world.pass_time(1.0)
         self._agree_on_passwords()
+        self._come_back()
         end = world.clock.now + LIMIT
-        while wrong := world.promises.unsettled():
+        while wrong := world.settled.unsettled():
             if world.clock.now > end:
-                raise Violation("not settled: " + "; ".join(wrong))
+                raise Violation(Promise.SETTLED, "not settled: " + "; ".join(wrong))
+            world.pass_time(STEP)
+        while world.clock.now < over + max(TTLS):
             world.pass_time(STEP)
         world.trace.note("settled")
+
+    def _come_back(self) -> None:
+        """The longest back-off and one more attempt, and everybody is registered: leases may take longer to end."""
+        world = self._world
+        settings = world.computer.settings.registration
+        wait = max(settings.backoff_maximum, settings.probe_interval * 1.1, LONGEST_RETRY_AFTER)
+        queue = (len(world.operator.ledger.profiles) + settings.burst) / settings.rate
+        end = world.clock.now + wait + ATTEMPT + queue
+        while wrong := world.settled.unregistered():
+            if world.clock.now > end:
+                raise Violation(Promise.BACK_IN_TIME, "; ".join(wrong))
+            world.pass_time(STEP)
 
     def _agree_on_passwords(self) -> None:
         """The provider's passwords and the stored ones are the same again."""
@@ -68,17 +89,17 @@ class Afterwards:
         world.pass_time(CALM)
         lost = [told for told in world.promises.told if told[0] in ("deregistered", "error")]
         if lost:
-            raise Violation(f"registrations were lost without any fault: {lost}")
-        self._check_settled("not calm")
+            raise Violation(Promise.CALM, f"registrations were lost without any fault: {lost}")
+        self._check_settled(Promise.CALM, "not calm")
 
-    def _check_settled(self, what: str) -> None:
+    def _check_settled(self, promise: Promise, what: str) -> None:
         """Everything is as it must be, but for messages and frames that are just under way."""
         for _ in range(3):
-            wrong = self._world.promises.unsettled()
+            wrong = self._world.settled.unsettled()
             if not wrong:
                 return
             self._world.pass_time(1.0)
-        raise Violation(f"{what}: " + "; ".join(wrong))
+        raise Violation(promise, f"{what}: " + "; ".join(wrong))
 
     def _is_prompt(self) -> None:
         """What applications and operators ask for now is done soon, all of it."""
@@ -105,7 +126,7 @@ class Afterwards:
                     world.clock.after(5.0, application.disable, number)
         world.operator.create()
         world.pass_time(PROMPT + 60.0)  # the longest time a profile lingers
-        self._check_settled("not prompt")
+        self._check_settled(Promise.PROMPT, "not prompt")
 
     def _survives_kills(self) -> None:
         """A change that a kill interrupts is made whole soon after the restart, or never was.
@@ -131,7 +152,7 @@ class Afterwards:
                 world.operator.patch(number, **changes)
             world.computer.light_fuse(self._random.randrange(1, 14))
             world.pass_time(100.0)
-            self._check_settled(f"after a kill in a change of {number}")
+            self._check_settled(Promise.CHANGES_ARE_WHOLE, f"after a kill in a change of {number}")
 
     def _restarts_unseen(self) -> None:
         """A restart puts nothing on the wire for leases on UDP that are not due."""
@@ -148,22 +169,35 @@ class Afterwards:
             world.pass_time(30.0)
             for aor, attempts in quiet.items():
                 if world.wire.attempts.get(f"<{aor}>", 0) != attempts:
-                    raise Violation(f"a restart registered {aor} anew")
+                    raise Violation(Promise.RESTART_UNSEEN, f"a restart registered {aor} anew")
             world.pass_time(60.0)
-            self._check_settled("after a restart")
+            self._check_settled(Promise.RESTART_UNSEEN, "after a restart")
 
     def _gives_back(self) -> None:
-        """A stop with de-registration leaves nothing behind."""
+        """A stop with de-registration leaves nothing behind, but where the server has moved away since the refresh."""
         world = self._world
+        gone = world.promises.moved_away()
         world.computer.down = lambda: None
         world.computer.stop(True)
         world.pass_time(10.0)
-        held = {site.name: bindings for site in world.sites.values() if (bindings := site.all_bindings())}
+        held = {
+            aor: bindings
+            for site in world.sites.values()
+            for aor, bindings in site.all_bindings().items()
+            if aor not in gone
+        }
         if held:
-            raise Violation(f"the service stopped and left {held}")
+            raise Violation(Promise.GIVEN_BACK, f"the service stopped and left {held}")
 
     def _check_file(self) -> None:
-        """No password is on the disk in clear."""
-        for path in self._world.computer.path.parent.iterdir():
-            if SECRET.encode() in path.read_bytes():
-                raise Violation(f"a password is in {path.name}")
+        """No password is on the disk in clear, nor the hash that digest authentication takes in its place."""
+        world = self._world
+        hashes = [
+            ha1("MD5", known.content["registrar"]["username"], realm, known.password).encode()
+            for known in world.operator.ledger.profiles.values()
+            for realm in world.sites
+        ]
+        for path in world.computer.path.parent.iterdir():
+            stored = path.read_bytes()
+            if SECRET.encode() in stored or any(each in stored for each in hashes):
+                raise Violation(Promise.SECRETS, f"a password, or its hash, is in {path.name}")

@@ -11,8 +11,9 @@ import msgspec
 from sipprofile.errors import SipProfileError
 from sipprofile.service.policy import Actor
 from sipprofile.testing.simulation.computer import Computer
-from sipprofile.testing.simulation.trace import Trace, Violation
-from sipprofile.testing.virtual import VirtualClock
+from sipprofile.testing.simulation.promise import Promise, Violation
+from sipprofile.testing.simulation.trace import Trace
+from sipprofile.testing.virtual import SuspendableClock
 
 USER = Actor("application", frozenset(("read", "use")), 1000)
 EXPECTED = frozenset(("not_found", "not_enabled", "already_enabled", "shutting_down", "store_failed"))
@@ -29,7 +30,7 @@ class Application:
         self,
         name: str,
         computer: Computer,
-        clock: VirtualClock,
+        clock: SuspendableClock,
         random: random.Random,
         trace: Trace,
         asks: Callable[[int], object],
@@ -129,7 +130,7 @@ class Application:
     def lost(self, error: SipProfileError | None) -> None:
         """The service has died or ended the session."""
         if error is not None and error.code not in ("shutting_down", "closed"):
-            raise Violation(f"{self.name} lost its session: {error}")
+            raise Violation(Promise.ASKED, f"{self.name} lost its session: {error}")
         self._session = None
         self.enabled.clear()
         self._come_back(0.1 + 5.0 * self._random.random())
@@ -171,7 +172,7 @@ class Application:
         error = frame.get("error")
         if error is not None:
             if error["code"] not in EXPECTED:
-                raise Violation(f"{self.name}: {op} {profile} was refused: {error}")
+                raise Violation(Promise.ASKED, f"{self.name}: {op} {profile} was refused: {error}")
             if op == "enable" and profile not in self.enabled:
                 self.wants.discard(profile)
             return

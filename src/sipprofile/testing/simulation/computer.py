@@ -7,6 +7,7 @@ middle of its effects; all that is left is what the store has committed.
 from __future__ import annotations
 
 import functools
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -38,15 +39,19 @@ from sipprofile.service.settings import ServiceSettings
 from sipprofile.sip.locating import Question
 from sipprofile.store.secrets import KeyRing
 from sipprofile.store.store import Store
+from sipprofile.testing.simulation.promise import Promise, Violation
 from sipprofile.testing.simulation.trace import Trace
 from sipprofile.testing.simulation.writer import VirtualWriter
-from sipprofile.testing.virtual import ComputerClock, VirtualClock
-from sipprofile.testing.virtual_network import VirtualNetwork, VirtualTransports
+from sipprofile.testing.virtual import ComputerClock, SuspendableClock
+from sipprofile.testing.virtual_names import Looked
+from sipprofile.testing.virtual_network import VirtualHost, VirtualNetwork
+from sipprofile.testing.virtual_transports import VirtualTransports
 
 HOST = "203.0.113.9"
 EVERYTHING = Actor("operator", frozenset(("read", "write", "use", "control")), 0)
 STOP_LIMIT = 5.0  # seconds that de-registering may take at a stop
 TIMER_SLACK = 1e-5  # seconds; the two clocks round differently, and a timer must not fire too early again and again
+MOST_WAKES = 20_000  # in one second
 FUSE_LIMIT = 20.0  # seconds after which a planned kill comes even if no point was passed
 
 _encode = msgspec.json.encode
@@ -65,7 +70,7 @@ class Watcher(Protocol):
     def sent(self, key: TransportKey, data: bytes) -> None:
         """A message goes out."""
 
-    def received(self, data: bytes) -> None:
+    def received(self, data: bytes, key: TransportKey) -> None:
         """A message has come in."""
 
     def published(self, effect: Publish) -> None:
@@ -88,7 +93,7 @@ class Computer:
     def __init__(
         self,
         *,
-        clock: VirtualClock,
+        clock: SuspendableClock,
         network: VirtualNetwork,
         random: random.Random,
         path: Path,
@@ -98,16 +103,19 @@ class Computer:
         watcher: Watcher,
     ) -> None:
         self.clocks = ComputerClock(clock)
+        self.clock = clock
+        self.host = VirtualHost(network, (HOST,))
         self.service: Service | None = None
         self.writer: VirtualWriter
         self.port = 5060
         self.starts = 0
         self.kills = 0
         self.disk_full = False
+        self.resumed_at = -math.inf
+        """CLOCK_BOOTTIME at the end of the last suspension."""
         self.down: Callable[[], None] = lambda: None
         """Called when the service has ended."""
         self.up: Callable[[], None] = lambda: None
-        self._clock = clock
         self._network = network
         self._random = random
         self.path = path
@@ -120,6 +128,8 @@ class Computer:
         self._transports: VirtualTransports
         self._performing = False
         self._due: float | None = None
+        self._waking_since = 0.0
+        self._wakes = 0
         self._fuse = 0
         self._token = 0
         self._replies: dict[int, Callable[[Any], None]] = {}
@@ -134,7 +144,7 @@ class Computer:
             Wake: self._wake,
             EndSession: self._end_session,
             Publish: self._published,
-            Stopped: lambda _: self._clock.after(0.0, self._finish, self.starts),
+            Stopped: lambda _: self.clock.after(0.0, self._finish, self.starts),
             Resolve: self._resolve,
             OpenTransport: lambda effect: self._transports.open(effect.key),
             CloseTransport: lambda effect: self._transports.close(effect.key),
@@ -160,14 +170,15 @@ class Computer:
         self._transports = VirtualTransports(
             self._network,
             (HOST, self.port),
-            received=self._received,
-            opened=lambda key, local: self.input("transport_opened", key, local),
-            failed=lambda key, code, text: self.input("transport_failed", key, code, text),
+            received=lambda *arguments: self.clock.run(self._received, *arguments),
+            opened=lambda *arguments: self.clock.run(self.input, "transport_opened", *arguments),
+            failed=lambda *arguments: self.clock.run(self.input, "transport_failed", *arguments),
+            host=self.host,
         )
         start = self.starts
         store.reserve()
         self.writer = VirtualWriter(
-            store, self._clock, self._random, point=self._point, guard=lambda event: self._guard(start, event)
+            store, self.clock, self._random, point=self._point, guard=lambda event: self._guard(start, event)
         )
         self.writer.full = self.disk_full
         self.service = service
@@ -179,6 +190,11 @@ class Computer:
         self.up()
 
     @property
+    def at_work(self) -> bool:
+        """Whether the service runs and is not about to end."""
+        return self.service is not None and not self.stopping and not self.clock.suspended
+
+    @property
     def doomed(self) -> bool:
         """Whether a kill is near."""
         return self._fuse > 0
@@ -186,7 +202,7 @@ class Computer:
     def light_fuse(self, points: int) -> None:
         """Kill the service at the ``points``-th place from now where it can happen."""
         self._fuse = points
-        self._clock.after(FUSE_LIMIT, self._guard, self.starts, self._burn_down)
+        self.clock.after(FUSE_LIMIT, self._guard, self.starts, self._burn_down)
 
     def stop(self, deregister: bool) -> None:
         """End the service in an orderly way."""
@@ -196,7 +212,7 @@ class Computer:
         self.stopping = True
         start = self.starts
         self.input("stop", deregister)
-        self._clock.after(STOP_LIMIT if deregister else 0.0, self._finish, start)
+        self.clock.after(STOP_LIMIT if deregister else 0.0, self._finish, start)
 
     def fill_disk(self, full: bool) -> None:
         """Have every write fail, or no longer."""
@@ -208,6 +224,18 @@ class Computer:
         self._trace.note(f"wall clock {by:+.1f}")
         self.clocks.set_wall(by)
         self.input("clock_jumped", self.clocks.wall_offset)
+
+    def suspend(self, seconds: float) -> None:
+        """Have every program on this computer stand still; CLOCK_BOOTTIME and the rest of the world go on."""
+        self._trace.note(f"suspended for {seconds:.0f} s")
+        self.host.asleep = True
+        self.clock.suspend(seconds)
+        self.clock.run(self._resumed)
+
+    def _resumed(self) -> None:
+        self.resumed_at = self.clocks.now
+        self.host.asleep = False
+        self._trace.note("resumed")
 
     def _burn_down(self) -> None:
         if self._fuse:
@@ -300,12 +328,17 @@ class Computer:
                 self._die(str(killed))
 
     def _received(self, data: bytes, source: tuple[str, int], key: TransportKey) -> None:
-        self._watcher.received(data)
+        self._watcher.received(data, key)
         self.input("received", data, source, key)
 
     def _timer(self) -> None:
         self._due = None
         assert self.service is not None
+        if self.clock.now > self._waking_since + 1.0:
+            self._waking_since, self._wakes = self.clock.now, 0
+        self._wakes += 1
+        if self._wakes > MOST_WAKES:
+            raise Violation(Promise.NO_SPINNING, f"the timer was due {self._wakes} times since {self._waking_since}")
         self._run(self.service.timer)
 
     # Effects
@@ -332,7 +365,7 @@ class Computer:
         due = service.next_timer()
         if due is not None and (self._due is None or due < self._due):
             self._due = due
-            self._clock.at(self.clocks.real(due) + TIMER_SLACK, self._timer_fired, self.starts, due)
+            self.clock.at(self.clocks.real(due) + TIMER_SLACK, self._timer_fired, self.starts, due)
 
     def _timer_fired(self, start: int, due: float) -> None:
         if self._due == due:
@@ -340,7 +373,7 @@ class Computer:
 
     def _answer(self, start: int, name: str, *arguments: Any) -> None:
         """Post an answer to the loop, as another thread does."""
-        self._clock.after(0.0, self._guard, start, lambda: self.input(name, *arguments))
+        self.clock.after(0.0, self._guard, start, lambda: self.input(name, *arguments))
 
     def _send(self, effect: Send) -> None:
         self._watcher.sent(effect.key, effect.data)
@@ -366,7 +399,7 @@ class Computer:
 
     def _read(self, token: int, read: Callable[[], Any]) -> None:
         delay = 0.01 * self._random.random()
-        self._clock.after(delay, self._guard, self.starts, lambda: self.input("read_done", token, read()))
+        self.clock.after(delay, self._guard, self.starts, lambda: self.input("read_done", token, read()))
 
     def _wake(self, effect: Wake) -> None:
         session = self._sessions.get(effect.session)
@@ -386,15 +419,15 @@ class Computer:
         self._watcher.published(effect)
 
     def _resolve(self, effect: Resolve) -> None:
-        delay = 0.05 * self._random.random()
-        self._clock.after(delay, self._guard, self.starts, lambda: self._resolved(effect.question))
+        looked = self._network.names.look_up(effect.question)
+        delay = looked.delay + 0.05 * self._random.random()
+        self.clock.after(delay, self._guard, self.starts, lambda: self._resolved(effect.question, looked))
 
-    def _resolved(self, question: Question) -> None:
-        records = self._network.resolve(question)
-        if records:
-            self.input("resolved", question, records, 300.0)
+    def _resolved(self, question: Question, looked: Looked) -> None:
+        if looked.failure:
+            self.input("resolve_failed", question, looked.failure, looked.ttl)
         else:
-            self.input("resolve_failed", question, "resolve_not_found", 30.0)
+            self.input("resolved", question, looked.records, looked.ttl)
 
 
 __all__ = ["EVERYTHING", "HOST", "Computer", "Effect", "Killed", "SessionEnd", "Watcher"]

@@ -8,7 +8,7 @@ import msgspec
 
 from sipprofile.profile import public
 from sipprofile.records import ProfileRecord
-from sipprofile.testing.simulation.trace import Violation
+from sipprofile.testing.simulation.promise import Promise, Violation
 
 _NOT_STORED = ("registration", "warnings", "default", "revision")
 
@@ -64,12 +64,12 @@ class Ledger:
         """Compare with what is stored. What was in doubt is settled by what is found."""
         found = {record.profile.id: record for record in records}
         for number in found.keys() & self.removed:
-            raise Violation(f"the removed profile {number} is back")
+            raise Violation(Promise.SAVED, f"the removed profile {number} is back")
         for number, known in list(self.profiles.items()):
             record = found.get(number)
             if record is None:
                 if not known.removing:
-                    raise Violation(f"profile {number} is lost")
+                    raise Violation(Promise.SAVED, f"profile {number} is lost")
                 self.gone(number)
             else:
                 self._check(number, known, record)
@@ -77,24 +77,28 @@ class Ledger:
             record = found[number]
             password = self.creating.pop(record.profile.name, None)
             if password is None or password != _password(record):
-                raise Violation(f"nobody created profile {number}")
+                raise Violation(Promise.SAVED, f"nobody created profile {number}")
             self.profiles[number] = _known(record)
         self.creating.clear()
         defaults = [number for number, record in found.items() if record.profile.default]
         if len(defaults) != (1 if found else 0):
-            raise Violation(f"the default profiles are {defaults}")
+            raise Violation(Promise.SAVED, f"the default profiles are {defaults}")
 
     def _check(self, number: int, known: Known, record: ProfileRecord) -> None:
         content = _content(public(record.profile))
         if record.revision < known.revision:
-            raise Violation(f"profile {number} is at revision {record.revision}, answered was {known.revision}")
+            raise Violation(
+                Promise.SAVED, f"profile {number} is at revision {record.revision}, answered was {known.revision}"
+            )
         if record.revision == known.revision:
             if content != known.content or _password(record) != known.password:
-                raise Violation(f"profile {number} was saved as {known.content} and is stored as {content}")
+                raise Violation(
+                    Promise.SAVED, f"profile {number} was saved as {known.content} and is stored as {content}"
+                )
         elif _password(record) not in (known.password, *known.doubt):
-            raise Violation(f"profile {number} has a password that nobody saved")
+            raise Violation(Promise.SAVED, f"profile {number} has a password that nobody saved")
         if known.held is not None and known.held != record.held:
-            raise Violation(f"profile {number} is held {record.held!r} and not {known.held!r}")
+            raise Violation(Promise.SAVED, f"profile {number} is held {record.held!r} and not {known.held!r}")
         known.revision, known.content, known.held = record.revision, content, record.held
         known.password, known.doubt, known.removing = _password(record), [], False
 

@@ -10,7 +10,9 @@ from sipprofile.errors import SipProfileError
 from sipprofile.service.operations import Control, Create, Operation, Patch, Remove, Replace, Verb
 from sipprofile.testing.simulation.computer import Computer
 from sipprofile.testing.simulation.ledger import Ledger
-from sipprofile.testing.simulation.trace import SECRET, Trace, Violation
+from sipprofile.testing.simulation.promise import Promise, Violation
+from sipprofile.testing.simulation.sites import NUMERIC
+from sipprofile.testing.simulation.trace import SECRET, Trace
 
 EXPECTED = frozenset(("not_found", "in_use", "forcibly_disabled", "paused", "store_failed", "shutting_down"))
 HOSTS = ("one.test", "two.test")
@@ -97,7 +99,7 @@ class Operator:
         def answered(result: Any) -> None:
             if isinstance(result, SipProfileError):
                 if result.code not in EXPECTED:
-                    raise Violation(f"{name} was refused: {result}")
+                    raise Violation(Promise.ASKED, f"{name} was refused: {result}")
                 refused()
             elif self._computer.service is not None:
                 done(result)
@@ -125,6 +127,8 @@ def new_document(random: random.Random, user: str) -> dict[str, Any]:
 def registrar(random: random.Random, host: str, user: str, password: str) -> dict[str, Any]:
     """Server parameters: most accounts are reached over UDP."""
     transport = ";transport=tcp" if random.random() < 0.2 else ""
+    if random.random() < 0.15:
+        host = NUMERIC[host]
     return {"uri": f"sip:{host}{transport}", "username": user, "password": password}
 
 

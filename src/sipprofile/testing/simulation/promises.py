@@ -1,9 +1,9 @@
-"""What the service promises about registrations, compared with what the registrars hold."""
+"""What the service promises about registrations at any time, compared with what the registrars hold."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from sipprofile.agents.base import Plan
 from sipprofile.events import RegistrationState
@@ -14,13 +14,16 @@ from sipprofile.service.registry import Entry, Registry
 from sipprofile.service.service import Service
 from sipprofile.sip.uri import Uri
 from sipprofile.testing.location import canonical_aor
-from sipprofile.testing.simulation.applications import Application
+from sipprofile.testing.simulation.bindings import Bindings
 from sipprofile.testing.simulation.computer import Computer
+from sipprofile.testing.simulation.faults import Outages
 from sipprofile.testing.simulation.ledger import Ledger
+from sipprofile.testing.simulation.promise import Promise, Violation
+from sipprofile.testing.simulation.recovery import Recovery, check_lapse
 from sipprofile.testing.simulation.sites import Site
-from sipprofile.testing.simulation.trace import Violation
 from sipprofile.testing.simulation.wire import Wire
 
+RESUMED = 1.0  # seconds for which everything happens that a suspension has held up
 LONGEST_ATTEMPT = 900.0  # seconds; every target's transaction takes 32 s, a queue at the bucket some more
 
 
@@ -32,21 +35,25 @@ def _host(uri: str) -> str:
 class Promises:
     """Watches the service; see :class:`~sipprofile.testing.simulation.computer.Watcher`."""
 
-    def __init__(self, sites: Mapping[str, Site], wire: Wire) -> None:
+    def __init__(self, sites: Mapping[str, Site], places: Mapping[str, Site], wire: Wire) -> None:
+        """``places``: the sites by everything that a registrar's URI may name."""
         self.told: list[tuple[str, int]] = []
         """(event, profile) of every event since somebody emptied it."""
         self._sites = sites
+        self._places = places
         self._wire = wire
         self._computer: Computer
         self._ledger: Ledger
-        self._applications: Sequence[Application] = ()
+        self._bindings: Bindings
+        self._recovery: Recovery
         self._service: Service | None = None
 
-    def watch(self, computer: Computer, ledger: Ledger, applications: Sequence[Application]) -> None:
+    def watch(self, computer: Computer, ledger: Ledger, outages: Outages) -> None:
         """Who takes part."""
         self._computer = computer
         self._ledger = ledger
-        self._applications = applications
+        self._bindings = Bindings(self._sites.values(), self._wire, outages)
+        self._recovery = Recovery(self.place, self._wire, computer.settings.registration)
 
     # What the computer tells
 
@@ -60,13 +67,19 @@ class Promises:
         """See Watcher."""
         self._wire.sent(key, data)
 
-    def received(self, data: bytes) -> None:
+    def received(self, data: bytes, key: TransportKey) -> None:
         """See Watcher."""
-        self._wire.received(data)
+        self._wire.received(data, key)
 
     def published(self, effect: Publish) -> None:
         """See Watcher."""
-        self.told.append((effect.event.event, effect.event.profile))
+        event = effect.event
+        self._recovery.told(event.profile, self._computer.clocks.now)
+        self.told.append((event.event, event.profile))
+        suspended = self._computer.clocks.now <= self._computer.resumed_at + RESUMED  # then it may have ended meanwhile
+        expired = event.state is not None and event.state.reason.code == "lease_expired"
+        if event.event == "deregistered" and expired and not suspended:
+            check_lapse(self.registry.registrations.by_profile[event.profile])
 
     def overdrawn(self) -> int:
         """How many refreshes the running service sent beyond its rate."""
@@ -83,7 +96,7 @@ class Promises:
 
     def check_now(self) -> None:
         """No silent loss: what is not registered says so, and says what happens next."""
-        if self._computer.service is None or self._computer.stopping:
+        if not self._computer.at_work:
             return
         registry = self.registry
         now = self._computer.clocks.now
@@ -95,10 +108,14 @@ class Promises:
                 self._check_registered(entry)
             elif registry.wanted(entry) and not entry.held:
                 self._check_planned(entry, registry.state(entry), now + offset)
+        self._bindings.check(self._computer.starts)
+        self._recovery.check(registry, self._computer.clocks)
         for site in self._sites.values():
             aor = site.too_many_refusals(self._computer.settings.registration.probe_interval)
             if aor is not None:
-                raise Violation(f"refused credentials of {aor} were tried in the attempts {site.refusals[aor]}")
+                raise Violation(
+                    Promise.BREAKER, f"refused credentials of {aor} were tried in the attempts {site.refusals[aor]}"
+                )
 
     def _check_registered(self, entry: Entry) -> None:
         site, aor = self.place(entry)
@@ -110,21 +127,44 @@ class Promises:
             or granted.cseq > self._wire.accepted.get(granted.call_id, 0)  # the answer that shortened it was lost
         ):
             return
-        raise Violation(f"silent loss: {entry.name} ({entry.id}) is registered, {site.name} has no binding of {aor}")
+        raise Violation(
+            Promise.NO_SILENT_LOSS,
+            f"silent loss: {entry.name} ({entry.id}) is registered, {site.name} has no binding of {aor}",
+        )
 
     def _check_planned(self, entry: Entry, state: RegistrationState, utc: float) -> None:
         if state.status == "unregistered":
             if state.next_try is None:
-                raise Violation(f"{entry.name} ({entry.id}) is wanted and nothing is planned: {state}")
+                raise Violation(
+                    Promise.NEXT_TRY, f"{entry.name} ({entry.id}) is wanted and nothing is planned: {state}"
+                )
             if state.next_try < utc - 5.0:
-                raise Violation(f"{entry.name} ({entry.id}) should have been tried before: {state}, now {utc}")
+                raise Violation(
+                    Promise.NEXT_TRY, f"{entry.name} ({entry.id}) should have been tried before: {state}, now {utc}"
+                )
         elif utc - state.since > LONGEST_ATTEMPT:
-            raise Violation(f"{entry.name} ({entry.id}) is stuck: {state}")
+            raise Violation(Promise.NEXT_TRY, f"{entry.name} ({entry.id}) is stuck: {state}")
 
     def place(self, entry: Entry) -> tuple[Site, str]:
         """The registrar that a profile is registered at, and its AOR there."""
-        plan = self._plan(entry)
-        return self._sites[_host(plan.request_uri)], canonical_aor(plan.aor)
+        plan = self.plan(entry)
+        return self._places[_host(plan.request_uri)], canonical_aor(plan.aor)
+
+    def moved_away(self) -> set[str]:
+        """The AORs registered at an address where nothing is any more; the next refresh finds the other one."""
+        found = set()
+        for number in self.registry.ids:
+            entry = self.registry.get(number)
+            assert entry is not None
+            site, aor = self.place(entry)
+            target = self.registry.state(entry).target
+            if target is not None and target.split(":")[1] not in site.addresses:
+                found.add(aor)
+        return found
+
+    def plan(self, entry: Entry) -> Plan:
+        """What the profile says about registering."""
+        return self.registry.registrations.by_profile[entry.id].plan
 
     def undisturbed(self) -> list[str]:
         """The AORs registered over UDP whose refresh is not near."""
@@ -137,77 +177,4 @@ class Promises:
             over_udp = state.target is not None and state.target.startswith("udp:")
             if state.status == "registered" and over_udp and state.refresh_at is not None and state.refresh_at > soon:
                 found.append(self.place(entry)[1])
-        return found
-
-    def _plan(self, entry: Entry) -> Plan:
-        return self.registry.registrations.by_profile[entry.id].plan
-
-    # When faults have stopped and time has passed
-
-    def unsettled(self) -> list[str]:
-        """Everything that is not yet, or no longer, as it must be in the end."""
-        if self._computer.service is None:
-            return ["the service is down"]
-        found: list[str] = []
-        expected: set[tuple[str, str]] = set()
-        if self.registry.ids != sorted(self._ledger.profiles):
-            found.append(f"the profiles are {self.registry.ids} and not {sorted(self._ledger.profiles)}")
-        for number in self.registry.ids:
-            entry = self.registry.get(number)
-            assert entry is not None
-            site, aor = self.place(entry)
-            expected.add((site.name, aor))
-            found.extend(f"{entry.name} ({number}): {text}" for text in self._wrong(entry, site, aor))
-        for site in self._sites.values():
-            for aor, bindings in site.all_bindings().items():
-                if (site.name, aor) not in expected:
-                    found.append(f"{site.name} holds {[binding.contact for binding in bindings]} for {aor}")
-        for application in self._applications:
-            found.extend(self._behind(application))
-        return found
-
-    def wanted(self, entry: Entry) -> bool:
-        """Whether a profile must be registered, as applications and operators see it."""
-        return not entry.held and (entry.always or self.users(entry) > 0)
-
-    def users(self, entry: Entry) -> int:
-        """How many applications have enabled it."""
-        return sum(entry.id in application.enabled for application in self._applications)
-
-    def _wrong(self, entry: Entry, site: Site, aor: str) -> list[str]:
-        found = []
-        state = self.registry.state(entry)
-        bindings = site.bindings(aor)
-        contacts = [binding.contact for binding in bindings]
-        if state.users != self.users(entry):
-            found.append(f"{self.users(entry)} applications use it, the service says {state.users}")
-        if self.wanted(entry):
-            if state.status != "registered":
-                found.append(f"is wanted and {state.status}: {state.reason.text}")
-            if contacts != [state.registered_contact]:
-                found.append(f"the registrar holds {contacts} and not {state.registered_contact}")
-            plan = self._plan(entry)
-            told = "".join(f";{name}={value}" for name, value in bindings[0].params[-1:]) if bindings else ""
-            if bindings and plan.contact_params and told != plan.contact_params:
-                found.append(f"the registrar was told {told} and not {plan.contact_params}")
-        else:
-            if state.status != "unregistered":
-                found.append(f"is not wanted and {state.status}")
-            if contacts:
-                found.append(f"is not wanted and the registrar holds {contacts}")
-        return found
-
-    def _behind(self, application: Application) -> list[str]:
-        """What an application was told last must be what is true."""
-        if not application.connected:
-            return [f"{application.name} is not connected"] if application.running else []
-        found = []
-        for number, seen in application.states.items():
-            entry = self.registry.get(number)
-            if entry is None:
-                found.append(f"{application.name} was not told that {number} is gone")
-                continue
-            state = self.registry.state(entry)
-            if seen.get("status", "unregistered") != state.status or seen.get("revision", 0) != state.revision:
-                found.append(f"{application.name} believes that {number} is {seen}, it is {state}")
         return found

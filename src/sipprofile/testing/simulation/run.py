@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import random
+import shlex
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import msgspec
 
 from sipprofile.registration.settings import RegistrationSettings
 from sipprofile.service.settings import ServiceSettings
-from sipprofile.testing.simulation.trace import Violation
+from sipprofile.testing.simulation.promise import Violation
 from sipprofile.testing.simulation.world import World
 
-FEW, MANY = 30, 200  # profiles
+FEW, MANY = 20, 50  # profiles
 MANY_EVERY = 10  # seeds
-ACTIONS = 60  # things that happen, and one more for every eight profiles
+ACTIONS = 60  # things that happen, and one more for every four profiles
+EVENTS = 2_500  # after which nothing else is made to happen; the time without faults has as many again
 BETWEEN = 10.0  # seconds between two things that happen, on average
 
 
@@ -40,15 +42,27 @@ def profiles_of(seed: int) -> int:
     return MANY if seed % MANY_EVERY == 0 else FEW
 
 
-def simulate(seed: int, *, profiles: int | None = None, show: Callable[[str], None] | None = None) -> Result:
-    """Run one simulation; ``show`` gets every line of its trace. Raises :class:`Violation`."""
+def simulate(
+    seed: int,
+    *,
+    profiles: int | None = None,
+    only: Collection[str] = (),
+    show: Callable[[str], None] | None = None,
+) -> Result:
+    """Run one simulation. Raises :class:`Violation`.
+
+    ``only``: names of the :mod:`~sipprofile.testing.simulation.catalogue`, the only faults there will be; empty: those
+    that the service copes with. ``show`` gets every line of the trace.
+    """
     profiles = profiles_of(seed) if profiles is None else profiles
     with tempfile.TemporaryDirectory(prefix="sipprofile-simulation-") as directory:
         chosen = random.Random(seed)
-        world = World(chosen, profiles, seed, settings_of(chosen), Path(directory) / "store.db", show)
+        world = World(chosen, profiles, seed, settings_of(chosen), Path(directory) / "store.db", show, only)
         try:
             world.begin()
-            for _ in range(ACTIONS + profiles // 8):
+            for _ in range(ACTIONS + profiles // 4):
+                if world.trace.events > EVENTS:
+                    break
                 world.schedule.act()
                 world.pass_time(chosen.expovariate(1 / BETWEEN))
             world.schedule.end()
@@ -57,10 +71,13 @@ def simulate(seed: int, *, profiles: int | None = None, show: Callable[[str], No
             command = f"python -m sipprofile.testing.simulation --seed {seed} --trace"
             if profiles != profiles_of(seed):
                 command += f" --profiles {profiles}"
+            command += "".join(f" --fault {shlex.quote(name)}" for name in only)
             last = "\n".join(world.trace.lines)
             where = "" if isinstance(error, Violation) else "".join(traceback.format_exception(error)) + "\n"
-            text = f"{type(error).__name__}: {error}\nTo repeat it: {command}"
-            raise Violation(f"{last}\n\n{where}{text}") from error
+            at = f"seed {seed} at {world.clock.now:.3f} s"
+            text = f"{type(error).__name__}: {error}\n({at}) To repeat it: {command}"
+            promise = error.promise if isinstance(error, Violation) else None
+            raise Violation(promise, f"{last}\n\n{where}{text}") from error
         return Result(
             seed,
             world.trace.digest,

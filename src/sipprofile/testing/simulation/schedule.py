@@ -12,7 +12,7 @@ from sipprofile.testing.simulation.faults import Outages
 from sipprofile.testing.simulation.ledger import Known
 from sipprofile.testing.simulation.operator import HOSTS, LEASES, Operator, new_password
 from sipprofile.testing.simulation.sites import Site
-from sipprofile.testing.virtual import VirtualClock
+from sipprofile.testing.virtual import SuspendableClock
 
 POINTS = 60  # a kill comes at one of the next so many points where it can
 WRITTEN = 30.0  # seconds after which everything is on disk
@@ -27,7 +27,7 @@ class Schedule:
     def __init__(
         self,
         *,
-        clock: VirtualClock,
+        clock: SuspendableClock,
         computer: Computer,
         applications: Sequence[Application],
         operator: Operator,
@@ -60,11 +60,15 @@ class Schedule:
             (2, self._replace),
             (3, self._remove),
             (6, self._control),
-            (3, self._password),
+            (6, self._password),
             (9, outages.network_fault),
             (9, outages.registrar_fault),
             (3, outages.registrar_restart),
             (3, outages.nonce_change),
+            (2, outages.move),
+            (1, outages.weigh),
+            (3, outages.rebind),
+            (2, self._suspend),
             (4, self._kill),
             (6, self._kill_in_a_change),
             (2, self._restart),
@@ -75,7 +79,9 @@ class Schedule:
         self._weights = [weight for weight, _ in weighted]
 
     def act(self) -> None:
-        """Do something."""
+        """Do something, unless nobody at the computer can."""
+        if self._clock.suspended:
+            return
         self._random.choices(self._actions, self._weights)[0]()
 
     def end(self) -> None:
@@ -246,6 +252,10 @@ class Schedule:
         if not self._over and self._random.random() < 0.3:
             self._computer.port = self._random.choice(PORTS)
         self._computer.start()
+
+    def _suspend(self) -> None:
+        if self._computer.service is not None and not self._computer.doomed:
+            self._computer.suspend(self._random.choice((5.0, 60.0, 900.0)) * self._random.random())
 
     def _set_wall(self) -> None:
         if self._computer.service is not None:

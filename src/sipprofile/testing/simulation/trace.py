@@ -6,6 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable
 
+from sipprofile.testing.simulation.promise import Promise, Violation
 from sipprofile.testing.virtual import VirtualClock
 
 LAST_LINES = 40
@@ -13,10 +14,6 @@ LAST_LINES = 40
 SECRET = "S3CR3T"
 """Every password of a simulation begins with this, so that it can be found wherever it leaks."""
 _secret = SECRET.encode()
-
-
-class Violation(AssertionError):
-    """A promise that the service did not keep."""
 
 
 class Trace:
@@ -33,7 +30,7 @@ class Trace:
         """Something happened; ``data`` is what left the service then, and must hold no secret."""
         line = f"{self._clock.now:12.4f} {text}"
         if _secret in data or SECRET in line:
-            raise Violation(f"a secret left the service: {line}\n{data.decode(errors='replace')}")
+            raise Violation(Promise.SECRETS, f"a secret left the service: {line}\n{data.decode(errors='replace')}")
         self.events += 1
         self._digest.update(line.encode())
         self._digest.update(data)

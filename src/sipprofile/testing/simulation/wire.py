@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Callable
 
@@ -9,10 +10,13 @@ import msgspec
 
 from sipprofile.registration.actions import TransportKey
 from sipprofile.registration.settings import RegistrationSettings
-from sipprofile.sip.message import Request, Response, parse
-from sipprofile.testing.simulation.trace import Trace, Violation
+from sipprofile.sip.message import MalformedMessage, Request, Response, parse
+from sipprofile.testing.simulation.promise import Promise, Violation
+from sipprofile.testing.simulation.trace import Trace
 
 FOLLOW_UP = 6.0  # seconds after a challenge or 423 within which the next request answers it; a reservation may take 5
+
+SERVED_KEPT = 1000
 
 _nonce = re.compile(r'\bnonce="([^"]*)"').search
 _count = re.compile(r"\bnc=([0-9a-f]{8})").search
@@ -38,6 +42,8 @@ class Wire:
         """REGISTER requests sent, retransmissions not counted."""
         self.attempts: dict[str, int] = {}
         """New attempts, by AOR."""
+        self.tried_at: dict[str, float] = {}
+        """When the last REGISTER was sent, by AOR."""
         self.accepted: dict[str, int] = {}
         """The highest CSeq that was answered with 200, by Call-ID."""
         self._trace = trace
@@ -47,24 +53,32 @@ class Wire:
         self._sequences: dict[tuple[str, str, str], _Sequence] = {}
         self._counts: dict[str, int] = {}
         self._challenged: dict[str, float] = {}
+        self._replacing: set[str] = set()
+        """Call-IDs whose last request removes an old contact with the same stroke."""
+        self._served: dict[str, list[float]] = {}
         self._levels: dict[str, tuple[float, float]] = {}
 
     def restarted(self) -> None:
         """A service started: its buckets are full."""
         self._levels.clear()
 
-    def received(self, data: bytes) -> None:
+    def received(self, data: bytes, key: TransportKey) -> None:
         """A message for the service has come in."""
         self._trace.note(f"received {_first_line(data)}", data)
-        if data.startswith(b"SIP/2.0 "):
+        try:
             message = parse(data)
-            if not isinstance(message, Response):
-                return
+        except MalformedMessage:
+            return
+        if isinstance(message, Response):
             call_id = message.header("call-id") or ""
-            if message.status in (401, 407, 423):
+            # Who refuses two contacts at a time gets one at a time, at once.
+            if message.status in (401, 407, 423) or (message.status >= 400 and call_id in self._replacing):
                 self._challenged[call_id] = self._now()
             elif message.status == 200:
-                self.accepted[call_id] = max(self.accepted.get(call_id, 0), message.cseq()[0])
+                served = self._served.setdefault(f"{key.protocol}:{key.host}:{key.port}", [])
+                served.append(self._now())
+                del served[:-SERVED_KEPT]
+                self.accepted[call_id] = max(self.accepted.get(call_id, 0), _cseq(message))
 
     def sent(self, key: TransportKey, data: bytes) -> None:
         """A message leaves the service."""
@@ -76,10 +90,19 @@ class Wire:
         call_id, aor = request.header("call-id") or "", request.header("to") or ""
         if self._in_sequence(call_id, aor, request, data):
             self.registers += 1
+            replaces = len(request.headers("contact")) > 1 and request.header("expires") != "0"
+            (self._replacing.add if replaces else self._replacing.discard)(call_id)
+            self.tried_at[aor] = self._now()
             self._check_nonces(request)
             if self._is_attempt(call_id, request):
                 self.attempts[aor] = self.attempts.get(aor, 0) + 1
                 self._draw(request.uri)
+
+    def first_served(self, target: str, after: float) -> float | None:
+        """When the first 200 after ``after`` came from ``target``, as far as that is remembered."""
+        served = self._served.get(target, [])
+        place = bisect.bisect_right(served, after)
+        return served[place] if place < len(served) else None
 
     def _in_sequence(self, call_id: str, aor: str, request: Request, data: bytes) -> bool:
         """RFC 3261 §10.2: CSeq rises for every REGISTER with the same Call-ID. False for a retransmission."""
@@ -89,7 +112,7 @@ class Wire:
         if last is not None and cseq <= last.cseq:
             if data == last.data:
                 return False
-            raise Violation(f"CSeq went back from {last.cseq} to {cseq} for {place}")
+            raise Violation(Promise.CSEQ, f"CSeq went back from {last.cseq} to {cseq} for {place}")
         self._sequences[place] = _Sequence(cseq, data)
         return True
 
@@ -103,7 +126,7 @@ class Wire:
                 used = int(count[1], 16)
                 last = self._counts.get(nonce[1], 0)
                 if used <= last:
-                    raise Violation(f"nonce count went from {last} to {used}")
+                    raise Violation(Promise.NONCE_COUNT, f"nonce count went from {last} to {used}")
                 self._counts[nonce[1]] = used
 
     def _is_attempt(self, call_id: str, request: Request) -> bool:
@@ -120,8 +143,15 @@ class Wire:
         level = min(settings.burst, level + (now - at) * settings.rate) - 1.0
         self._levels[uri] = level, now
         if level < -self._overdrawn() - 1e-6:
-            raise Violation(f"more attempts at {uri} than the bucket has: level {level:.2f}")
+            raise Violation(Promise.BUCKET, f"more attempts at {uri} than the bucket has: level {level:.2f}")
+
+
+def _cseq(response: Response) -> int:
+    try:
+        return response.cseq()[0]
+    except MalformedMessage:
+        return 0
 
 
 def _first_line(data: bytes) -> str:
-    return data.partition(b"\r\n")[0].decode(errors="replace") or "keepalive"
+    return data[:200].partition(b"\r\n")[0].decode("ascii", "backslashreplace") or "keepalive"

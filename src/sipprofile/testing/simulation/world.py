@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from sipprofile.service.settings import ServiceSettings
 from sipprofile.testing.simulation.afterwards import Afterwards
 from sipprofile.testing.simulation.applications import Application
-from sipprofile.testing.simulation.computer import Computer
+from sipprofile.testing.simulation.computer import HOST, Computer
 from sipprofile.testing.simulation.faults import Outages
 from sipprofile.testing.simulation.operator import Operator
 from sipprofile.testing.simulation.promises import Promises
 from sipprofile.testing.simulation.schedule import Schedule
-from sipprofile.testing.simulation.sites import Site
+from sipprofile.testing.simulation.settled import Settled
+from sipprofile.testing.simulation.sites import NUMERIC, TTLS, Site
 from sipprofile.testing.simulation.template import VARIANTS, template
 from sipprofile.testing.simulation.trace import Trace
 from sipprofile.testing.simulation.wire import Wire
-from sipprofile.testing.virtual import VirtualClock
+from sipprofile.testing.virtual import SuspendableClock, VirtualClock
+from sipprofile.testing.virtual_nat import VirtualNat
 from sipprofile.testing.virtual_network import VirtualNetwork
 
 CHECK_INTERVAL = 10.0  # seconds of simulated time
+PUBLIC = ("203.0.113.200", "203.0.113.201")
+NAT = 0.3  # probability that the service is behind one
 
 
 class World:
@@ -35,31 +39,40 @@ class World:
         settings: ServiceSettings,
         path: Path,
         show: Callable[[str], None] | None,
+        only: Collection[str] = (),
     ) -> None:
+        """``only``: the names of the faults that happen, of all those of the catalogue; empty: any of them."""
+
         def derived() -> random.Random:
             return random.Random(chosen.getrandbits(64))
 
         self.clock = clock = VirtualClock()
         self.trace = trace = Trace(clock, show)
         self.network = network = VirtualNetwork(clock, derived())
-        one = Site("one.test", ("198.51.100.1", "198.51.100.2", "198.51.100.3"), network, derived())
-        two = Site("two.test", ("192.0.2.1", "192.0.2.2"), network, derived())
+        one = Site(
+            "one.test",
+            ("198.51.100.1", "198.51.100.2", "198.51.100.3"),
+            ("198.51.100.8", "198.51.100.9"),
+            network,
+            derived(),
+        )
+        two = Site("two.test", ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"), ("192.0.2.9",), network, derived())
         self.sites = {site.name: site for site in (one, two)}
-        one.others, two.others = {two.name: two}, {one.name: one}
-        network.names = {
-            "one.test": one.addresses[:2],
-            "proxy.one.test": one.addresses[2:],
-            "two.test": two.addresses[:1],
-            "proxy.two.test": two.addresses[1:],
-        }
+        places = {**self.sites, **{NUMERIC[site.name]: site for site in (one, two)}}
+        one.publish(services=False, ttl=chosen.choice(TTLS))
+        two.publish(services=True, ttl=chosen.choice(TTLS))
+        self.nat = self._nat(chosen)
+        network.translate(HOST, self.nat)
+        local = SuspendableClock(clock)
         self.wire = Wire(trace, settings.registration, lambda: clock.now, lambda: self.promises.overdrawn())
         for site in (one, two):
+            site.others = places
             site.attempts = lambda aor: self.wire.attempts.get(f"<{aor}>", 0)
-        self.promises = Promises(self.sites, self.wire)
+        self.promises = Promises(self.sites, places, self.wire)
         store = template(profiles, variant % VARIANTS)
         store.copy(path)
         self.computer = computer = Computer(
-            clock=clock,
+            clock=local,
             network=network,
             random=derived(),
             path=path,
@@ -71,22 +84,29 @@ class World:
         self.operator = Operator(computer, derived(), trace, self.open_account)
         self.operator.ledger.adopt(store.records)
         self.applications = [
-            Application(f"app{number}", computer, clock, derived(), trace, self.operator.touched)
+            Application(f"app{number}", computer, local, derived(), trace, self.operator.touched)
             for number in range(4 + profiles // 25)
         ]
-        self.promises.watch(computer, self.operator.ledger, self.applications)
+        outages = Outages(clock, network, (one, two), self.nat, derived(), trace, only)
+        self.promises.watch(computer, self.operator.ledger, outages)
+        self.settled = Settled(self.promises, computer, self.operator.ledger, self.applications, self.sites)
         self.schedule = Schedule(
-            clock=clock,
+            clock=local,
             computer=computer,
             applications=self.applications,
             operator=self.operator,
-            outages=Outages(clock, network, (one, two), derived(), trace),
+            outages=outages,
             sites=self.sites,
             random=derived(),
         )
         self.afterwards = Afterwards(self, derived())
         for user, password in store.accounts.items():
             self.open_account(user, password)
+
+    def _nat(self, chosen: random.Random) -> VirtualNat | None:
+        if chosen.random() >= NAT:
+            return None
+        return VirtualNat(PUBLIC, per_destination=chosen.random() < 0.5, lifetime=chosen.choice((35.0, 130.0, 300.0)))
 
     def open_account(self, user: str, password: str) -> None:
         """Every registrar knows the user from now on, or a new password of his."""

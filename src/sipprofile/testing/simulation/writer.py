@@ -10,7 +10,7 @@ from sipprofile.records import ConfigurationWrite, PutProfile, RuntimeWrite
 from sipprofile.store.batch import Batch, Done
 from sipprofile.store.store import Store
 from sipprofile.store.writer import BATCH_TIME, RETRY_TIME
-from sipprofile.testing.virtual import VirtualClock
+from sipprofile.testing.virtual import SuspendableClock
 
 Committed = Callable[[SipProfileError | None], None]
 
@@ -25,7 +25,7 @@ class VirtualWriter:
     def __init__(
         self,
         store: Store,
-        clock: VirtualClock,
+        clock: SuspendableClock,
         random: random.Random,
         *,
         point: Callable[[str], None],

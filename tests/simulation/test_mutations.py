@@ -1,0 +1,40 @@
+"""A service that is broken on purpose is found out, in the words of the promise that it breaks."""
+
+from __future__ import annotations
+
+import pytest
+from mutations import MUTATIONS, Mutation
+
+from sipprofile.testing.simulation.promise import Promise, Violation
+from sipprofile.testing.simulation.run import simulate
+
+
+def found_by(mutation: Mutation) -> list[Promise | None]:
+    """The promises that seeds found broken, until it is the one that must be."""
+    found: list[Promise | None] = []
+    for seed in range(1, mutation.seeds + 1):
+        try:
+            simulate(seed)
+        except Violation as violation:
+            found.append(violation.promise)
+            if mutation.promise in (None, violation.promise):
+                break
+    return found
+
+
+def check(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutation.breaks(monkeypatch)
+    found = found_by(mutation)
+    assert found, f"none of {mutation.seeds} seeds noticed it"
+    assert mutation.promise in (None, found[-1]), f"found, but as {found}"
+
+
+@pytest.mark.parametrize("mutation", [each for each in MUTATIONS if each.quick], ids=lambda each: each.name)
+def test_some_every_time(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    check(mutation, monkeypatch)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mutation", [each for each in MUTATIONS if not each.quick], ids=lambda each: each.name)
+def test_and_all_the_others(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    check(mutation, monkeypatch)
