@@ -119,7 +119,5 @@ REGISTRAR: Mapping[str, Draw] = {
     },
 }
 
-NOT_YET: dict[str, str] = {
-    "420": "the option tag that a 420 names is asked for again and again",
-}
+NOT_YET: dict[str, str] = {}
 """Faults that the service does not cope with, with the reason; they happen with ``--fault NAME`` alone."""

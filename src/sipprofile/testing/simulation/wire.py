@@ -14,9 +14,10 @@ from sipprofile.sip.message import MalformedMessage, Request, Response, parse
 from sipprofile.testing.simulation.promise import Promise, Violation
 from sipprofile.testing.simulation.trace import Trace
 
-FOLLOW_UP = 6.0  # seconds after a challenge or 423 within which the next request answers it; a reservation may take 5
+FOLLOW_UP = 6.0  # seconds after a challenge or 423 within which the next request obeys it; a reservation may take 5
 
 SERVED_KEPT = 1000
+AT_ONCE = frozenset((401, 407, 420, 421, 423, 439))  # answers that the next request obeys without a new attempt
 
 _nonce = re.compile(r'\bnonce="([^"]*)"').search
 _count = re.compile(r"\bnc=([0-9a-f]{8})").search
@@ -72,7 +73,7 @@ class Wire:
         if isinstance(message, Response):
             call_id = message.header("call-id") or ""
             # Who refuses two contacts at a time gets one at a time, at once.
-            if message.status in (401, 407, 423) or (message.status >= 400 and call_id in self._replacing):
+            if message.status in AT_ONCE or (message.status >= 400 and call_id in self._replacing):
                 self._challenged[call_id] = self._now()
             elif message.status == 200:
                 served = self._served.setdefault(f"{key.protocol}:{key.host}:{key.port}", [])
