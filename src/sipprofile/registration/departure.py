@@ -18,8 +18,8 @@ def elsewhere(room: Registrations, registration: Registration, flow: Flow, now: 
     The server that made the binding may have moved or gone since. The contact stays the one that was registered.
     """
     assert flow.key is not None
-    if registration.should_register:
-        return False  # it is wanted again: the new REGISTER replaces the binding
+    if registration.should_register or flow.outbound:
+        return False  # it is wanted again: the new REGISTER replaces the binding; or it belongs to this first hop
     flow.tried = (*flow.tried, flow.key)
     for target in targets_of(room, attempt.hops_of(registration, flow), registration.plan.dscp):
         key = target.key

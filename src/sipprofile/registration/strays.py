@@ -17,13 +17,14 @@ def left_behind(flow: Flow, contacts: Sequence[NameAddr]) -> str:
 
     That is the contact we remember having replaced, and whatever else bears our random token: a killed process, or an
     answer that did not list our contact, may have left it behind. Nobody else can have the token; but where a server
-    rewrites contacts ours need not be the one we sent, so only beside that very one is any other a stray.
+    rewrites contacts ours need not be the one we sent, so only beside that very one is any other a stray. It is not for
+    registrations with several flows, each of which has a contact of its own.
     """
     listed = any(same_contact(entry.uri, flow.contact) for entry in contacts)
     replaced = flow.old_contact.split()
     found = []
     for entry in contacts:
-        ours = listed and f":{flow.contact_token}@" in entry.uri and "reg-id" not in entry.params
+        ours = listed and f":{flow.contact_token}@" in entry.uri
         stray = ours or any(same_contact(entry.uri, uri) for uri in replaced)
         if stray and not same_contact(entry.uri, flow.contact) and _can_be_sent(entry.uri):
             found.append(entry.uri)
