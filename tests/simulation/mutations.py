@@ -57,8 +57,8 @@ def no_deregistration(patch: Patch) -> None:
 def cseq_from_the_start(patch: Patch) -> None:
     restored = restart.restored_flow
 
-    def forgetful(room: Any, stored: Any) -> Any:
-        flow = restored(room, stored)
+    def forgetful(room: Any, plan: Any, stored: Any) -> Any:
+        flow = restored(room, plan, stored)
         flow.cseq = 0
         return flow
 
@@ -68,8 +68,8 @@ def cseq_from_the_start(patch: Patch) -> None:
 def cseq_block_used_again(patch: Patch) -> None:
     restored = restart.restored_flow
 
-    def careless(room: Any, stored: Any) -> Any:
-        flow = restored(room, stored)
+    def careless(room: Any, plan: Any, stored: Any) -> Any:
+        flow = restored(room, plan, stored)
         flow.cseq = max(0, flow.cseq - restart.RESERVED_BLOCK)
         return flow
 
