@@ -57,12 +57,15 @@ class Wire:
         self._challenged: dict[str, float] = {}
         self._replacing: set[str] = set()
         """Call-IDs whose last request removes an old contact with the same stroke."""
+        self._senders: set[str] = set()
+        """The From headers, with the tags of their flows, since the service started."""
         self._served: dict[str, list[float]] = {}
         self._levels: dict[str, tuple[float, float]] = {}
 
     def restarted(self) -> None:
         """A service started: its buckets are full."""
         self._levels.clear()
+        self._senders.clear()
 
     def received(self, data: bytes, key: TransportKey) -> None:
         """A message for the service has come in."""
@@ -114,9 +117,11 @@ class Wire:
         if last is not None and cseq <= last.cseq:
             if data == last.data:
                 return False
-            if request.header("expires") == "0" and last.cseq - cseq < 2 * GHOST_CSEQS:
+            removes = request.header("expires") == "0" and request.header("from") in self._senders
+            if removes and last.cseq - cseq < 2 * GHOST_CSEQS:
                 return True  # numbers set aside to remove a moved profile's old binding; a redirection made both one
             raise Violation(Promise.CSEQ, f"CSeq went back from {last.cseq} to {cseq} for {place}")
+        self._senders.add(request.header("from") or "")
         self._sequences[place] = _Sequence(cseq, data)
         return True
 
