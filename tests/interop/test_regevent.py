@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -144,6 +145,19 @@ class TestRegEvent:
             assert phone.register("secret", contact="*", expires=0).status == 200
         back(presence, profile, before)
         profile.wait(status="registered")
+
+    def test_a_large_document(self, presence: Kamailio, add_alice: Add) -> None:
+        """Five devices with long contacts: 2 kB of XML, all of them shown."""
+        profile = add_alice(presence, reg_event=True)
+        subscribed(profile, presence)
+        with contextlib.ExitStack() as phones:
+            for number in range(4):
+                phone = phones.enter_context(RawClient(presence.port))
+                contact = f"<sip:alice@127.0.0.1:{phone.port};phone={number};long={'x' * 180}>"
+                assert phone.register(contact=contact).status == 401
+                assert phone.register("secret", contact=contact).status == 200
+                seen = number + 1  # one after the other: Kamailio's database is locked while it writes
+                profile.wait_until(lambda state, seen=seen: len(state["other_contacts"]) == seen, f"phone {number}")
 
     def test_a_restart_subscribes_anew(self, presence: Kamailio, own_daemon: RunningService) -> None:
         profile = StoredProfile(own_daemon, alice(presence, reg_event=True))
