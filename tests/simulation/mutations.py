@@ -19,7 +19,9 @@ from sipprofile.service import registry
 from sipprofile.service.registry import Entry
 from sipprofile.service.usage import Usage
 from sipprofile.store.store import Store
+from sipprofile.testing.simulation.outage import outlast
 from sipprofile.testing.simulation.promise import Promise
+from sipprofile.testing.simulation.run import simulate
 
 Patch = pytest.MonkeyPatch
 
@@ -34,6 +36,8 @@ class Mutation(NamedTuple):
     seeds: int
     quick: bool = False
     """It is tried whenever the tests run, not only in the long ones."""
+    run: Callable[[int], object] = simulate
+    """What is run with each seed."""
 
 
 def no_refresh(patch: Patch) -> None:
@@ -150,14 +154,14 @@ MUTATIONS = (
     Mutation("the end of a lease is ignored", lease_end_ignored, Promise.NO_SILENT_LOSS, 20),
     Mutation("nothing is de-registered", no_deregistration, Promise.PROMPT, 3),
     Mutation("CSeq begins at 0 after a restart", cseq_from_the_start, Promise.CSEQ, 3, quick=True),
-    Mutation("a block of CSeq is used again", cseq_block_used_again, Promise.CSEQ, 3),
+    Mutation("a block of CSeq is used again", cseq_block_used_again, Promise.CSEQ, 20),
     Mutation("the pacer always grants", no_bucket, Promise.BUCKET, 40),
     Mutation("the breaker never opens", no_breaker, Promise.BREAKER, 40),
     Mutation("a failure backs off forever", endless_back_off, Promise.BACK_IN_TIME, 5),
     Mutation("old contacts are kept", old_contact_kept, Promise.ONE_BINDING, 60),
     Mutation("a stale nonce counts as a rejection", stale_is_rejection, Promise.CALM, 5),
     Mutation("no canary is sent", no_canary, Promise.BACK_IN_TIME, 40),
-    Mutation("nobody is told that a target is back", nobody_woken, Promise.BACK_TOGETHER, 60),
+    Mutation("nobody is told that a target is back", nobody_woken, Promise.BACK_TOGETHER, 5, run=outlast),
     Mutation("a failure drops the users", users_dropped_at_failure, Promise.NEXT_TRY, 10),
     Mutation("one disable counts for all users", users_lost, None, 6),
     Mutation("saves are lost", saves_lost, None, 3),

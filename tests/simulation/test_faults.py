@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sipprofile.testing.simulation.catalogue import LINK, NAMES, NETWORK, NOT_YET, REGISTRAR
+from sipprofile.testing.simulation.outage import outlast
 from sipprofile.testing.simulation.run import simulate
 from sipprofile.testing.simulation.standing import TOLERATED, withstand
 
@@ -30,6 +31,12 @@ class TestForEver:
     def test_with_other_seeds(self, name: str) -> None:
         for seed in range(2, 12):
             withstand(name, seed)
+
+
+class TestALongOutage:
+    @pytest.mark.parametrize("seed", range(1, 6))
+    def test_everybody_is_back_soon_after_its_end(self, seed: int) -> None:
+        outlast(seed)
 
 
 @pytest.mark.long

@@ -6,7 +6,6 @@ import pytest
 from mutations import MUTATIONS, Mutation
 
 from sipprofile.testing.simulation.promise import Promise, Violation
-from sipprofile.testing.simulation.run import simulate
 
 
 def found_by(mutation: Mutation) -> list[Promise | None]:
@@ -14,7 +13,7 @@ def found_by(mutation: Mutation) -> list[Promise | None]:
     found: list[Promise | None] = []
     for seed in range(1, mutation.seeds + 1):
         try:
-            simulate(seed)
+            mutation.run(seed)
         except Violation as violation:
             found.append(violation.promise)
             if mutation.promise in (None, violation.promise):
