@@ -645,4 +645,4 @@ def _check_flow(
         connection = machine.transports[flow.carrier]
         assert flow.id in (connection.active if flow.phase == SENT else connection.waiting)
     if flow.purpose == DEREGISTER and flow.phase != IDLE:
-        assert flow.phase in (OPENING, RESERVING, SENT)
+        assert flow.phase in (RESOLVING, OPENING, RESERVING, SENT)

@@ -51,3 +51,37 @@ class TestAServerThatHasGone:
         driver.run(3)
         driver.assert_status("registered")
         assert driver.sends[-1][2].header("expires") != "0"
+
+    def test_one_that_has_moved_is_looked_for(self, driver: Driver) -> None:
+        """The lease is longer than the TTL of the addresses."""
+        driver.names = {"reg.test": ("192.0.2.13",)}
+        driver.run(driver.ttl + 1)
+        driver.disable()
+        driver.run(31)
+        driver.answers.clear()
+        driver.run(3)
+        driver.assert_status("unregistered", "disabled")
+        assert driver.sends[-1][1].host == "192.0.2.13"
+
+    @pytest.mark.parametrize("silent", [True, False])
+    def test_one_that_cannot_be_found(self, driver: Driver, silent: bool) -> None:
+        driver.always = silence
+        driver.names = {}
+        driver.unanswered_names = {"reg.test"} if silent else set()
+        driver.run(driver.ttl + 1)
+        driver.disable()
+        driver.run(31)
+        driver.assert_status("unregistering")
+        driver.run(64 + 16)
+        driver.assert_status("unregistered", "binding_may_remain")
+
+    def test_who_wants_it_again_while_it_is_looked_for(self, driver: Driver) -> None:
+        driver.unanswered_names = {"reg.test"}
+        driver.run(driver.ttl + 1)
+        driver.disable()
+        driver.run(33)
+        driver.want()
+        driver.answers.clear()
+        driver.unanswered_names = set()
+        driver.run(60)
+        driver.assert_status("registered")

@@ -11,11 +11,22 @@ from typing import TYPE_CHECKING
 
 from ..agents.base import Hop
 from ..events import NO_REASON, Reason
-from . import detour, failures, health, machine, outbound, queueing, rejection, restart, size
+from . import departure, detour, failures, health, machine, outbound, queueing, rejection, restart, size
 from .actions import TransportKey
 from .pacing import REFRESH, RETRY
 from .refresh import latest_delay
-from .registration import OPENING, QUEUED, REGISTER, RESERVING, RESOLVING, RESUME, WAITING, Flow, Registration
+from .registration import (
+    DEREGISTER,
+    OPENING,
+    QUEUED,
+    REGISTER,
+    RESERVING,
+    RESOLVING,
+    RESUME,
+    WAITING,
+    Flow,
+    Registration,
+)
 from .state import status_of, tell
 from .targets import Target, targets_of
 from .transmit import transmit
@@ -69,6 +80,9 @@ def targets_for(room: Registrations, registration: Registration, flow: Flow) -> 
 
 def pursue(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
     """Find the next target and go there; names that are not known yet are resolved first."""
+    if flow.purpose == DEREGISTER:
+        departure.located(room, registration, flow, now)
+        return
     hops = hops_of(registration, flow)
     locations = room.locations
     unknown = [hop.server for hop in hops if not locations.known(hop.server, now)]
@@ -132,7 +146,9 @@ def resolve_limit_reached(room: Registrations, registration: Registration, flow:
             room.located(room.locations.give_up(hop.server, now), now)
     if flow.phase != RESOLVING or now < flow.ends_at:
         return
-    if targets_of(room, hops_of(registration, flow), None):
+    if flow.purpose == DEREGISTER:
+        departure.located(room, registration, flow, now)
+    elif targets_of(room, hops_of(registration, flow), None):
         _aim(room, registration, flow, now)
     else:
         failures.give_up(room, registration, flow, now, Reason.of("resolve_timeout"))
