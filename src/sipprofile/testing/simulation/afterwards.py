@@ -43,10 +43,10 @@ class Afterwards:
     def _settle(self) -> None:
         world = self._world
         world.trace.note("no faults from here on")
-        over = world.clock.now
         world.pass_time(30.0)
         while not world.computer.at_work:
             world.pass_time(1.0)
+        over = world.clock.now  # what a suspended computer has missed it finds out from here on
         self._agree_on_passwords()
         self._come_back()
         end = world.clock.now + LIMIT
