@@ -168,6 +168,16 @@ def test_a_flood_is_answered_at_a_bounded_rate() -> None:
     assert dispatch.unanswered == 80
 
 
+def test_long_headers_cost_as_much_as_they_are_long() -> None:
+    dispatch = Dispatch({"token-1": 1}.get, 40, b"secret")
+    long, short = (parse(request("OPTIONS", "sip:192.0.2.1" + more)) for more in (";a=" + "b" * 20_000, ""))
+    assert isinstance(long, Request)
+    assert isinstance(short, Request)
+    answers = [dispatch.answer(long, SOURCE, UDP, 5.0) for _ in range(50)]
+    assert sum(answer is not None for answer in answers) == 1
+    assert all(dispatch.answer(short, SOURCE, UDP, 5.0) for _ in range(39)), "others are starved"
+
+
 def test_the_service_answers_for_its_profiles() -> None:
     world = World()
     world.create(contact_user="me")

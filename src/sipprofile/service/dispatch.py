@@ -31,6 +31,10 @@ METHODS = (
     "PUBLISH",
 )
 ALLOW = ("Allow", ", ".join(METHODS))
+HEAD_UNIT = 1024
+"""Bytes of headers that cost as much to answer as one ordinary request: what is parsed is what a stranger can spend."""
+LONG_SHARE = 4
+"""Requests with more headers than two units get no more than this part of the rate, so that they starve no others."""
 IN_DIALOG = ("CANCEL", "BYE", "PRACK", "UPDATE")
 """Methods that make sense only for a transaction or dialog, of which there is none."""
 
@@ -39,7 +43,10 @@ Answer = tuple[int, tuple[tuple[str, str], ...]]
 
 
 class Dispatch:
-    """Finds the profile a request is for and answers in its name; at most ``rate`` answers a second."""
+    """Finds the profile a request is for and answers in its name; at most ``rate`` answers a second.
+
+    Requests with long headers count as several, see :data:`HEAD_UNIT`.
+    """
 
     def __init__(
         self,
@@ -55,23 +62,28 @@ class Dispatch:
         self._secret = secret
         self._second = 0
         self._answered = 0
+        self._long = 0
         self.unanswered = 0
         """Requests beyond the rate."""
 
-    def has_room(self, now: float) -> bool:
-        """Whether one more request may be answered in this second."""
+    def has_room(self, now: float, head_size: int = 0) -> bool:
+        """Whether one more request, with ``head_size`` bytes of headers, may be answered in this second."""
         if int(now) != self._second:
             self._second = int(now)
             self._answered = 0
-        if self._answered >= self._rate:
+            self._long = 0
+        units = head_size // HEAD_UNIT
+        if self._answered >= self._rate or (units > 1 and self._long >= self._rate / LONG_SHARE):
             self.unanswered += 1
             return False
         self._answered += 1
+        if units > 1:
+            self._long += units
         return True
 
     def answer(self, request: Request, source: tuple[str, int], key: TransportKey, now: float) -> Send | None:
         """The response to ``request``; ``None`` for an ACK, and when there are too many requests."""
-        if request.method == "ACK" or not self.has_room(now):
+        if request.method == "ACK" or not self.has_room(now, request.head_size):
             return None
         try:
             validate_request(request)

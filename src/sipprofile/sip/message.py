@@ -99,6 +99,11 @@ class Message:
         except (SipSyntaxError, IndexError):
             return None
 
+    @property
+    def head_size(self) -> int:
+        """Bytes of the start line and the headers."""
+        return len(self._head)
+
     def cseq(self) -> tuple[int, str]:
         """The CSeq number and method. Raises MalformedMessage (header, 400) when missing or unreadable."""
         value = self.header("cseq")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import AddressValueError, IPv6Address
+from operator import itemgetter
 
 TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]"  # RFC 3261 §25.1 token characters
 MAXIMUM_MESSAGE = 65536  # bytes; what a UDP datagram can carry, kept for streams too
@@ -11,8 +12,9 @@ MAXIMUM_HEADERS = 256  # header lines, continuation lines included
 LWS = " \t\r\n"  # linear white space, after unfolding only SP and HTAB are met
 
 _token = re.compile(TOKEN + "+").fullmatch
-_quote_or_backslash = re.compile(r'["\\]').search
+_rest_of_quoted = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL).match
 _quoted_pair = re.compile(r"\\(.)", re.DOTALL)
+_quoted_character = itemgetter(1)  # a template is ten times as slow
 _hostname = re.compile(r"[A-Za-z0-9_\-.]+").fullmatch
 
 
@@ -48,11 +50,9 @@ def quoted_end(text: str, start: int) -> int:
 
     Raises SipSyntaxError when it is never closed.
     """
-    position = start + 1
-    while (found := _quote_or_backslash(text, position)) is not None:
-        if found.group() == '"':
-            return found.end()
-        position = found.end() + 1
+    found = _rest_of_quoted(text, start + 1)
+    if found is not None:
+        return found.end()
     raise SipSyntaxError(f"the quoted string {excerpt(text[start:])} is not closed; add the missing quote")
 
 
@@ -73,7 +73,7 @@ def unquote(text: str) -> str:
     if len(text) < 2 or text[0] != '"' or text[-1] != '"':
         return text
     text = text[1:-1]
-    return _quoted_pair.sub(r"\1", text) if "\\" in text else text
+    return _quoted_pair.sub(_quoted_character, text) if "\\" in text else text
 
 
 def split_outside_quotes(text: str, separator: str) -> list[str]:
