@@ -55,6 +55,9 @@ class Send(msgspec.Struct, frozen=True, gc=False):
     key: TransportKey
     data: bytes
 
+    def __repr__(self) -> str:
+        return f"Send(key={self.key!r}, {len(self.data)} bytes)"  # it may hold a token or a digest
+
 
 class FetchToken(msgspec.Struct, frozen=True, gc=False):
     """Get an access token (RFC 8898) from ``source``; answer with ``token_fetched`` or ``token_not_fetched``."""

@@ -41,6 +41,9 @@ class Nonce(msgspec.Struct, gc=False):
     attempt: int = 0
     """The attempt in which the challenge came; 0 = restored or from an earlier one."""
 
+    def __repr__(self) -> str:
+        return f"Nonce(realm={self.challenge.realm!r}, username={self.username!r}, count={self.count}, …)"
+
 
 class Bearer(msgspec.Struct, gc=False):
     """What a flow has done with its access token (RFC 8898)."""
@@ -149,6 +152,9 @@ class Flow(msgspec.Struct, gc=False):
     """It is on disk that a de-registration has begun: after a crash nobody may trust the lease."""
     predecessor: int = 0
     """The flow (of another registrar or AOR) whose binding goes when this one stands."""
+
+    def __repr__(self) -> str:
+        return f"Flow(id={self.id}, profile={self.profile}, number={self.number}, phase={self.phase}, …)"
 
     @property
     def breaker_open(self) -> bool:

@@ -54,6 +54,9 @@ class Outgoing(msgspec.Struct, gc=False):
     transaction: ClientTransaction | None = None
     armed_at: float = 0.0
 
+    def __repr__(self) -> str:
+        return f"Outgoing(number={self.number}, method={self.method!r}, flow={self.flow}, cseq={self.cseq}, …)"
+
 
 class Requests:
     """The requests under way."""
