@@ -21,6 +21,8 @@ from .transport import unbind
 if TYPE_CHECKING:
     from .registrations import Registrations
 
+MAXIMUM_VALUES = 4096  # characters of one header
+
 
 def accepted(
     room: Registrations,
@@ -96,8 +98,9 @@ def bind(room: Registrations, flow: Flow) -> None:
 
 
 def _values(response: Response, name: str) -> tuple[str, ...]:
+    """The values of a header; more than any request could carry is none, because each flow keeps its own."""
     lines = response.headers(name)
-    if not lines:
+    if not lines or sum(map(len, lines)) > MAXIMUM_VALUES:
         return ()
     return tuple(value for line in lines for value in split_list(line) if value.isprintable())
 

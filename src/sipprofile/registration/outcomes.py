@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .registrations import Registrations
 
 MAXIMUM_RETRY_AFTER = 86_400.0  # seconds; a longer Retry-After is a mistake or an attack
-MAXIMUM_MIN_EXPIRES = 2**31
+MAXIMUM_MIN_EXPIRES = 2_592_000  # seconds, 30 days; with a longer lease nobody would notice a registrar that forgot us
 SHORTEST_PENDING, LONGEST_PENDING = 2.1, 4.0  # seconds to wait after a 491, RFC 3261 §14.1
 
 

@@ -17,6 +17,9 @@ from .grant import MINIMUM_TOKEN, same_contact
 MAXIMUM_CONTACTS = 256
 """Contacts of the address-of-record that are remembered."""
 
+LONGEST_CONTACT = 2048
+"""Characters of one of them."""
+
 Taken = Literal["applied", "older", "gap"]
 
 
@@ -72,7 +75,7 @@ class Bindings:
             return "gap"
         self.version = document.version
         element = _element(document, aor, owns)
-        self._told = element.contacts if element is not None else ()
+        self._told = tuple(map(_short, element.contacts)) if element is not None else ()
         ended = element is not None and element.state != "active"
         self._full = full or ended
         if self._full:
@@ -110,6 +113,18 @@ class Bindings:
     def others(self, owns: tuple[Own, ...]) -> list[ContactElement]:
         """The active contacts that are not ours."""
         return [contact for contact in self.contacts.values() if not any(is_ours(contact, own) for own in owns)]
+
+
+def _short(contact: ContactElement) -> ContactElement:
+    """What is remembered of a contact, cut where it is longer than any real one."""
+    params = contact.unknown_params
+    size = sum(map(len, (contact.id, contact.uri, contact.display_name or "", *params, *params.values())))
+    if size <= LONGEST_CONTACT:
+        return contact
+    known = {name: text[:LONGEST_CONTACT] for name, text in params.items() if name in ("+sip.instance", "reg-id")}
+    return ContactElement(
+        contact.id[:LONGEST_CONTACT], contact.state, contact.event, contact.uri[:LONGEST_CONTACT], unknown_params=known
+    )
 
 
 def is_ours(contact: ContactElement, own: Own) -> bool:
