@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 from ..events import NO_REASON, Reason
 from . import attempt, size
 from .actions import TransportKey
+from .losses import Losses
 from .registration import IDLE, WAITING, Flow
 from .transport import close_unused
 
 if TYPE_CHECKING:
     from .registrations import Registrations
+
+
+FREE_LOSSES = 3
+STABLE_FOR = 120.0  # seconds
 
 
 class Health:
@@ -28,6 +33,7 @@ class Health:
         "canary",
         "canary_at",
         "down_since",
+        "losses",
         "mute",
         "reason",
         "waiting",
@@ -44,6 +50,8 @@ class Health:
         """The flow that is trying it now; 0 = none."""
         self.canary_at = 0.0
         """When the next canary goes."""
+        self.losses = Losses(FREE_LOSSES, STABLE_FOR)
+        """Of the flows that lived on it."""
         self.mute = False
         """It promised to answer keepalives and does not, though it answers REGISTER."""
         self.waiting: set[int] = set()

@@ -292,7 +292,12 @@ def _stun_received(room: Registrations, data: bytes, now: float) -> None:
         keepalive.mapped, keepalive.local = response.mapped, local
     _alive(room, keepalive)
     if before is not None and response.mapped is not None and response.mapped != before:
-        _fail(room, keepalive, "nat_binding_changed", now)
+        losses = room.health_of(keepalive.key).losses
+        if not losses.spent(now):
+            _fail(room, keepalive, "nat_binding_changed", now)
+            return
+        losses.goes_on(now)  # where every answer shows another address, it tells nothing
+        _wake(room, keepalive, max(keepalive.next_at, now))
     else:
         _wake(room, keepalive, max(keepalive.next_at, now))
 
@@ -341,6 +346,7 @@ def _fail(room: Registrations, keepalive: Keepalive, code: str, now: float) -> N
         room.act(CloseTransport(key))
         room.transport_failed(key, code, "", now)
         return
+    room.health_of(key).losses.add(now, room.settings)
     lost = []
     for flow in room.flows.values():
         if flow.keepalive and flow.bound == key:

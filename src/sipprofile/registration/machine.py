@@ -319,7 +319,11 @@ def transport_lost(
         forget_lease(room, flow)
         store(room, registration, flow)
         if flow.phase == IDLE:
-            if registration.should_register and lived < SHORT_LIFE and not failed and code != "address_lost":
+            ended_early = lived < SHORT_LIFE and not failed and code != "address_lost"
+            losses = room.health_of(key).losses
+            step = losses.add(now, room.settings) if ended_early else losses.step if failed else 0
+            if registration.should_register and (ended_early or step):
+                flow.failures = max(flow.failures, step - 1)
                 failures.give_up(room, registration, flow, now, reason)
                 return
             tell(room, registration, now, reason, flow=flow)

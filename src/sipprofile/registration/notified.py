@@ -11,7 +11,7 @@ from ..sip.message import Request
 from ..sip.reginfo import ContactElement, MalformedReginfo, RegistrationInformation, parse_reginfo
 from ..sip.syntax import LWS, SipSyntaxError
 from . import regevent, removal
-from .regevent import CONTENT_TYPE, Subscription
+from .regevent import CONTENT_TYPE, DAY, SHORT_LIFE, Subscription
 from .reginfo import Own, Verdict
 from .registration import Flow, Registration
 from .state import tell
@@ -26,8 +26,6 @@ MAXIMUM_OTHERS = 16
 MAXIMUM_URI = 256  # characters of somebody else's contact that are shown
 FULL_STATE_AGAIN = 30.0  # seconds between requests for a full state
 FULL_STATES = 3  # requests for it after which the notifier is taken for one that cannot do this
-REMOVALS_APART = 300.0  # seconds; a registrar that removes us again sooner is not asked at once
-SHORT_LIFE = 60.0  # seconds; a subscription that lived shorter is not begun again at once
 ALLOW_EVENTS = ("Allow-Events", "reg")
 AT_ONCE = frozenset(("deactivated", "expired", "unregistered"))
 """RFC 3680 §5.1: we are meant to come back. ``unregistered`` is what another device does that removes all contacts."""
@@ -145,21 +143,21 @@ def _act(
     if verdict.state == "present":
         known.seen = True
         if verdict.event == "shortened":
-            removal.shortened(room, registration, flow, now, verdict.seconds)
+            removal.shortened(room, registration, flow, now, verdict.seconds, known.losses)
     elif not known.seen:
-        if not known.doubted:  # the notifier may not know of us yet, or the binding went before we asked
+        # The notifier may not know of us yet, or the binding went before we asked.
+        if not known.doubted and known.losses.over(now):
             known.doubted = True
+            known.losses.add(now, room.settings)
             removal.doubted(room, registration, flow, now)
     elif flow.lease_end > 0:
         event = verdict.event or "unregistered"
         text = f"The registrar removed our registration ({event})."
-        after = verdict.seconds
-        at_once = event in AT_ONCE and now - known.removed_at > REMOVALS_APART
-        known.removed_at = now
+        step = known.losses.add(now, room.settings)
         known.seen = known.doubted = False  # a document of before our next REGISTER may still come
         reason = Reason("deregistered_by_network", None, text)
-        wait = float(max(after, 1)) if after is not None else None
-        removal.ended(room, registration, flow, now, reason, at_once=at_once, after=wait)
+        after = min(float(verdict.seconds), DAY) if verdict.seconds is not None else None
+        removal.ended(room, registration, flow, now, reason, at_once=event in AT_ONCE, after=after, step=step)
 
 
 def _show_others(
@@ -205,12 +203,13 @@ def _terminated(
     if reason in ("rejected", "noresource", "invariant"):
         regevent.refused(room, registration, known, now)
         return
+    failures = 0 if known.outlived(now) else known.failures
     regevent.ended(room, registration, known, now)
     try:
         after: float | None = float(parse_delta_seconds(parameters.get("retry-after") or ""))
     except SipSyntaxError:
         after = None
-    known.failures += 1
+    known.failures = failures + 1
     if reason in ("deactivated", "timeout") and now - known.begun_at > SHORT_LIFE:
         regevent.schedule(room, known, now)
     else:

@@ -16,6 +16,7 @@ from ..sip.headers import parse_delta_seconds, parse_retry_after
 from ..sip.message import Response
 from ..sip.syntax import SipSyntaxError
 from .backoff import backoff
+from .losses import Losses
 from .refresh import refresh_delay
 from .reginfo import Bindings
 from .registration import IDLE, Flow, Registration
@@ -29,9 +30,13 @@ State = Literal["pending", "active", "unsupported"]
 
 CONTENT_TYPE = "application/reginfo+xml"  # RFC 3680 §9.2
 SHORTEST_SUBSCRIPTION = 3600  # seconds to ask for at least; RFC 3680 §4.4 suggests 3761
+AT_THEIR_WORD = 3  # failures in a row after which a registrar that says when to come is believed
 TIMER_N = 64  # times T1: how long the first NOTIFY may take (RFC 6665 §4.1.2.4)
 DAY = 86_400.0
 SHORTEST_RETRY = 5.0
+SHORTEST_REFRESH = 30.0  # seconds; a subscription that is granted for less is one with gaps
+SHORT_LIFE = 60.0  # seconds; a subscription that lived shorter has not succeeded
+LOSSES_APART = 300.0  # seconds; a registrar that ends our bindings again sooner is not asked at once
 RESUME_SPREAD = 10.0  # seconds over which the subscriptions of leases that outlived a restart begin
 NOT_SUPPORTED = frozenset((403, 404, 405, 415, 420, 489, 501, 603, 604, 606))
 """Answers that say that the registrar has no such thing; asked again at the next registration or a day later."""
@@ -52,6 +57,7 @@ class Subscription:
         "ending",
         "expires_at",
         "failures",
+        "losses",
         "minimum",
         "next_at",
         "notified",
@@ -60,7 +66,6 @@ class Subscription:
         "outgoing",
         "profile",
         "registered",
-        "removed_at",
         "seen",
         "state",
         "target",
@@ -97,8 +102,13 @@ class Subscription:
         self.seen = False
         """Our contact was in a document."""
         self.doubted = False
-        self.removed_at = -DAY
+        self.losses = Losses(1, LOSSES_APART)
+        """Times that a NOTIFY made us register out of turn."""
         self.others: list[OtherContact] = []
+
+    def outlived(self, now: float) -> bool:
+        """Whether its dialog has existed for so long that failures before it count no more."""
+        return self.dialog is not None and self.dialog.established and now - self.begun_at > SHORT_LIFE
 
 
 class RegEvents:
@@ -274,7 +284,8 @@ def _answered(
         _failed(room, registration, known, now, None)
         return
     outgoing.dialog.answered(result)
-    known.failures = 0
+    if known.outlived(now):
+        known.failures = 0
     known.expires_at = now + seconds
     refresh_in(room, known, seconds, now)
     flow = best_flow(room, registration)
@@ -284,7 +295,7 @@ def _answered(
 
 def refresh_in(room: Registrations, known: Subscription, seconds: float, now: float) -> None:
     """The subscription lasts ``seconds`` from now; without a NOTIFY it is none."""
-    delay = max(refresh_delay(seconds, room.random.random()), SHORTEST_RETRY)
+    delay = max(refresh_delay(seconds, room.random.random()), SHORTEST_REFRESH)
     if not known.notified:
         limit = TIMER_N * room.settings.t1
         known.notify_by = now + limit
@@ -297,6 +308,8 @@ def _failed(
 ) -> None:
     """No subscription, or no refresh of it: a new dialog where the old one is gone, else later."""
     status = response.status if response is not None else 0
+    if known.outlived(now):
+        known.failures = 0
     known.failures += 1
     if known.dialog is not None and known.dialog.established and status in GONE and known.failures == 1:
         _drop(room, known)
@@ -304,7 +317,7 @@ def _failed(
         return
     if status == 423 and response is not None:
         minimum = _seconds(response.header("min-expires"), 0)
-        if known.minimum < minimum < DAY:
+        if known.minimum < minimum < DAY and known.failures <= AT_THEIR_WORD:
             known.minimum = minimum
             schedule(room, known, now)
             return
@@ -332,10 +345,12 @@ def ended(room: Registrations, registration: Registration, known: Subscription, 
 
 
 def retry(room: Registrations, known: Subscription, now: float, after: float | None) -> None:
-    """Subscribe after ``after`` seconds, else after the back-off."""
+    """Subscribe after ``after`` seconds, else after the back-off; no sooner than that after many failures."""
     settings = room.settings
-    if after is None:
-        after = backoff(max(1, known.failures), settings.backoff_base, settings.backoff_maximum, room.random.random())
+    step = max(1, known.failures)
+    delay = backoff(step, settings.backoff_base, settings.backoff_maximum, room.random.random())
+    if after is None or step > AT_THEIR_WORD:
+        after = max(after or 0.0, delay)
     schedule(room, known, now + min(max(after, SHORTEST_RETRY), DAY))
 
 

@@ -47,7 +47,7 @@ from .registration import DEREGISTER, IDLE, SENT, Flow, Registration
 from .requests import BRANCH, Requests
 from .settings import RegistrationSettings
 from .state import state_of, store
-from .transport import Transport
+from .transport import FLOW_FAILED, Transport
 
 if TYPE_CHECKING:
     from random import Random
@@ -311,6 +311,8 @@ class Registrations:
         transport = self.transports.pop(key, None)
         if transport is None:
             return
+        if code in FLOW_FAILED:
+            self.health_of(key).losses.add(now, self.settings)
         requests.transport_lost(self, key, code, now)
         network.not_opened(self, key, transport)
         for identity in sorted(transport.waiting | transport.active | transport.bound):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..events import Reason
 from . import attempt, failures, machine
+from .losses import Losses
 from .pacing import REFRESH, RETRY
 from .refresh import on_grid, refresh_delay
 from .registration import DEREGISTER, IDLE, SENT, WAITING, Flow, Registration
@@ -15,6 +16,7 @@ from .transport import unbind
 if TYPE_CHECKING:
     from .registrations import Registrations
 
+SHORTEST_LEASE = 10  # seconds; as with the setting expires
 SHORTENED_BY = 2  # seconds; less is the time that the news took
 
 
@@ -27,18 +29,25 @@ def ended(
     *,
     at_once: bool,
     after: float | None = None,
+    step: int = 0,
 ) -> None:
-    """Our binding is gone: leave ``registered``; register again at once, after ``after`` s or by the back-off."""
+    """Our binding is gone: leave ``registered``; register again at once, after ``after`` s or by the back-off.
+
+    ``step``: that of the back-off when this happens again and again; then nothing is done at once.
+    """
     if flow.lease_end == 0 or (flow.purpose == DEREGISTER and flow.phase != IDLE):
         return
     if flow.phase not in (IDLE, WAITING):  # a request is on its way: its answer may be older than this news
-        flow.again = flow.again or flow.phase == SENT
+        flow.again = flow.again or (flow.phase == SENT and not step)
         machine.forget_lease(room, flow)
         tell(room, registration, now, reason)
         store(room, registration, flow)
         machine.rearm(room, registration, flow)
-    elif not at_once:
-        failures.give_up(room, registration, flow, now, reason, lost=True, after=after)
+    elif step or not at_once:
+        flow.failures = max(flow.failures, step - 1)
+        after = max(after, failures.SHORTEST_RETRY) if after is not None else None
+        at_least, after = (after or 0.0, None) if step else (0.0, after)
+        failures.give_up(room, registration, flow, now, reason, lost=True, after=after, at_least=at_least)
     else:
         flow.lease_end = 0.0
         flow.granted = 0
@@ -53,11 +62,20 @@ def ended(
             machine.rearm(room, registration, flow)
 
 
-def shortened(room: Registrations, registration: Registration, flow: Flow, now: float, seconds: int | None) -> None:
-    """The registrar cut the lease: renew it before its new end, at once when that is not told."""
+def shortened(
+    room: Registrations, registration: Registration, flow: Flow, now: float, seconds: int | None, losses: Losses
+) -> None:
+    """The registrar cut the lease: renew it before its new end, at once when that is not told.
+
+    To next to nothing, again and again, it is as good as an end.
+    """
     if flow.lease_end == 0 or flow.phase not in (IDLE, WAITING) or not registration.should_register:
         return
-    if seconds is None or seconds < 1:
+    hurried = seconds is None or seconds < SHORTEST_LEASE
+    if hurried and losses.add(now, room.settings):
+        reason = Reason("deregistered_by_network", None, "The registrar shortens our registration again and again.")
+        ended(room, registration, flow, now, reason, at_once=False, step=losses.step)
+    elif seconds is None or seconds < 1:
         attempt.begin(room, registration, flow, now, REFRESH)
     elif now + seconds < flow.lease_end - SHORTENED_BY:
         flow.lease_end = now + seconds
