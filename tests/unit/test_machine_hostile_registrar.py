@@ -284,6 +284,19 @@ class TestAnswers:
         assert driver.flow().service_route == ()
 
 
+def test_identities_are_bounded_however_many_lines_there_are(driver: Driver) -> None:
+    lines = [
+        "P-Associated-URI: " + ", ".join(f"<sip:a{line}-{number}@b>" for number in range(40)) for line in range(20)
+    ]
+
+    def respond(request: Request, key: TransportKey) -> bytes:
+        return ok()(request, key).replace(b"Content-Length", "\r\n".join([*lines, "Content-Length"]).encode())  # type: ignore[union-attr]
+
+    driver.always = respond
+    driver.registered()
+    assert len(driver.flow().registered_aors) <= 65
+
+
 def test_no_repr_has_a_secret(driver: Driver) -> None:
     driver.always = lambda request, _: reply(request, 401, 'WWW-Authenticate: Digest realm="r", nonce="n", qop="auth"')
     driver.add()

@@ -20,14 +20,13 @@ def registered_identities(aor: str, response: Response) -> tuple[str, ...]:
     if not lines:
         return (aor,)
     found: list[str] = []
-    for line in lines:
-        for value in split_list(line):
-            try:
-                uri = parse_name_addr(value).uri
-            except SipSyntaxError:
-                continue
-            if uri.isprintable() and len(uri) <= MAXIMUM_LENGTH and uri not in found and uri != "*":
-                found.append(uri)
-            if len(found) == MAXIMUM:
-                break
+    for value in (value for line in lines for value in split_list(line)):
+        if len(found) == MAXIMUM:
+            break
+        try:
+            uri = parse_name_addr(value).uri
+        except SipSyntaxError:
+            continue
+        if uri.isprintable() and len(uri) <= MAXIMUM_LENGTH and uri not in found and uri != "*":
+            found.append(uri)
     return tuple(found) if aor in found else (*found, aor)

@@ -28,7 +28,7 @@ class Step(Enum):
         "at once",
     )
     LONGER = (
-        "asked again for the Min-Expires it demands, if that is more and not absurd",
+        "asked again for the Min-Expires it demands, if that is more, up to 30 days",
         "the same target",
         "at once",
     )
