@@ -275,6 +275,7 @@ class TestAnswers:
         driver.add()
         driver.run(1)
         driver.assert_status("unregistered", "interval_too_brief")
+        driver.sent_register()
 
     def test_a_route_as_long_as_a_message_is_not_kept(self, driver: Driver) -> None:
         driver.always = lambda request, _: ok(None)(request, _).replace(  # type: ignore[union-attr]
