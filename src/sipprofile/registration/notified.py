@@ -141,20 +141,21 @@ def _act(
     if verdict is None:
         return
     if verdict.state == "present":
-        known.seen = True
+        known.seen |= {flow.id}
         if verdict.event == "shortened":
             removal.shortened(room, registration, flow, now, verdict.seconds, known.losses)
-    elif not known.seen:
-        # The notifier may not know of us yet, or the binding went before we asked.
-        if not known.doubted and known.losses.over(now):
-            known.doubted = True
+    elif flow.id not in known.seen:
+        # The notifier may not know of it yet, or the binding went before we asked.
+        if flow.id not in known.doubted and known.losses.over(now):
+            known.doubted |= {flow.id}
             known.losses.add(now, room.settings)
             removal.doubted(room, registration, flow, now)
     elif flow.lease_end > 0:
         event = verdict.event or "unregistered"
         text = f"The registrar removed our registration ({event})."
         step = known.losses.add(now, room.settings)
-        known.seen = known.doubted = False  # a document of before our next REGISTER may still come
+        known.seen -= {flow.id}  # a document of before our next REGISTER may still come
+        known.doubted -= {flow.id}
         reason = Reason("deregistered_by_network", None, text)
         after = min(float(verdict.seconds), DAY) if verdict.seconds is not None else None
         removal.ended(room, registration, flow, now, reason, at_once=event in AT_ONCE, after=after, step=step)

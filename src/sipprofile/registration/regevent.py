@@ -99,9 +99,10 @@ class Subscription:
         """What the last NOTIFY was answered with."""
         self.asked_again = 0
         """Full states asked for since one came."""
-        self.seen = False
-        """Our contact was in a document."""
-        self.doubted = False
+        self.seen: frozenset[int] = frozenset()
+        """Flows whose contact was in a document."""
+        self.doubted: frozenset[int] = frozenset()
+        """Flows that registered once more because theirs was not."""
         self.losses = Losses(1, LOSSES_APART)
         """Times that a NOTIFY made us register out of turn."""
         self.others: list[OtherContact] = []
@@ -148,7 +149,8 @@ def changed(room: Registrations, registration: Registration, now: float) -> None
     if flow is None:
         return
     if registration.last_error is None:
-        known.cseqs.update((each.id, each.cseq) for each in registration.flows if each.phase == IDLE)
+        flows, cseqs = registration.flows, known.cseqs
+        known.cseqs = {each.id: each.cseq if each.phase == IDLE else cseqs.get(each.id, 0) for each in flows}
     alive = known.dialog is not None and not known.ending
     if known.outgoing is None and (known.next_at == 0 or known.target != flow.contact or (again and not alive)):
         schedule(room, known, now)
@@ -247,7 +249,8 @@ def _begin(room: Registrations, registration: Registration, known: Subscription,
     known.begun_at = now
     known.target = flow.contact
     known.bindings = Bindings()
-    known.notified = known.seen = known.doubted = known.ending = False
+    known.notified = known.ending = False
+    known.seen = known.doubted = frozenset()
     known.notify_by = known.expires_at = 0.0
     known.asked_again = 0
     room.reg_events.calls[known.dialog.call_id] = known.profile

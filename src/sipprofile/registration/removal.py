@@ -40,7 +40,7 @@ def ended(
     if flow.phase not in (IDLE, WAITING):  # a request is on its way: its answer may be older than this news
         flow.again = flow.again or (flow.phase == SENT and not step)
         machine.forget_lease(room, flow)
-        tell(room, registration, now, reason)
+        tell(room, registration, now, reason, flow=flow)
         store(room, registration, flow)
         machine.rearm(room, registration, flow)
     elif step or not at_once:
@@ -53,7 +53,7 @@ def ended(
         flow.granted = 0
         flow.refresh_at = 0.0
         flow.phase = IDLE
-        tell(room, registration, now, reason)
+        tell(room, registration, now, reason, flow=flow)
         store(room, registration, flow)
         if registration.should_register:
             attempt.begin(room, registration, flow, now, RETRY)
