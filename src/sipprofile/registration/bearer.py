@@ -139,8 +139,7 @@ def fetched(room: Registrations, source: str, value: str, lifetime: float | None
         flow = room.flows.get(identity)
         if flow is not None and flow.phase == FETCHING:
             attempt.resumed(room, room.owner(flow), flow, now)
-    if changed and token.number > 1:
-        _try_refused(room, source, token, now)
+    _try_again(room, source, token, now, refused=changed and token.number > 1)
 
 
 def not_fetched(room: Registrations, source: str, now: float) -> None:
@@ -212,13 +211,18 @@ def _uses(room: Registrations, profile: int, source: str) -> bool:
     return registration is not None and registration.plan.token_source == source and registration.should_register
 
 
-def _try_refused(room: Registrations, source: str, token: AccessToken, now: float) -> None:
-    """Another token than the one that was refused: the secret has changed."""
+def _try_again(room: Registrations, source: str, token: AccessToken, now: float, *, refused: bool) -> None:
+    """Who waits because there was no token need not; ``refused``: nor who was refused with another, the secret has
+    changed."""
     for number in sorted(token.users):
         if not _uses(room, number, source):
             continue
         registration = room.by_profile[number]
         for flow in registration.flows:
-            if flow.rejected and flow.phase == WAITING:
+            if flow.phase != WAITING:
+                continue
+            if refused and flow.rejected:
                 flow.rejected = 0
-                attempt.begin(room, registration, flow, now, RETRY)
+            elif flow.rejected or flow.reason.code != "token_unavailable":
+                continue
+            attempt.begin(room, registration, flow, now, RETRY)

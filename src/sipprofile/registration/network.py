@@ -131,7 +131,7 @@ def _settled(room: Registrations, now: float) -> None:
     for flow in room.flows.values():
         if flow.bound is not None:
             network.bound.setdefault(flow.bound, []).append(flow.id)
-        if elsewhere and flow.phase == WAITING and _not_begun(room.owner(flow)):
+        if elsewhere and flow.phase == WAITING and _not_begun(flow):
             unresolved.append(flow.id)
     used = {_first(key) for key in room.transports}
     network.generations = {key: generation for key, generation in network.generations.items() if key in used}
@@ -143,10 +143,9 @@ def _settled(room: Registrations, now: float) -> None:
     _in_turns(room, list(keys), lambda key, _: room.act(Probe(key)), now)
 
 
-def _not_begun(registration: Registration) -> bool:
+def _not_begun(flow: Flow) -> bool:
     """Whether it waits for want of something that had to be got before the request."""
-    reason = registration.last_error or registration.reason
-    return reason.code.startswith(("resolve_", "token_"))  # a source of access tokens may be far away, too
+    return flow.reason.code.startswith(("resolve_", "token_"))  # a source of access tokens may be far away, too
 
 
 def _forget_names(room: Registrations, now: float) -> None:
