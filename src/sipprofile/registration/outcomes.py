@@ -104,8 +104,7 @@ def refused(
     status = response.status
     if 400 <= status < 500 and status not in (408, 423, 430) and nat.refused(room, flow):
         flow.middle = b""
-        room.pacer(registration.plan.registrar, now).debit(now)
-        transmit(room, registration, flow, now)
+        _once_more(room, registration, flow, now)
         return
     reason = reason_of(row, response)
     after = _retry_after(response)
