@@ -102,6 +102,7 @@ def _aim(room: Registrations, registration: Registration, flow: Flow, now: float
     targets = targets_for(room, registration, flow)
     if not targets and flow.number > 1 and targets_of(room, hops, None):
         outbound.redundant(room, registration, flow, now)
+        tell(room, registration, now, transition=False)
         return
     if not targets:
         nowhere = [room.locations.of(hop.server) for hop in hops]
@@ -113,7 +114,8 @@ def _aim(room: Registrations, registration: Registration, flow: Flow, now: float
     if target is not None:
         go(room, registration, flow, target, now)
     elif all(target.key in flow.tried for target in targets):
-        reason = registration.last_error or registration.reason
+        known = flow.redirect is None and flow.reason.code != "none"
+        reason = flow.reason if known else health.why_down(room, [target.key for target in targets])
         failures.give_up(room, registration, flow, now, reason)
     else:
         failures.park(room, registration, flow, now, [target.key for target in targets])

@@ -290,7 +290,9 @@ def _lease_ended(room: Registrations, registration: Registration, flow: Flow, no
     if registration.ghost and flow.phase == IDLE:
         ghosts.exorcised(room, registration, flow, now)
         return
-    tell(room, registration, now, registration.last_error or Reason.of("lease_expired"), flow=flow)
+    alone = len(registration.flows) == 1
+    why = registration.last_error if alone else flow.reason if flow.reason.code != "none" else None
+    tell(room, registration, now, why or Reason.of("lease_expired"), flow=flow)
     store(room, registration, flow)
     if flow.phase == IDLE and registration.should_register:
         attempt.begin(room, registration, flow, now, RETRY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, cast
 
 from ..events import EventName, FlowState, Reason, RegistrationState, StateChanged, Status
@@ -42,9 +43,15 @@ def granted_contact(flow: Flow) -> str:
 
 
 def _best(registration: Registration) -> Flow:
-    """The flow whose state is shown as the registration's."""
+    """The flow whose state is shown as the registration's; of several without a binding, the one tried next."""
     flows = registration.flows
-    return flows[0] if len(flows) == 1 else min(flows, key=lambda flow: BEST_FIRST.index(_status_of(flow)))
+    return flows[0] if len(flows) == 1 else min(flows, key=_goodness)
+
+
+def _goodness(flow: Flow) -> tuple[int, float]:
+    status = _status_of(flow)
+    waits = (flow.next_try or math.inf) if status == "unregistered" and flow.phase == WAITING else 0.0
+    return BEST_FIRST.index(status), waits
 
 
 def _flow_state(room: Registrations, registration: Registration, flow: Flow) -> FlowState:
