@@ -19,7 +19,7 @@ from . import attempt, ghosts, machine
 from .actions import TransportKey
 from .changes import Consequence, without_credentials
 from .pacing import RETRY
-from .registration import IDLE, SENT, WAITING, Flow, Registration
+from .registration import BREAKER, IDLE, REFUSED_CREDENTIALS, SENT, WAITING, Flow, Registration
 from .request import reg_id
 from .state import record, store, tell
 from .targets import Target, targets_of
@@ -105,28 +105,44 @@ def learn(registration: Registration, flow: Flow, response: Response) -> None:
     flow.outbound = reg_id(registration.plan, flow) > 0 and required(response)
     if len(registration.flows) == 1:
         flow.pinned = flow.hop if flow.outbound and len(registration.plan.hops) > 1 and flow.redirect is None else -1
+    elif flow.outbound and flow.hop in registration.lacking and flow.redirect is None:
+        # The first flow found it by failover, and it does outbound by now: the flow stays with it.
+        registration.lacking = tuple(index for index in registration.lacking if index != flow.hop)
+        flow.pinned = flow.hop
 
 
 def arrange(room: Registrations, registration: Registration, flow: Flow, now: float) -> bool:
     """After a 2xx on ``flow``: as many flows as there may be. ``False``: it has gone itself."""
+    before = registration.flows
     if flow.outbound:
-        for other in registration.flows:
+        for other in before:
             if other.number > 1 and other.lease_end > 0 and not other.outbound:
                 _exclude(registration, other)
                 retire(room, registration, other, now)
+        _part(room, registration, flow, now)
         add(room, registration, now)
     elif flow.number == 1:
-        for other in registration.flows:
+        for other in before:
             if other.number > 1:
                 retire(room, registration, other, now)
         flow.pinned = -1
         registration.lacking = ()
         store(room, registration, flow)
-    elif any(other.outbound and other.lease_end > 0 for other in registration.flows if other is not flow):
+    elif any(other.outbound and other.lease_end > 0 for other in before if other is not flow):
         _exclude(registration, flow)
         retire(room, registration, flow, now)
-        return False
-    return True
+    if any(other not in registration.flows for other in before):
+        tell(room, registration, now, transition=False)
+    return flow in registration.flows
+
+
+def _part(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """Two flows that have come to one address while both were on their way: the later one goes (RFC 5626 §4.2)."""
+    assert flow.bound is not None
+    place = _place(flow.bound)
+    there = [each for each in registration.flows if each.bound is not None and _place(each.bound) == place]
+    for other in there[1:]:
+        retire(room, registration, other, now)
 
 
 def add(room: Registrations, registration: Registration, now: float) -> None:
@@ -180,10 +196,14 @@ def failed(room: Registrations, registration: Registration, flow: Flow, now: flo
 
 
 def rejected(room: Registrations, registration: Registration, flow: Flow, now: float, reason: Reason) -> None:
-    """The password was refused on a further flow: that counts for the registration, and this flow tries no more."""
+    """The password was refused on a further flow: that counts for the registration, and this flow tries no more.
+
+    It does not open the breaker: a first flow that is let in must not lose its lease for what other hops refuse.
+    """
     first = registration.first
-    first.rejected += 1
-    store(room, registration, first)
+    if reason.code in REFUSED_CREDENTIALS and first.rejected < BREAKER - 1:
+        first.rejected += 1
+        store(room, registration, first)
     machine.forget_lease(room, flow)
     flow.unknown_until = 0.0
     leave_hop(room, registration, flow, now, reason)

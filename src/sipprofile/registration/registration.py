@@ -26,6 +26,8 @@ NO_GRUU = ("", "")
 
 BREAKER = 2
 """Attempts with refused credentials after which no more are made until the secret changes."""
+REFUSED_CREDENTIALS = frozenset(("rejected_credentials", "no_credentials"))
+"""Codes of reasons that count as such an attempt."""
 
 
 class Nonce(msgspec.Struct, gc=False):

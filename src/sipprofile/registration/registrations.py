@@ -199,6 +199,8 @@ class Registrations:
     def retry_now(self, profile: int, now: float, *, operator: bool = True) -> None:
         """Do not wait any longer: try now, whatever the back-off or the breaker says (original ``RefreshEnableL``)."""
         registration = self.by_profile[profile]
+        if operator:
+            registration.lacking = ()
         for flow in registration.flows:
             machine.retry_now(self, registration, flow, now, operator=operator)
 
@@ -336,7 +338,9 @@ class Registrations:
             if row.leaving and flow.purpose == DEREGISTER:
                 flow.leaving = True
             if row.leaving or row.cseq_reserved > flow.cseq_reserved:
+                # The row may be that of a flow which had this number before: what it reserved stays reserved.
                 flow.cseq_reserved = max(flow.cseq_reserved, row.cseq_reserved)
+                flow.cseq_asked = max(flow.cseq_asked, flow.cseq_reserved)
                 attempt.reserved(self, registration, flow, now)
 
     def network_changed(self, addresses: frozenset[str] | None, now: float) -> None:

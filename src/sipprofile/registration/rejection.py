@@ -8,7 +8,7 @@ from ..events import Reason
 from ..sip.message import Response
 from . import acceptance, bearer, failures, machine, outbound
 from .challenge import answer, challenges_of
-from .registration import DEREGISTER, IDLE, REGISTER, REMOVE_OLD, Flow, Registration
+from .registration import DEREGISTER, IDLE, REFUSED_CREDENTIALS, REGISTER, REMOVE_OLD, Flow, Registration
 from .transmit import transmit
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def rejected(room: Registrations, registration: Registration, flow: Flow, code: 
     if flow.number > 1 and not registration.ghost:
         outbound.rejected(room, registration, flow, now, Reason.of(code, status))
         return
-    if code in ("rejected_credentials", "no_credentials"):
+    if code in REFUSED_CREDENTIALS:
         flow.rejected += 1
     if flow.breaker_open and code == "rejected_credentials":
         code = "credentials_needed"
