@@ -616,7 +616,7 @@ def _check_flow(
     def wakes_by(at: float) -> bool:
         return 0 < flow.wake_at <= max(at, now) and (flow.wake_at, flow.id) in timers
 
-    if flow.phase in (RESOLVING, OPENING, RESERVING, SENT):
+    if flow.phase in (RESOLVING, OPENING, RESERVING, SENT, FETCHING):
         assert flow.ends_at, "no deadline"
         assert wakes_by(flow.ends_at)
     elif flow.phase == QUEUED:
@@ -645,4 +645,4 @@ def _check_flow(
         connection = machine.transports[flow.carrier]
         assert flow.id in (connection.active if flow.phase == SENT else connection.waiting)
     if flow.purpose == DEREGISTER and flow.phase != IDLE:
-        assert flow.phase in (RESOLVING, OPENING, RESERVING, SENT)
+        assert flow.phase in (RESOLVING, OPENING, RESERVING, SENT, FETCHING)
