@@ -595,6 +595,7 @@ def check(machine: Registrations, now: float) -> None:
             assert machine.flows[identity].phase in (OPENING, QUEUED, RESERVING, RESOLVING, FETCHING)
             assert key in (machine.flows[identity].key, machine.flows[identity].carrier)
         users = transport.active | transport.bound | transport.waiting
+        users |= {flow.id for flow in machine.flows.values() if flow.phase == RESOLVING and flow.key == key}
         assert key.protocol == "udp" or users or transport.kept_until >= now, "a connection that nobody uses"
     kept = Counter(flow.bound for flow in machine.flows.values() if flow.keepalive)
     assert None not in kept

@@ -18,8 +18,9 @@ def granted(
 
     Ours is the equal URI; else the one that leads to the same user, host and port whatever parameters were added; else
     the one with our user part and instance id, or with our random token as user part, whatever a router made of its
-    host. Of several of those it is not ``old``, a contact that ours replaces, and the one with the least time, because
-    to renew too early does no harm. An answer without any Contact counts as ours when it has Expires.
+    host. Of several of those it is none of ``old``, contacts that ours replaces, with blanks between them, and it is
+    the one with the least time, because to renew too early does no harm. An answer without any Contact counts as ours
+    when it has Expires.
     With a ``reg_id`` the contact of another flow, which may have our URI and instance, is not ours (RFC 5626 §6).
     """
     alone = _alone(response, contact, asked, reg_id)
@@ -89,7 +90,7 @@ def _ours(contacts: list[NameAddr], contact: str, token: str, instance_id: str, 
     user = f":{token}@"
     named = [entry for entry in contacts if user in entry.uri]
     if len(named) > 1 and old:
-        named = [entry for entry in named if not same_contact(entry.uri, old)]
+        named = [entry for entry in named if not any(same_contact(entry.uri, uri) for uri in old.split())]
     if instance_id:
         urn = f"<urn:uuid:{instance_id}>"
         # The instance alone is not enough: a binding of an earlier contact may still be listed.

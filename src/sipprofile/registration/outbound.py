@@ -210,7 +210,8 @@ def rejected(room: Registrations, registration: Registration, flow: Flow, now: f
 
 
 def leave_hop(room: Registrations, registration: Registration, flow: Flow, now: float, reason: Reason) -> None:
-    """A further flow cannot be had over its hop: it goes, and the hop is left alone until settings change."""
+    """A further flow cannot be had over its hop: it goes, and the hop is left alone until settings change
+    or an operator wants it tried."""
     end_transaction(room, flow)
     _exclude(registration, flow)
     alive = registration.another_lives(flow)

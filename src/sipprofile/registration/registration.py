@@ -172,8 +172,6 @@ class Registration(msgspec.Struct, gc=False):
     agent: Agent
     flows: tuple[Flow, ...]
     wanted: bool = False
-    awaited: bool = False
-    """Somebody waits for it: it draws before retries and automatic starts."""
     kept: bool = False
     """Not wanted yet, but its lease was live at start: users have a moment to return."""
     held: str = ""

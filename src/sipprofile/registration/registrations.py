@@ -158,7 +158,6 @@ class Registrations:
         registration = self.by_profile[profile]
         registration.wanted = wanted
         registration.kept = False
-        registration.awaited = waiting
         kind = AWAITED if waiting else AUTOMATIC
         for flow in reversed(registration.flows):  # the first says what it has come to
             if wanted:

@@ -39,7 +39,7 @@ def _status_of(flow: Flow) -> Status:
 
 def granted_contact(flow: Flow) -> str:
     """The contact that the lease is for; while another one is being registered in its place it still is the old one."""
-    return flow.old_contact if flow.middle and flow.old_contact else flow.contact
+    return flow.old_contact.partition(" ")[0] if flow.middle and flow.old_contact else flow.contact
 
 
 def _best(registration: Registration) -> Flow:
