@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from machine_driver import Driver, answer, challenge, reply, server
-from test_machine_outbound import EDGES, KEY_A, KEY_B, A, B, C, OutboundRegistrar, answer_keepalives, reg_id
+from test_machine_outbound import EDGES, KEY_A, KEY_B, UDP_EDGES, A, B, C, OutboundRegistrar, answer_keepalives, reg_id
 from test_machine_regevent import Notifier, contact
 
 from sipprofile.events import Reason
@@ -53,6 +53,18 @@ class TestNumbers:
         driver.want()
         driver.run(20)  # the driver sees that CSeq rises
         assert len(driver.state().flows) == 4
+
+
+class TestRestart:
+    def test_a_lease_that_ends_while_its_transport_is_opened(self, driver: Driver) -> None:
+        """The clock ends it, not the patience with the transport."""
+        driver.registered(expires=60, proxies=UDP_EDGES[:1])
+        driver.unopened = {A}
+        driver.crash(driver.flow().lease_end - driver.now - 2)
+        driver.assert_status("registered")
+        driver.run(2.5)
+        assert driver.flow().lease_end == 0
+        assert driver.state().status != "registered"
 
 
 class TestAddresses:

@@ -123,7 +123,7 @@ def resume(room: Registrations, registration: Registration, flow: Flow, stored: 
         transport.waiting.add(flow.id)
         flow.phase = OPENING
         flow.ends_at = now + room.settings.open_limit
-        room.arm(flow, flow.ends_at)
+        machine.rearm(room, registration, flow)
         registration.status = status_of(registration)
 
 
