@@ -363,7 +363,7 @@ class Kamailio:
 
     def credentials_log(self) -> list[str]:
         """The Authorization of every REGISTER that had one, since the first start."""
-        return [value for _, _, value in self._marked("CREDENTIALS-SEEN|", 3)]
+        return [value for _, _, value in self.marked("CREDENTIALS-SEEN|", 3)]
 
     def answer_log(self) -> list[Answered]:
         """Every response to a REGISTER since the first start, logged just after it was sent."""

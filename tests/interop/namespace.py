@@ -104,6 +104,17 @@ class Namespace:
         self.ip("rule", "add", "pref", "5", "iif", "veth0", "ipproto", protocol, "blackhole")
         self.ip("rule", "delete", "pref", "0")
 
+    def lose(self, address: str, *, end: bool = False) -> None:
+        """Drop what is sent to ``address`` from here, until ``end``. No address or route changes, so nobody is told."""
+        rule = ("pref", "5", "to", address, "blackhole")
+        if end:
+            self.ip("rule", "delete", *rule)
+            return
+        if "lookup local" not in self.ip("rule", "show", "pref", "10"):
+            self.ip("rule", "add", "pref", "10", "lookup", "local")
+            self.ip("rule", "delete", "pref", "0")
+        self.ip("rule", "add", *rule)
+
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
         """The sockets that this thread opens meanwhile are inside, and stay there."""

@@ -128,13 +128,13 @@ def test_a_connection_whose_packets_are_dropped_is_noticed(
             before = connection(kamailio)
             time.sleep(FLOW_TIMER + 1)
             assert connection(kamailio) == before
-            namespace.ip("route", "add", "blackhole", "127.0.0.2/32", "table", "local")
+            namespace.lose("127.0.0.2")
             began = time.monotonic()
             profile.wait_until(lambda state: state["status"] != "registered", "it is noticed", 15)
             assert time.monotonic() - began < FLOW_TIMER + 10 + 1
             assert connection(kamailio) == before  # where the caller's requests would still be sent
             keeping.wait_until(lambda: "keepalive_lost" in reasons(keeping, "alice"), "the history says why")
-            namespace.ip("route", "delete", "blackhole", "127.0.0.2/32", "table", "local")
+            namespace.lose("127.0.0.2", end=True)
             profile.wait(5, status="registered")
             assert connection(kamailio) != before
             assert metric(keeping, "keepalive_failures") == 1
@@ -154,7 +154,7 @@ def test_tcp_itself_notices_that_nothing_is_acknowledged(namespace: Namespace, m
             bind=("127.0.0.2",),
             port=0,
             received=lambda *_: None,
-            opened=lambda _, local: opened.set_result(local),
+            opened=lambda _, local, mtu: opened.set_result(local),
             failed=lambda _, code, sentence: failed.set_result(code),
             flush=lambda: None,
         )
@@ -163,7 +163,7 @@ def test_tcp_itself_notices_that_nothing_is_acknowledged(namespace: Namespace, m
             key = TransportKey("tcp", *listener.getsockname())
             transports.open(key)
             assert (await asyncio.wait_for(opened, 5))[0] == "127.0.0.2"
-            namespace.ip("route", "add", "blackhole", "127.0.0.2/32", "table", "local")
+            namespace.lose("127.0.0.2")
             transports.send(key, b"\r\n\r\n")
             assert await asyncio.wait_for(failed, 10) == "transport_timeout"
         await transports.stop()
