@@ -794,3 +794,17 @@ def test_whatever_happens_both_flows_come_back(seed: int) -> None:
     driver.disable()
     driver.run(60)
     assert not {"1", "2"} & set(registrar.flows())
+
+
+class TestALargeRequest:
+    """RFC 5626 §5.1: the first hop keeps the connection that a REGISTER came by in mind; it has to last."""
+
+    def test_what_came_by_a_short_connection_is_registered_again_by_udp(self) -> None:
+        driver = Driver()
+        driver.always = OutboundRegistrar()
+        driver.add(headers=[f"X-Large-{number}: {'x' * 180}" for number in range(8)])
+        driver.run(2)
+        assert [key.protocol for _, key, _ in driver.sends] == ["tcp", "udp"]
+        driver.assert_status("registered")
+        driver.run_to_register()
+        assert driver.sends[-1][1].protocol == "udp"

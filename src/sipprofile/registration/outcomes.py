@@ -55,7 +55,8 @@ def answered(room: Registrations, registration: Registration, flow: Flow, respon
         return
     since = flow.sent_at
     row = row_of(status)
-    by_udp = flow.key.protocol == "udp" and flow.carrier is None
+    carried = flow.carrier is not None
+    by_udp = flow.key.protocol == "udp" and not carried
     end_transaction(room, flow)
     if by_udp:
         nat.learn(room, flow, response, now)
@@ -64,6 +65,8 @@ def answered(room: Registrations, registration: Registration, flow: Flow, respon
         waiting = health.answered(room, flow.key, flow, now)
         flow.forced = False
     if row.step is Step.GRANT:
+        if carried and outbound.required(response):
+            flow.again = True  # the first hop keeps the connection in mind, which is about to end
         _succeeded(room, registration, flow, response, now)
     elif row.step is Step.CHALLENGE:
         rejection.challenged(room, registration, flow, response, now)

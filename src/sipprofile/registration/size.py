@@ -57,7 +57,7 @@ def carrier_of(room: Registrations, flow: Flow, transport: Transport, now: float
     ``None``: the connection is being opened, and the flow waits for it.
     """
     way = way_for(room, transport.key, len(flow.outstanding), now)
-    if way.protocol == "udp":
+    if way.protocol == "udp" or flow.outbound:  # the binding would be the connection's (RFC 5626 §5.1)
         return transport
     connection = room.transport(way)
     flow.carrier = connection.key
