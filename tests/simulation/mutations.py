@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from sipprofile import profile
-from sipprofile.registration import acceptance, failures, health, machine, rejection, restart
+from sipprofile.registration import acceptance, failures, health, keepalive, machine, network, rejection, restart
 from sipprofile.registration import registration as memory
 from sipprofile.registration.pacing import Pacer
 from sipprofile.service import registry
@@ -149,6 +149,18 @@ def passwords_shown(patch: Patch) -> None:
     patch.setattr(registry, "public", careless)
 
 
+def moves_ignored(patch: Patch) -> None:
+    patch.setattr(network, "changed", lambda room, addresses, now: None)
+
+
+def sleep_ignored(patch: Patch) -> None:
+    patch.setattr(network, "resumed", lambda room, slept, now: None)
+
+
+def no_keepalives(patch: Patch) -> None:
+    patch.setattr(keepalive, "join", lambda room, flow, now: None)
+
+
 MUTATIONS = (
     Mutation("a refresh is never scheduled", no_refresh, Promise.CALM, 3, quick=True),
     Mutation("the end of a lease is ignored", lease_end_ignored, Promise.NO_SILENT_LOSS, 20),
@@ -165,5 +177,8 @@ MUTATIONS = (
     Mutation("a failure drops the users", users_dropped_at_failure, Promise.NEXT_TRY, 10),
     Mutation("one disable counts for all users", users_lost, None, 6),
     Mutation("saves are lost", saves_lost, None, 3),
+    Mutation("another address is not noticed", moves_ignored, Promise.FOLLOWED, 4, quick=True),
+    Mutation("a long sleep is not noticed", sleep_ignored, Promise.FOLLOWED, 10),
+    Mutation("no keepalive is sent", no_keepalives, Promise.REACHED, 10),
     Mutation("passwords are shown", passwords_shown, Promise.SECRETS, 3, quick=True),
 )

@@ -223,7 +223,7 @@ class TestAddresses:
         transports.send(TCP, b"lost too")
         world.clock.run_until(30.0)
         assert sources == [("203.0.113.10", LOCAL[1])]
-        assert [code for _, _, code in world.failed] == ["transport_timeout"]
+        assert [code for _, _, code in world.failed] == ["transport_unreachable", "transport_timeout"]
 
 
 class TestNat:

@@ -102,6 +102,15 @@ class VirtualNetwork:
         if inside is not None:
             self._deliver(source, inside[0], len(data), self._to_client, data, (source, port), inside)
 
+    def reaches(self, source: str, destination: Address, port: int = 5060) -> bool:
+        """Whether what a server at ``source`` sends to ``destination`` gets through, now and on the whole."""
+        connection = self._connections.get(destination)
+        if connection is not None:
+            return connection.alive
+        nat = self._public.get(destination[0])
+        inside = destination if nat is None else nat.inbound(destination, (source, port), self.clock.now)
+        return inside in self._clients and self.passes(source, inside[0])
+
     def break_connections(self, host: str) -> None:
         """Reset every TCP connection to a server, as its restart does."""
         for connection in [each for each in self._connections.values() if each.key.host == host]:

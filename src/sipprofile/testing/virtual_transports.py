@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sipprofile.registration.actions import TransportKey
+from sipprofile.testing.virtual_links import ETHERNET
 from sipprofile.testing.virtual_nat import Address
 from sipprofile.testing.virtual_network import VirtualHost, VirtualNetwork
 
@@ -38,6 +39,11 @@ class VirtualConnection:
     def answered(self, data: bytes) -> None:
         """Towards the client."""
         self._transfer(self._answer, data)
+
+    @property
+    def alive(self) -> bool:
+        """Whether what either side sends arrives."""
+        return self.open and self._passes()
 
     def close(self) -> None:
         """Nobody uses it any more."""
@@ -119,7 +125,11 @@ class VirtualTransports:
             return
         connection = self._connections.get(key)
         if connection is None:
-            local = self._source(key.host)[0], self._network.new_port()
+            source = self._source(key.host)
+            if source is None:
+                self._network.clock.after(0.0, self._no_way, key)
+                return
+            local = source[0], self._network.new_port()
             self._connections[key] = VirtualConnection(self._network, self, key, local)
         elif connection.open:
             self._network.clock.after(0.0, self._open_again, connection)
@@ -127,7 +137,11 @@ class VirtualTransports:
     def send(self, key: TransportKey, data: bytes) -> None:
         """Send one message."""
         if key.protocol == "udp":
-            self._network.send(data, self._source(key.host), key)
+            source = self._source(key.host)
+            if source is None:
+                self._network.clock.after(0.0, self._no_way, key)
+            else:
+                self._network.send(data, source, key)
             return
         connection = self._connections.get(key)
         if connection is not None and connection.open:
@@ -140,6 +154,18 @@ class VirtualTransports:
         connection = self._connections.pop(key, None)
         if connection is not None:
             connection.close()
+
+    def probe(self, key: TransportKey) -> tuple[Address | None, str | None, int]:
+        """See :meth:`sipprofile.net.transports.Transports.probe`."""
+        source = self._source(key.host)
+        if key.protocol == "udp":
+            return source, None, 0 if source is None else ETHERNET
+        connection = self._connections.get(key)
+        used = None
+        if connection is not None and connection.open:
+            here = connection.local[0]
+            used = here if self._host is None or here in self._host.addresses else ""
+        return (source[0], 0) if source is not None else None, used, 0
 
     def stop(self) -> None:
         """Close everything."""
@@ -156,10 +182,12 @@ class VirtualTransports:
             del self._connections[connection.key]
         self.failed(connection.key, code, "The connection was lost.")
 
-    def _source(self, destination: str) -> Address:
-        """Where a message to ``destination`` leaves from; without a route nothing arrives from there."""
-        address = None if self._host is None else self._host.source(destination)
-        if address is None or address == self.local[0]:
+    def _source(self, destination: str) -> Address | None:
+        """Where a message to ``destination`` leaves from; ``None`` without a route."""
+        address = self.local[0] if self._host is None else self._host.source(destination)
+        if address is None:
+            return None
+        if address == self.local[0]:
             return self.local
         local = address, self.local[1]
         if local not in self._bound:
@@ -168,12 +196,19 @@ class VirtualTransports:
         return local
 
     def _open_udp(self, key: TransportKey) -> None:
-        if not self._stopped:
-            self.opened(key, self._source(key.host))
+        source = self._source(key.host)
+        if source is None:
+            self._no_way(key)
+        elif not self._stopped:
+            self.opened(key, source)
 
     def _open_again(self, connection: VirtualConnection) -> None:
         if self._connections.get(connection.key) is connection:
             self.opened(connection.key, connection.local)
+
+    def _no_way(self, key: TransportKey) -> None:
+        if not self._stopped:
+            self.failed(key, "transport_unreachable", "There is no route.")
 
     def _not_open(self, key: TransportKey) -> None:
         if not self._stopped:

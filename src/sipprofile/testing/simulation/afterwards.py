@@ -10,6 +10,7 @@ from sipprofile.testing.simulation.operator import new_password
 from sipprofile.testing.simulation.promise import Promise, Violation
 from sipprofile.testing.simulation.sites import TTLS
 from sipprofile.testing.simulation.trace import SECRET
+from sipprofile.testing.simulation.travel import other
 
 if TYPE_CHECKING:
     from sipprofile.testing.simulation.world import World
@@ -20,6 +21,8 @@ LONGEST_RETRY_AFTER = 90.0  # seconds
 ATTEMPT = 180.0  # seconds: a time-out at each of four targets, and names to look up
 KILLS = 3
 CALM = 400.0  # seconds
+FOLLOWED = 20.0  # seconds: a change settles, names are looked up, one transaction
+SLEEP = 100.0  # seconds
 PROMPT = 45.0  # seconds: one transaction and a queue at the bucket
 
 
@@ -36,6 +39,7 @@ class Afterwards:
         self._stays_calm()
         self._is_prompt()
         self._survives_kills()
+        self._follows_the_network()
         self._restarts_unseen()
         self._gives_back()
         self._check_file()
@@ -154,6 +158,35 @@ class Afterwards:
             world.pass_time(100.0)
             self._check_settled(Promise.CHANGES_ARE_WHOLE, f"after a kill in a change of {number}")
 
+    def _follows_the_network(self) -> None:
+        """Another address, or a long sleep: one REGISTER from there. An address that comes back: nothing at all."""
+        world = self._world
+        computer = world.computer
+        again = 1 if world.nat is None else 2  # the first one learns what the NAT makes of the new address
+        address = other(computer.host.addresses[0])
+        for changes, most in (([(address,)], again), ([(), (address,)], 0)):
+            before = {aor: world.wire.attempts.get(f"<{aor}>", 0) for aor in world.promises.undisturbed("udp", "tcp")}
+            for addresses in changes:
+                computer.change_addresses(*addresses)
+                world.pass_time(0.5)
+            self._arrives("a change of addresses")
+            for aor, attempts in before.items():
+                more = world.wire.attempts.get(f"<{aor}>", 0) - attempts
+                if more > most:
+                    raise Violation(Promise.FOLLOWED, f"{more} REGISTERs of {aor} for one change of addresses")
+        computer.suspend(SLEEP)
+        world.pass_time(SLEEP)
+        self._arrives("a sleep")
+
+    def _arrives(self, event: str) -> None:
+        """Soon after ``event`` everybody is registered once, from where the computer is."""
+        world = self._world
+        queue = (len(world.operator.ledger.profiles) + 1) / world.computer.settings.registration.rate
+        world.pass_time(FOLLOWED + queue)
+        self._check_settled(Promise.FOLLOWED, f"after {event}")
+        if lost := world.promises.reached.unreached(world.promises.registry):
+            raise Violation(Promise.FOLLOWED, f"after {event}: {'; '.join(lost)}")
+
     def _restarts_unseen(self) -> None:
         """A restart puts nothing on the wire for leases on UDP that are not due."""
         world = self._world
@@ -161,7 +194,7 @@ class Afterwards:
         for graceful in (False, True):
             while not computer.writer.idle:
                 world.pass_time(0.1)
-            quiet = {aor: world.wire.attempts.get(f"<{aor}>", 0) for aor in world.promises.undisturbed()}
+            quiet = {aor: world.wire.attempts.get(f"<{aor}>", 0) for aor in world.promises.undisturbed("udp")}
             if graceful:
                 computer.stop(False)
             else:

@@ -19,7 +19,16 @@ from sipprofile.agents.base import Agent
 from sipprofile.agents.ietf import IetfAgent
 from sipprofile.errors import SipProfileError
 from sipprofile.records import ProfileRecord, RuntimeWrite
-from sipprofile.registration.actions import CloseTransport, OpenTransport, Resolve, Send, TransportKey
+from sipprofile.registration.actions import (
+    CloseTransport,
+    FetchToken,
+    ForgetNames,
+    OpenTransport,
+    Probe,
+    Resolve,
+    Send,
+    TransportKey,
+)
 from sipprofile.service.effects import (
     Commit,
     Effect,
@@ -48,6 +57,8 @@ from sipprofile.testing.virtual_network import VirtualHost, VirtualNetwork
 from sipprofile.testing.virtual_transports import VirtualTransports
 
 HOST = "203.0.113.9"
+ELSEWHERE = "203.0.113.77"
+"""The other address that the computer may have."""
 EVERYTHING = Actor("operator", frozenset(("read", "write", "use", "control")), 0)
 STOP_LIMIT = 5.0  # seconds that de-registering may take at a stop
 TIMER_SLACK = 1e-5  # seconds; the two clocks round differently, and a timer must not fire too early again and again
@@ -113,6 +124,9 @@ class Computer:
         self.disk_full = False
         self.resumed_at = -math.inf
         """CLOCK_BOOTTIME at the end of the last suspension."""
+        self.disturbed_at = 0.0
+        """When the service was last started, the computer woke up or its addresses changed; simulated time."""
+        self._asleep_since = 0.0
         self.down: Callable[[], None] = lambda: None
         """Called when the service has ended."""
         self.up: Callable[[], None] = lambda: None
@@ -148,6 +162,9 @@ class Computer:
             Resolve: self._resolve,
             OpenTransport: lambda effect: self._transports.open(effect.key),
             CloseTransport: lambda effect: self._transports.close(effect.key),
+            Probe: lambda effect: self.input("transport_probed", effect.key, *self._transports.probe(effect.key)),
+            ForgetNames: lambda _: None,  # the virtual name server is asked every time
+            FetchToken: lambda effect: self._answer(self.starts, "token_not_fetched", effect.source),
         }
 
     # Life and death
@@ -155,6 +172,7 @@ class Computer:
     def start(self) -> None:
         """Start the service from what is stored."""
         self.starts += 1
+        self.disturbed_at = self.clock.now
         clocks = self.clocks
         self._trace.note(f"start {self.starts} port {self.port} {clocks.boot_id}")
         self._store = store = Store.open(self.path, self._keys, synchronous="OFF")
@@ -225,17 +243,30 @@ class Computer:
         self.clocks.set_wall(by)
         self.input("clock_jumped", self.clocks.wall_offset)
 
+    def change_addresses(self, *addresses: str) -> None:
+        """Have these addresses from now on, the one of the default route first; the service is told at once."""
+        self._trace.note(f"addresses {', '.join(addresses) or 'none'}")
+        self.disturbed_at = self.clock.now
+        for address in self.host.addresses[:]:
+            self.host.remove(address)
+        for address in addresses:
+            self.host.add(address, preferred=False)
+        self.clock.run(self.input, "network_changed", frozenset(addresses))
+
     def suspend(self, seconds: float) -> None:
         """Have every program on this computer stand still; CLOCK_BOOTTIME and the rest of the world go on."""
         self._trace.note(f"suspended for {seconds:.0f} s")
+        self._asleep_since = self.clocks.now
         self.host.asleep = True
         self.clock.suspend(seconds)
         self.clock.run(self._resumed)
 
     def _resumed(self) -> None:
         self.resumed_at = self.clocks.now
+        self.disturbed_at = self.clock.now
         self.host.asleep = False
         self._trace.note("resumed")
+        self.input("resumed", self.clocks.now - self._asleep_since)
 
     def _burn_down(self) -> None:
         if self._fuse:
@@ -430,4 +461,4 @@ class Computer:
             self.input("resolved", question, looked.records, looked.ttl)
 
 
-__all__ = ["EVERYTHING", "HOST", "Computer", "Effect", "Killed", "SessionEnd", "Watcher"]
+__all__ = ["ELSEWHERE", "EVERYTHING", "HOST", "Computer", "Effect", "Killed", "SessionEnd", "Watcher"]

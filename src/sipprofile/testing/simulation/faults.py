@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from sipprofile.testing.faults import Faults
@@ -104,6 +104,17 @@ class Outages:
         self._note(f"{site.name} forgets its nonces")
         site.forget_nonces()
 
+    def begun(self) -> Callable[[], None]:
+        """Another kind of fault begins; what is returned is to be called when it is over."""
+        self.active += 1
+        self.changed_at = self._clock.now
+        return self._ended
+
+    def _ended(self) -> None:
+        if not self._over:
+            self.active -= 1
+            self.changed_at = self._clock.now
+
     def end(self) -> None:
         """No fault any more."""
         self._over = True
@@ -122,17 +133,15 @@ class Outages:
         self._trace.note(
             f"{name}: {', '.join(f'{key}={shown(value)}' for key, value in changes.items())} for {seconds:.0f} s"
         )
-        self.active += 1
-        self.changed_at = self._clock.now
+        self.begun()
         for key, value in changes.items():
             setattr(place, key, value)
         self._clock.after(seconds, self._heal, place, healthy, list(changes))
 
     def _heal(self, place: Any, healthy: Any, names: list[str]) -> None:
         if not self._over:
-            self.active -= 1
-            self.changed_at = self._clock.now
             self._set(place, healthy, names)
+        self._ended()
 
     def _note(self, text: str) -> None:
         self.changed_at = self._clock.now

@@ -11,6 +11,8 @@ class Promise(Enum):
     NO_SILENT_LOSS = "'registered' is shown only while the registrar agrees or could not have told us yet"
     NEXT_TRY = "what is wanted and not registered has a next try, and it comes"
     ONE_BINDING = "a flow never has two bindings beyond a hand-over"
+    REACHED = "what a registrar sends to a binding arrives"
+    FOLLOWED = "another address is registered from soon, with one REGISTER; one that comes back with none"
     BACK_IN_TIME = "every outage ends in registration within the bound of the back-off"
     BACK_TOGETHER = "everybody tries a target within a minute and the queue once one profile got through to it"
     NO_SPINNING = "the service never wakes up again and again with nothing to do"

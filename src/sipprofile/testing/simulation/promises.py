@@ -19,11 +19,14 @@ from sipprofile.testing.simulation.computer import Computer
 from sipprofile.testing.simulation.faults import Outages
 from sipprofile.testing.simulation.ledger import Ledger
 from sipprofile.testing.simulation.promise import Promise, Violation
+from sipprofile.testing.simulation.reached import Reached
 from sipprofile.testing.simulation.recovery import Recovery, check_lapse
 from sipprofile.testing.simulation.sites import Site
 from sipprofile.testing.simulation.wire import Wire
+from sipprofile.testing.virtual_network import VirtualNetwork
 
 RESUMED = 1.0  # seconds for which everything happens that a suspension has held up
+UNDISTURBED = 90.0  # seconds
 LONGEST_ATTEMPT = 900.0  # seconds; every target's transaction takes 32 s, a queue at the bucket some more
 
 
@@ -46,14 +49,16 @@ class Promises:
         self._ledger: Ledger
         self._bindings: Bindings
         self._recovery: Recovery
+        self.reached: Reached
         self._service: Service | None = None
 
-    def watch(self, computer: Computer, ledger: Ledger, outages: Outages) -> None:
+    def watch(self, computer: Computer, ledger: Ledger, outages: Outages, network: VirtualNetwork) -> None:
         """Who takes part."""
         self._computer = computer
         self._ledger = ledger
         self._bindings = Bindings(self._sites.values(), self._wire, outages)
         self._recovery = Recovery(self.place, self._wire, computer.settings.registration)
+        self.reached = Reached(self.place, computer, network, outages)
 
     # What the computer tells
 
@@ -110,6 +115,7 @@ class Promises:
                 self._check_planned(entry, registry.state(entry), now + offset)
         self._bindings.check(self._computer.starts)
         self._recovery.check(registry, self._computer.clocks)
+        self.reached.check(registry)
         for site in self._sites.values():
             aor = site.too_many_refusals(self._computer.settings.registration.probe_interval)
             if aor is not None:
@@ -166,15 +172,15 @@ class Promises:
         """What the profile says about registering."""
         return self.registry.registrations.by_profile[entry.id].plan
 
-    def undisturbed(self) -> list[str]:
-        """The AORs registered over UDP whose refresh is not near."""
+    def undisturbed(self, *protocols: str) -> list[str]:
+        """The AORs registered over these protocols whose refresh is not near."""
         found = []
         for number in self.registry.ids:
             entry = self.registry.get(number)
             assert entry is not None
             state = self.registry.state(entry)
-            soon = self._computer.clocks.now + self.registry.wall_offset + 60.0
-            over_udp = state.target is not None and state.target.startswith("udp:")
-            if state.status == "registered" and over_udp and state.refresh_at is not None and state.refresh_at > soon:
+            soon = self._computer.clocks.now + self.registry.wall_offset + UNDISTURBED
+            over = state.target is not None and state.target.partition(":")[0] in protocols
+            if state.status == "registered" and over and state.refresh_at is not None and state.refresh_at > soon:
                 found.append(self.place(entry)[1])
         return found

@@ -12,6 +12,7 @@ from sipprofile.testing.simulation.faults import Outages
 from sipprofile.testing.simulation.ledger import Known
 from sipprofile.testing.simulation.operator import HOSTS, LEASES, Operator, new_password
 from sipprofile.testing.simulation.sites import Site
+from sipprofile.testing.simulation.travel import Travel
 from sipprofile.testing.virtual import SuspendableClock
 
 POINTS = 60  # a kill comes at one of the next so many points where it can
@@ -32,6 +33,7 @@ class Schedule:
         applications: Sequence[Application],
         operator: Operator,
         outages: Outages,
+        travel: Travel,
         sites: Mapping[str, Site],
         random: random.Random,
     ) -> None:
@@ -40,6 +42,7 @@ class Schedule:
         self._applications = applications
         self._operator = operator
         self._outages = outages
+        self._travel = travel
         self._sites = sites
         self._random = random
         self._over = False
@@ -68,6 +71,9 @@ class Schedule:
             (2, outages.move),
             (1, outages.weigh),
             (3, outages.rebind),
+            (2, travel.move),
+            (1, travel.flap),
+            (1, travel.go_offline),
             (2, self._suspend),
             (4, self._kill),
             (6, self._kill_in_a_change),
@@ -88,6 +94,7 @@ class Schedule:
         """No more faults, and whoever was down comes back."""
         self._over = True
         self._outages.end()
+        self._travel.end()
         if self._computer.disk_full and self._computer.service is not None:
             self._computer.fill_disk(False)
         self._computer.disk_full = False

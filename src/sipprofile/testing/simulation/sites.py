@@ -37,6 +37,8 @@ class Site:
         self.restarted_at = -1.0
         self.granted: dict[str, Seen] = {}
         """The REGISTER that made or refreshed each AOR's last binding."""
+        self.bound_at: dict[str, float] = {}
+        """When the last REGISTER of each Call-ID was granted."""
         self.refusals: dict[str, set[int]] = {}
         """The attempts in which credentials were refused, by AOR, since somebody last changed anything."""
         self.changed_at: dict[str, float] = {}
@@ -157,6 +159,7 @@ class Site:
             seen = log[-1]
             if seen.status == 200 and seen.expires:
                 self.granted[seen.aor] = seen
+                self.bound_at[seen.call_id] = seen.now
                 self.refusals.pop(seen.aor, None)
             elif seen.status in (401, 403) and b"uthorization: Digest" in data and not _is_stale(replies):
                 self.refusals.setdefault(seen.aor, set()).add(self.attempts(seen.aor))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sipprofile.service.settings import ServiceSettings
 from sipprofile.testing.simulation.catalogue import LINK, NAMES, NETWORK, REGISTRAR
-from sipprofile.testing.simulation.computer import HOST
+from sipprofile.testing.simulation.computer import ELSEWHERE, HOST
 from sipprofile.testing.simulation.promise import Promise, Violation
 from sipprofile.testing.simulation.world import World
 from sipprofile.testing.virtual_links import Link
@@ -58,7 +58,8 @@ def withstand(name: str, seed: int = 1) -> None:
     chosen = random.Random(f"{name} {seed}")
     with tempfile.TemporaryDirectory(prefix="sipprofile-simulation-") as directory:
         world = World(chosen, PROFILES, seed, ServiceSettings(), Path(directory) / "store.db", None)
-        world.network.translate(HOST, None)  # many do not let an answer from another port pass
+        for address in (HOST, ELSEWHERE):
+            world.network.translate(address, None)  # many do not let an answer from another port pass
         _begin(world, name, chosen)
         try:
             _live(world, name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from sipprofile.service.settings import ServiceSettings
 from sipprofile.testing.simulation.afterwards import Afterwards
 from sipprofile.testing.simulation.applications import Application
-from sipprofile.testing.simulation.computer import HOST, Computer
+from sipprofile.testing.simulation.computer import ELSEWHERE, HOST, Computer
 from sipprofile.testing.simulation.faults import Outages
 from sipprofile.testing.simulation.operator import Operator
 from sipprofile.testing.simulation.promises import Promises
@@ -18,6 +18,7 @@ from sipprofile.testing.simulation.settled import Settled
 from sipprofile.testing.simulation.sites import NUMERIC, TTLS, Site
 from sipprofile.testing.simulation.template import VARIANTS, template
 from sipprofile.testing.simulation.trace import Trace
+from sipprofile.testing.simulation.travel import Travel
 from sipprofile.testing.simulation.wire import Wire
 from sipprofile.testing.virtual import SuspendableClock, VirtualClock
 from sipprofile.testing.virtual_nat import VirtualNat
@@ -62,7 +63,8 @@ class World:
         one.publish(services=False, ttl=chosen.choice(TTLS))
         two.publish(services=True, ttl=chosen.choice(TTLS))
         self.nat = self._nat(chosen)
-        network.translate(HOST, self.nat)
+        for address in (HOST, ELSEWHERE):
+            network.translate(address, self.nat)
         local = SuspendableClock(clock)
         self.wire = Wire(trace, settings.registration, lambda: clock.now, lambda: self.promises.overdrawn())
         for site in (one, two):
@@ -88,7 +90,7 @@ class World:
             for number in range(4 + profiles // 25)
         ]
         outages = Outages(clock, network, (one, two), self.nat, derived(), trace, only)
-        self.promises.watch(computer, self.operator.ledger, outages)
+        self.promises.watch(computer, self.operator.ledger, outages, network)
         self.settled = Settled(self.promises, computer, self.operator.ledger, self.applications, self.sites)
         self.schedule = Schedule(
             clock=local,
@@ -96,6 +98,7 @@ class World:
             applications=self.applications,
             operator=self.operator,
             outages=outages,
+            travel=Travel(local, computer, outages, derived()),
             sites=self.sites,
             random=derived(),
         )
