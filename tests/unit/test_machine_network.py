@@ -57,6 +57,19 @@ class TestAnotherAddress:
         driver.run(600)
         driver.assert_quiet()
 
+    def test_what_is_too_large_for_udp_does_not_go_over_a_connection_that_is_lost_with_the_address(self) -> None:
+        driver = Driver()
+        driver.registered(headers=["X-Large: " + "x" * 1400])
+        assert driver.sends[-1][1] == TCP
+        driver.sends.clear()
+        driver.gone = {HERE}
+        driver.move(THERE)
+        driver.run(SETTLED)
+        ((_, key, request),) = driver.sends
+        assert key == TCP
+        assert f"@{THERE}:5060>" in contacts(request)[0]
+        driver.assert_status("registered")
+
     def test_it_is_the_same_binding_to_the_registrar(self, driver: Driver) -> None:
         before = driver.sends[-1][2]
         driver.move(THERE)

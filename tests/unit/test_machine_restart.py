@@ -201,6 +201,20 @@ class TestAnotherAddress:
         assert not driver.keepalives
         driver.assert_status("registered")
 
+    def test_a_lease_that_ends_while_a_name_is_looked_up_for_the_new_contact_is_not_shown_any_longer(self) -> None:
+        driver = Driver()
+        driver.names = {"reg.test": ("192.0.2.1",)}
+        driver.always = ok(100)
+        driver.registered(registrar=server("sip:reg.test"))
+        driver.save_now()
+        driver.unanswered_names = {"reg.test"}
+        driver.local["udp"] = ("198.51.100.2", 5060)
+        driver.crash(95.0)
+        driver.run(1)
+        driver.assert_status("registered")
+        driver.run(6)
+        driver.assert_status("registering", "lease_expired")
+
     def test_while_running_too(self) -> None:
         driver = Driver()
         driver.registered(contact_user="alice")

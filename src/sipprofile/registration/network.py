@@ -140,7 +140,9 @@ def _settled(room: Registrations, now: float) -> None:
         room.random.shuffle(unresolved)
         _in_turns(room, unresolved, partial(_each, room, _due_again), now)
     keys = dict.fromkeys((*network.bound, *room.transports, *(key for key, each in room.health.items() if each.down)))
-    _in_turns(room, list(keys), lambda key, _: room.act(Probe(key)), now)
+    # Connections first: what UDP has no room for is not to go over one that is dead.
+    ordered = sorted(keys, key=lambda key: key.protocol == "udp")
+    _in_turns(room, ordered, lambda key, _: room.act(Probe(key)), now)
 
 
 def _not_begun(flow: Flow) -> bool:

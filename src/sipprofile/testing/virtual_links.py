@@ -40,3 +40,7 @@ class Conditions(Link):
     """Addresses to and from which nothing gets through."""
     closed: set[str] = field(default_factory=set)
     """Addresses where nobody listens: the sender is told at once (ICMP port unreachable, TCP reset)."""
+    tcp_refused: set[str] = field(default_factory=set)
+    """Addresses where nobody listens on TCP. Connections that are open stay."""
+    tcp_silent: set[str] = field(default_factory=set)
+    """Addresses that do not answer when a TCP connection is opened, as behind many firewalls."""

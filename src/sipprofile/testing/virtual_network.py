@@ -111,6 +111,10 @@ class VirtualNetwork:
         inside = destination if nat is None else nat.inbound(destination, (source, port), self.clock.now)
         return inside in self._clients and self.passes(source, inside[0])
 
+    def is_direct(self, address: str) -> bool:
+        """Whether ``address`` is that of a computer with no NAT in front of it."""
+        return address in self.hosts and address not in self._nats
+
     def break_connections(self, host: str) -> None:
         """Reset every TCP connection to a server, as its restart does."""
         for connection in [each for each in self._connections.values() if each.key.host == host]:

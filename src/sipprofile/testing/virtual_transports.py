@@ -27,7 +27,7 @@ class VirtualConnection:
         self._generation = network.generation(local[0])
         self.public = network.attach(self)
         """Its end as the server sees it."""
-        if self._passes():
+        if self._passes() and key.host not in network.conditions.tcp_silent:
             network.clock.after(2 * network.link(local[0], key.host).delay, self._opened)
         else:
             network.clock.after(OPEN_LIMIT, self.failed, "transport_timeout")
@@ -59,7 +59,8 @@ class VirtualConnection:
     def _opened(self) -> None:
         if self._closed:
             return
-        if self.key.host in self._network.conditions.closed:
+        conditions, host = self._network.conditions, self.key.host
+        if host in conditions.closed or host in conditions.tcp_refused:
             self.failed("transport_refused")
         else:
             self.open = True

@@ -109,7 +109,9 @@ class Afterwards:
         """What applications and operators ask for now is done soon, all of it."""
         world = self._world
         world.trace.note("everybody changes their mind")
-        numbers = sorted(world.operator.ledger.profiles)
+        gone = world.promises.moved_away()
+        places = world.promises.places()
+        numbers = [number for number in sorted(world.operator.ledger.profiles) if places.get(number) not in gone]
         for number in self._random.sample(numbers, min(len(numbers), 12)):
             action = self._random.randrange(5)
             users = [application for application in world.applications if number in application.enabled]

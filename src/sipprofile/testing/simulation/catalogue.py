@@ -25,6 +25,9 @@ NETWORK: Mapping[str, Draw] = {
     "dead address": lambda chosen, site: {"dead": {chosen.choice(site.addresses)}},
     "dead site": lambda chosen, site: {"dead": set(site.addresses)},
     "closed port": lambda chosen, site: {"closed": {chosen.choice(site.addresses)}},
+    "TCP refused": lambda chosen, site: {"tcp_refused": set(site.addresses)},
+    "TCP silent": lambda chosen, site: {"tcp_silent": set(site.addresses)},
+    "no fragments": lambda chosen, site: {"fragments_dropped": True},
     "small packets only": lambda chosen, site: {"mtu": 576, "fragments_dropped": True},
 }
 

@@ -52,6 +52,7 @@ from sipprofile.testing.simulation.promise import Promise, Violation
 from sipprofile.testing.simulation.trace import Trace
 from sipprofile.testing.simulation.writer import VirtualWriter
 from sipprofile.testing.virtual import ComputerClock, SuspendableClock
+from sipprofile.testing.virtual_links import ETHERNET
 from sipprofile.testing.virtual_names import Looked
 from sipprofile.testing.virtual_network import VirtualHost, VirtualNetwork
 from sipprofile.testing.virtual_transports import VirtualTransports
@@ -189,7 +190,7 @@ class Computer:
             self._network,
             (HOST, self.port),
             received=lambda *arguments: self.clock.run(self._received, *arguments),
-            opened=lambda *arguments: self.clock.run(self.input, "transport_opened", *arguments),
+            opened=lambda *arguments: self.clock.run(self._opened, *arguments),
             failed=lambda *arguments: self.clock.run(self.input, "transport_failed", *arguments),
             host=self.host,
         )
@@ -361,6 +362,12 @@ class Computer:
     def _received(self, data: bytes, source: tuple[str, int], key: TransportKey) -> None:
         self._watcher.received(data, key)
         self.input("received", data, source, key)
+
+    def _opened(self, key: TransportKey, local: tuple[str, int]) -> None:
+        if self.service is not None:
+            opened = self.service.transport_opened
+            mtu = ETHERNET if key.protocol == "udp" else 0
+            self._run(lambda now: opened(key, local, now, mtu))
 
     def _timer(self) -> None:
         self._due = None

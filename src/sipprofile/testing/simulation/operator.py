@@ -16,6 +16,7 @@ from sipprofile.testing.simulation.trace import SECRET, Trace
 
 EXPECTED = frozenset(("not_found", "in_use", "forcibly_disabled", "paused", "store_failed", "shutting_down"))
 HOSTS = ("one.test", "two.test")
+LARGE = (700, 1400)  # octets of a header that make a request too large for UDP, or even for one packet
 LEASES = (120, 600, 900, 900, 1800, 3600)  # seconds
 
 
@@ -121,6 +122,8 @@ def new_document(random: random.Random, user: str) -> dict[str, Any]:
     }
     if random.random() < 0.15:
         document["proxies"] = [{"uri": f"sip:proxy.{host}"}]
+    if random.random() < 0.1:
+        document["headers"] = [f"X-Large: {'x' * random.choice(LARGE)}"]
     return document
 
 

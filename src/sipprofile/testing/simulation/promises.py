@@ -156,6 +156,11 @@ class Promises:
         plan = self.plan(entry)
         return self._places[_host(plan.request_uri)], canonical_aor(plan.aor)
 
+    def places(self) -> dict[int, str]:
+        """The AOR of every profile."""
+        entries = [entry for number in self.registry.ids if (entry := self.registry.get(number)) is not None]
+        return {entry.id: self.place(entry)[1] for entry in entries}
+
     def moved_away(self) -> set[str]:
         """The AORs registered at an address where nothing is any more; the next refresh finds the other one."""
         found = set()

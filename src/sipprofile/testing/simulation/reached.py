@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sipprofile.registration.actions import TransportKey
 from sipprofile.service.registry import Entry, Registry
+from sipprofile.sip.uri import Uri
+from sipprofile.testing.location import Binding
 from sipprofile.testing.simulation.promise import Promise, Violation
 from sipprofile.testing.simulation.sites import Site
+from sipprofile.testing.virtual_nat import Address
 from sipprofile.testing.virtual_network import VirtualNetwork
 
 if TYPE_CHECKING:
@@ -48,6 +52,17 @@ class Reached:
                 if flow.lease_end <= 0 or flow.bound is None or site.bound_at.get(flow.call_id, 0.0) < since:
                     continue
                 ours = [each for each in bindings if (each.call_id, each.contact) == (flow.call_id, flow.contact)]
-                if ours and not self._network.reaches(flow.bound.host, ours[0].received):
-                    found.append(f"{entry.name} ({number}) is not reached at {ours[0].received} of {site.name}")
+                where = self._where(ours[0], flow.bound, flow.call_id in site.detours) if ours else None
+                if where is not None and not self._network.reaches(flow.bound.host, where):
+                    found.append(f"{entry.name} ({number}) is not reached at {where} of {site.name}")
         return found
+
+    def _where(self, binding: Binding, bound: TransportKey, over_tcp: bool) -> Address | None:
+        """Where the registrar sends to; ``None`` when nobody can tell.
+
+        A request too large for UDP goes over TCP and asks for a binding on UDP; behind a NAT its address is not known.
+        """
+        if bound.protocol != "udp" or not over_tcp:
+            return binding.received
+        uri = Uri.parse(binding.contact)
+        return (uri.host, uri.port or 5060) if self._network.is_direct(uri.host) else None

@@ -39,6 +39,8 @@ class Site:
         """The REGISTER that made or refreshed each AOR's last binding."""
         self.bound_at: dict[str, float] = {}
         """When the last REGISTER of each Call-ID was granted."""
+        self.detours: set[str] = set()
+        """The Call-IDs whose last REGISTER was granted over TCP."""
         self.refusals: dict[str, set[int]] = {}
         """The attempts in which credentials were refused, by AOR, since somebody last changed anything."""
         self.changed_at: dict[str, float] = {}
@@ -160,6 +162,7 @@ class Site:
             if seen.status == 200 and seen.expires:
                 self.granted[seen.aor] = seen
                 self.bound_at[seen.call_id] = seen.now
+                (self.detours.add if b"SIP/2.0/TCP" in data else self.detours.discard)(seen.call_id)
                 self.refusals.pop(seen.aor, None)
             elif seen.status in (401, 403) and b"uthorization: Digest" in data and not _is_stale(replies):
                 self.refusals.setdefault(seen.aor, set()).add(self.attempts(seen.aor))

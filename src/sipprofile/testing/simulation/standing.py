@@ -22,6 +22,9 @@ TOLERATED = (
     "jitter",
     "duplication",
     "reordering",
+    "TCP refused",
+    "TCP silent",
+    "no fragments",
     "doubling link",
     "slow",
     "duplicate answers",
@@ -87,8 +90,11 @@ def _begin(world: World, name: str, chosen: random.Random) -> None:
 def _live(world: World, name: str) -> None:
     world.begin()
     for number, known in sorted(world.operator.ledger.profiles.items()):
-        if name.endswith("inside") and ".test" not in known.content["registrar"]["uri"]:
+        uri = known.content["registrar"]["uri"]
+        if name.endswith("inside") and ".test" not in uri:
             world.operator.control(number, "pause")  # there is no domain that it could be redirected inside of
+        elif name.startswith("TCP") and "tcp" in uri:
+            world.operator.control(number, "pause")
         else:
             world.applications[0].enable(number)
     world.pass_time(SOON)
