@@ -161,6 +161,14 @@ def no_keepalives(patch: Patch) -> None:
     patch.setattr(keepalive, "join", lambda room, flow, now: None)
 
 
+def silence_ignored(patch: Patch) -> None:
+    def hope(room: Any, connection: Any, code: str, now: float) -> None:
+        connection.sent_at = 0.0
+        keepalive._plan_next(room, connection, now)
+
+    patch.setattr(keepalive, "_fail", hope)
+
+
 MUTATIONS = (
     Mutation("a refresh is never scheduled", no_refresh, Promise.CALM, 3, quick=True),
     Mutation("the end of a lease is ignored", lease_end_ignored, Promise.NO_SILENT_LOSS, 20),
@@ -180,5 +188,6 @@ MUTATIONS = (
     Mutation("another address is not noticed", moves_ignored, Promise.FOLLOWED, 4, quick=True),
     Mutation("a long sleep is not noticed", sleep_ignored, Promise.FOLLOWED, 10),
     Mutation("no keepalive is sent", no_keepalives, Promise.REACHED, 10),
+    Mutation("a way that loses everything is not noticed", silence_ignored, Promise.NOTICED, 10),
     Mutation("passwords are shown", passwords_shown, Promise.SECRETS, 3, quick=True),
 )

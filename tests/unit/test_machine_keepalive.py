@@ -249,6 +249,24 @@ class TestStun:
         driver.run(60)
         driver.assert_quiet()
 
+    def test_while_our_own_address_changes_the_nat_is_not_blamed(self) -> None:
+        """The keepalive leaves from the new address before the change has settled."""
+        driver = over("udp", accepting("Flow-Timer: 25"))
+        driver.stun = mapped()
+        driver.run(60)
+        driver.sent()
+        driver.events()
+        known = len(driver.stun_requests)
+        driver.run(driver.registrations.keepalives[UDP].next_at - driver.now - 0.5)
+        driver.stun = mapped("203.0.113.9")
+        driver.move("198.51.100.9")
+        driver.run(0.7)
+        assert len(driver.stun_requests) == known + 1
+        driver.assert_quiet()
+        driver.run(5)
+        assert len(driver.sent()) == 1
+        assert "deregistered" not in driver.events()
+
     def test_our_own_new_address_is_no_change_of_the_nat(self) -> None:
         driver = over("udp", accepting("Flow-Timer: 25"))
         driver.stun = mapped()

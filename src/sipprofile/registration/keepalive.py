@@ -285,6 +285,10 @@ def _stun_received(room: Registrations, data: bytes, now: float) -> None:
     if response.error:  # RFC 5626 §4.4.2: as bad as none
         _missing(room, keepalive, now)
         return
+    if room.network.due_at:  # it may have left from another address of ours, and that is looked at in a moment
+        _alive(room, keepalive)
+        _wake(room, keepalive, max(keepalive.next_at, now))
+        return
     transport = room.transports.get(keepalive.key)
     local = transport.local if transport is not None else None
     before = keepalive.mapped if keepalive.local == local else None

@@ -101,6 +101,9 @@ class Faults:
     first_hop_lacks_outbound: bool = False
     """Answer 439 to clients that offer it (§11.6)."""
 
+    flow_timer: int | None = None
+    """Tell it as Flow-Timer in every 200 (§4.4), and answer STUN as it promises."""
+
     # The 200
     gruu: bool = False
     """Give GRUUs to clients that support them (RFC 5627 §5)."""

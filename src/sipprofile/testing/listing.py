@@ -37,6 +37,8 @@ def headers_of(
         headers = [line for line in headers if line[0] != "Contact"]
     if outbound:
         headers.append(("Require", "outbound"))
+    if faults.flow_timer is not None:
+        headers.append(("Flow-Timer", str(faults.flow_timer)))
     headers += [("Path", value) for value in (*request.headers("path"), *faults.path)]
     headers += [("Service-Route", value) for value in faults.service_route]
     headers += [("P-Associated-URI", value) for value in faults.associated_uris]

@@ -19,6 +19,7 @@ from sipprofile.sip.message import (
     parse,
     validate_request,
 )
+from sipprofile.sip.stun import is_stun
 from sipprofile.sip.syntax import SipSyntaxError
 from sipprofile.sip.uri import Uri
 from sipprofile.testing.authentication import Authentication, Verdict
@@ -29,6 +30,7 @@ from sipprofile.testing.location import Binding, Location, Refused, canonical_ao
 from sipprofile.testing.outbound import offers_outbound
 from sipprofile.testing.reply import Reply, on_the_way
 from sipprofile.testing.retransmissions import Answer, Retransmissions
+from sipprofile.testing.stun import binding_response
 
 __all__ = ["Binding", "Faults", "Registrar", "Reply", "Seen"]
 
@@ -88,6 +90,9 @@ class Registrar:
         faults = self.faults
         if faults.drop and self._random.random() < faults.drop:
             return []
+        if is_stun(data):
+            answers = faults.flow_timer is not None and not faults.silent
+            return [Reply(binding_response(data, source), source)] if answers else []
         if not data.strip(b"\r\n"):
             ping = data == b"\r\n\r\n" and not faults.silent
             return [Reply(b"\r\n", source)] if ping else []  # RFC 5626 §3.5.1

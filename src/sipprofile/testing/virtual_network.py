@@ -120,6 +120,12 @@ class VirtualNetwork:
         for connection in [each for each in self._connections.values() if each.key.host == host]:
             connection.failed("transport_closed")
 
+    def swallow(self, host: str) -> None:
+        """Have every TCP connection to a server that is open lose all that is sent, and nobody told."""
+        for connection in self._connections.values():
+            if connection.key.host == host:
+                connection.swallowed = True
+
     # What the transports call
 
     def bind(self, local: Address, transports: VirtualTransports | None) -> None:

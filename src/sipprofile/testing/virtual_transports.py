@@ -20,6 +20,8 @@ class VirtualConnection:
         self.key = key
         self.local = local
         self.open = False
+        self.swallowed = False
+        """What is sent is lost in silence, as behind a firewall that has forgotten the connection."""
         self._network = network
         self._transports = transports
         self._closed = False
@@ -43,7 +45,7 @@ class VirtualConnection:
     @property
     def alive(self) -> bool:
         """Whether what either side sends arrives."""
-        return self.open and self._passes()
+        return self.open and not self.swallowed and self._passes()
 
     def close(self) -> None:
         """Nobody uses it any more."""
@@ -68,6 +70,8 @@ class VirtualConnection:
 
     def _transfer(self, arrive: Callable[[bytes], None], data: bytes) -> None:
         network = self._network
+        if self.swallowed:
+            return
         if self._passes():
             # One order for both directions: nothing depends on how they interleave.
             link = network.link(self.local[0], self.key.host)

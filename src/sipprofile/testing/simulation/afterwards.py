@@ -22,6 +22,8 @@ ATTEMPT = 180.0  # seconds: a time-out at each of four targets, and names to loo
 KILLS = 3
 CALM = 400.0  # seconds
 FOLLOWED = 20.0  # seconds: a change settles, names are looked up, one transaction
+KEEPALIVE = 65.0  # seconds; there was a keepalive after that
+NOTICED = 15.0  # seconds: RFC 5626 §4.4.1 gives an answer 10 s, and a REGISTER takes some round trips
 SLEEP = 100.0  # seconds
 PROMPT = 45.0  # seconds: one transaction and a queue at the bucket
 
@@ -40,6 +42,7 @@ class Afterwards:
         self._is_prompt()
         self._survives_kills()
         self._follows_the_network()
+        self._notices_silence()
         self._restarts_unseen()
         self._gives_back()
         self._check_file()
@@ -179,6 +182,26 @@ class Afterwards:
         computer.suspend(SLEEP)
         world.pass_time(SLEEP)
         self._arrives("a sleep")
+
+    def _notices_silence(self) -> None:
+        """Connections swallow everything and the NAT forgets everybody: who is answered keepalives comes back."""
+        world = self._world
+        promised = [site for site in world.sites.values() if site.flow_timer]
+        if not promised:
+            return
+        world.pass_time(KEEPALIVE)  # that another address is seen takes one that was seen before
+        for site in promised:
+            for address in site.addresses:
+                world.network.swallow(address)
+        if world.nat is not None:
+            world.nat.rebind()
+        world.computer.disturbed_at = world.clock.now
+        longest = max(site.flow_timer or 0 for site in promised)
+        queue = (len(world.operator.ledger.profiles) + 1) / world.computer.settings.registration.rate
+        world.pass_time(longest + NOTICED + queue)
+        if lost := world.promises.reached.unreached(world.promises.registry, sites=promised):
+            raise Violation(Promise.NOTICED, "; ".join(lost))
+        self._check_settled(Promise.NOTICED, "after a silence")
 
     def _arrives(self, event: str) -> None:
         """Soon after ``event`` everybody is registered once, from where the computer is."""

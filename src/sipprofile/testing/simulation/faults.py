@@ -92,6 +92,13 @@ class Outages:
             self._note(f"the NAT rebinds to {address}")
             self._nat.rebind(address)
 
+    def swallow(self) -> None:
+        """The connections to a server lose everything in silence from now on."""
+        site = self._random.choice(self._sites)
+        address = self._random.choice(site.addresses)
+        self._note(f"connections to {address} swallow everything")
+        self._network.swallow(address)
+
     def registrar_restart(self) -> None:
         """A registrar restarts: its bindings, nonces and connections are gone."""
         site = self._random.choice(self._sites)
@@ -124,7 +131,7 @@ class Outages:
         self._set(self._network.names, VirtualNames(), ["silent", "failing", "missing", "negative_ttl"])
         self._network.links.clear()
         for site in self._sites:
-            self._set(site.registrar.faults, Faults(), _fields(Faults))
+            self._set(site.registrar.faults, Faults(flow_timer=site.flow_timer), _fields(Faults))
 
     def _for_a_while(self, place: Any, healthy: Any, changes: dict[str, Any], name: str = "the network") -> None:
         seconds = 5.0 + (LONGEST - 5.0) * self._random.random() ** 2

@@ -12,6 +12,7 @@ class Promise(Enum):
     NEXT_TRY = "what is wanted and not registered has a next try, and it comes"
     ONE_BINDING = "a flow never has two bindings beyond a hand-over"
     REACHED = "what a registrar sends to a binding arrives"
+    NOTICED = "where keepalives are answered, a way that loses everything is noticed within an interval and 10 s"
     FOLLOWED = "another address is registered from soon, with one REGISTER; one that comes back with none"
     BACK_IN_TIME = "every outage ends in registration within the bound of the back-off"
     BACK_TOGETHER = "everybody tries a target within a minute and the queue once one profile got through to it"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from sipprofile.registration.actions import TransportKey
@@ -40,13 +40,15 @@ class Reached:
         if calm and (lost := self.unreached(registry, since=disturbed)):
             raise Violation(Promise.REACHED, "; ".join(lost))
 
-    def unreached(self, registry: Registry, since: float = 0.0) -> list[str]:
-        """The bindings of live flows, made after ``since``, to which nothing gets through."""
+    def unreached(self, registry: Registry, since: float = 0.0, sites: Collection[Site] = ()) -> list[str]:
+        """The bindings of live flows, made after ``since``, to which nothing gets through; at ``sites`` or at any."""
         found = []
         for number in registry.ids:
             entry = registry.get(number)
             assert entry is not None
             site, aor = self._place(entry)
+            if sites and site not in sites:
+                continue
             bindings = site.bindings(aor)
             for flow in registry.registrations.by_profile[number].flows:
                 if flow.lease_end <= 0 or flow.bound is None or site.bound_at.get(flow.call_id, 0.0) < since:

@@ -71,6 +71,7 @@ class Schedule:
             (2, outages.move),
             (1, outages.weigh),
             (3, outages.rebind),
+            (2, outages.swallow),
             (2, travel.move),
             (1, travel.flap),
             (1, travel.go_offline),

@@ -15,6 +15,7 @@ from sipprofile.testing.virtual_network import VirtualNetwork
 ATTEMPTS = 4  # two open the breaker, one may have begun before the change, one after it with the old password
 
 
+FLOW_TIMERS = (None, None, 20, 60)  # seconds between keepalives that a registrar asks for
 TTLS = (20.0, 120.0, 300.0)  # seconds for which an address may be used that is not right any more
 NUMERIC = {"one.test": "198.51.100.1", "two.test": "192.0.2.1"}
 """An address of each site that never moves, for profiles that name no domain."""
@@ -34,6 +35,7 @@ class Site:
         self._spare = [*spare]
         self._random = random
         self.registrar = Registrar(name, {}, random=random)
+        self.flow_timer: int | None = None
         self.restarted_at = -1.0
         self.granted: dict[str, Seen] = {}
         """The REGISTER that made or refreshed each AOR's last binding."""
@@ -51,6 +53,10 @@ class Site:
         self._network = network
         for address in (*addresses, *spare):
             network.serve(address, lambda data, source, address=address: self._receive(data, source, address))  # type: ignore[misc]
+
+    def promise(self, flow_timer: int | None) -> None:
+        """Answer keepalives that come at least so often, in seconds, and say so."""
+        self.flow_timer = self.registrar.faults.flow_timer = flow_timer
 
     # Names
 

@@ -55,6 +55,8 @@ class Wire:
         self._sequences: dict[tuple[str, str, str], _Sequence] = {}
         self._counts: dict[str, int] = {}
         self._challenged: dict[str, float] = {}
+        self._over: dict[str, str] = {}
+        """The protocol of the last REGISTER of each Call-ID that has not been granted."""
         self._replacing: set[str] = set()
         """Call-IDs whose last request removes an old contact with the same stroke."""
         self._senders: set[str] = set()
@@ -83,6 +85,7 @@ class Wire:
                 served = self._served.setdefault(f"{key.protocol}:{key.host}:{key.port}", [])
                 served.append(self._now())
                 del served[:-SERVED_KEPT]
+                self._over.pop(call_id, None)
                 self.accepted[call_id] = max(self.accepted.get(call_id, 0), _cseq(message))
 
     def sent(self, key: TransportKey, data: bytes) -> None:
@@ -101,7 +104,9 @@ class Wire:
             self._check_nonces(request)
             if self._is_attempt(call_id, request):
                 self.attempts[aor] = self.attempts.get(aor, 0) + 1
-                self._draw(request.uri)
+                # What TCP did not bring goes by UDP at once.
+                self._draw(request.uri, waits=not (key.protocol == "udp" and self._over.get(call_id) == "tcp"))
+            self._over[call_id] = key.protocol
 
     def first_served(self, target: str, after: float) -> float | None:
         """When the first 200 after ``after`` came from ``target``, as far as that is remembered."""
@@ -145,13 +150,13 @@ class Wire:
             return False
         return request.header("expires") not in (None, "0")
 
-    def _draw(self, uri: str) -> None:
+    def _draw(self, uri: str, waits: bool) -> None:
         settings = self._settings
         now = self._now()
         level, at = self._levels.get(uri, (settings.burst, now))
         level = min(settings.burst, level + (now - at) * settings.rate) - 1.0
         self._levels[uri] = level, now
-        if level < -self._overdrawn() - 1e-6:
+        if waits and level < -self._overdrawn() - 1e-6:
             raise Violation(Promise.BUCKET, f"more attempts at {uri} than the bucket has: level {level:.2f}")
 
 

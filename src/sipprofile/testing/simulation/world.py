@@ -15,7 +15,7 @@ from sipprofile.testing.simulation.operator import Operator
 from sipprofile.testing.simulation.promises import Promises
 from sipprofile.testing.simulation.schedule import Schedule
 from sipprofile.testing.simulation.settled import Settled
-from sipprofile.testing.simulation.sites import NUMERIC, TTLS, Site
+from sipprofile.testing.simulation.sites import FLOW_TIMERS, NUMERIC, TTLS, Site
 from sipprofile.testing.simulation.template import VARIANTS, template
 from sipprofile.testing.simulation.trace import Trace
 from sipprofile.testing.simulation.travel import Travel
@@ -67,7 +67,9 @@ class World:
             network.translate(address, self.nat)
         local = SuspendableClock(clock)
         self.wire = Wire(trace, settings.registration, lambda: clock.now, lambda: self.promises.overdrawn())
+        flow_timer = chosen.choice(FLOW_TIMERS)  # the same for both: each is the other's proxy
         for site in (one, two):
+            site.promise(flow_timer)
             site.others = places
             site.attempts = lambda aor: self.wire.attempts.get(f"<{aor}>", 0)
         self.promises = Promises(self.sites, places, self.wire)
