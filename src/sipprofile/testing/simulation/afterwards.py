@@ -169,8 +169,9 @@ class Afterwards:
         computer = world.computer
         again = 1 if world.nat is None else 2  # the first one learns what the NAT makes of the new address
         address = other(computer.host.addresses[0])
-        for changes, most in (([(address,)], again), ([(), (address,)], 0)):
-            before = {aor: world.wire.attempts.get(f"<{aor}>", 0) for aor in world.promises.undisturbed("udp", "tcp")}
+        # A virtual connection does not send again what is lost while there is no address, so that may break it.
+        for changes, most, over in (([(address,)], again, ("udp", "tcp")), ([(), (address,)], 0, ("udp",))):
+            before = {aor: world.wire.attempts.get(f"<{aor}>", 0) for aor in world.promises.undisturbed(*over)}
             for addresses in changes:
                 computer.change_addresses(*addresses)
                 world.pass_time(0.5)
