@@ -177,7 +177,7 @@ MUTATIONS = (
     Mutation("a block of CSeq is used again", cseq_block_used_again, Promise.CSEQ, 20),
     Mutation("the pacer always grants", no_bucket, Promise.BUCKET, 40),
     Mutation("the breaker never opens", no_breaker, Promise.BREAKER, 40),
-    Mutation("a failure backs off forever", endless_back_off, Promise.BACK_IN_TIME, 5),
+    Mutation("a failure backs off forever", endless_back_off, Promise.BACK_TOGETHER, 5),
     Mutation("old contacts are kept", old_contact_kept, Promise.ONE_BINDING, 60),
     Mutation("a stale nonce counts as a rejection", stale_is_rejection, Promise.CALM, 5),
     Mutation("no canary is sent", no_canary, Promise.BACK_IN_TIME, 40),

@@ -26,9 +26,11 @@ def outlast(seed: int = 1) -> None:
             world.applications[0].enable(number)
         world.pass_time(60.0)
         dead = {address for site in world.sites.values() for address in site.addresses}
+        ended = world.outages.begun()
         world.network.conditions.dead = dead
         world.pass_time(LONG * (1.0 + random.Random(seed).random()))
         world.network.conditions.dead = set()
+        ended()
         world.pass_time(2 * TOGETHER + LOOKED)  # a canary goes once in that time, then everybody
         if wrong := world.settled.unregistered():
             at = f"seed {seed} at {world.clock.now:.3f} s"

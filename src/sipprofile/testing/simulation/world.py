@@ -91,7 +91,7 @@ class World:
             Application(f"app{number}", computer, local, derived(), trace, self.operator.touched)
             for number in range(4 + profiles // 25)
         ]
-        outages = Outages(clock, network, (one, two), self.nat, derived(), trace, only)
+        self.outages = outages = Outages(clock, network, (one, two), self.nat, derived(), trace, only)
         self.promises.watch(computer, self.operator.ledger, outages, network)
         self.settled = Settled(self.promises, computer, self.operator.ledger, self.applications, self.sites)
         self.schedule = Schedule(
