@@ -92,7 +92,7 @@ def _transmit(room: Registrations, registration: Registration, flow: Flow, outgo
     transport = _way(room, flow)
     if transport is None:
         return False
-    key = transport.key  # a request too large for UDP goes another way: this is the place for it
+    key = transport.key  # none of these requests is large enough for a connection of its own (RFC 3261 §18.1.1)
     assert transport.local is not None
     hop = hop_of(room, registration.plan, key, flow.hop, now)
     dialog = outgoing.dialog
