@@ -163,7 +163,7 @@ class TestPathMtu:
     def test_is_learned_from_the_router(self, tmp_path: Path, start_kamailio: Callable[..., Kamailio]) -> None:
         with routed(mtu=1200) as (near, _, far), running(tmp_path, near) as service:
             kamailio = start_kamailio(namespace=far)
-            profile = StoredProfile(service, alice(kamailio, headers=LARGE[:2]))
+            profile = StoredProfile(service, alice(kamailio, headers=[*LARGE[:2], f"X-More: {'x' * 110}"]))
             profile.wait(status="registered")
             before = kamailio.register_log()
             assert {seen.transport for seen in before} == {"udp"}

@@ -34,7 +34,8 @@ class Lookup:
         """When the query under way was made; 0 = none is."""
         self.failure = ""
         """Error code of the last query, or empty."""
-        self.waiting: set[Server] = set()
+        self.waiting: dict[Server, None] = {}
+        """In the order in which they came: what follows must not depend on hashes."""
 
 
 class Location:
@@ -134,7 +135,7 @@ class Locations:
         location = self.of(server)
         for question in location.pending:
             lookup = self._lookups[question]
-            lookup.waiting.discard(server)
+            lookup.waiting.pop(server, None)
             lookup.failure = "resolve_timeout"
         location.pending.clear()
         self._evaluate(server, location, now, last=True)
@@ -146,7 +147,7 @@ class Locations:
         lookup.answered_at = now
         lookup.expires_at = now + max(SHORTEST_LIFE, ttl)
         lookup.failure = failure
-        waiting, lookup.waiting = lookup.waiting, set()
+        waiting, lookup.waiting = lookup.waiting, {}
         ready: set[int] = set()
         for server in waiting:
             location = self.of(server)
@@ -163,7 +164,7 @@ class Locations:
         location.pending = set(missing)
         for question in missing:
             lookup = self._lookup(question)
-            lookup.waiting.add(server)
+            lookup.waiting[server] = None
             if not lookup.asked_at or now - lookup.asked_at > self._limit:
                 lookup.asked_at = now
                 self._act(Resolve(question))

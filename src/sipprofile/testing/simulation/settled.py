@@ -87,7 +87,9 @@ class Settled:
         else:
             if state.status != "unregistered":
                 found.append(f"is not wanted and {state.status}")
-            if contacts:
+            if (
+                contacts and entry.held != "forcibly_disabled"
+            ):  # which drops it without SIP, for as long as it was granted
                 found.append(f"is not wanted and the registrar holds {contacts}")
         return found
 
