@@ -107,7 +107,11 @@ REGISTRAR: Mapping[str, Draw] = {
         "too_brief": chosen.choice(("", "0", "x", "-5", "9" * 30, "60", "2400"))
     },
     "part of the wish": lambda chosen, site: {"grant_fraction": 0.2 + 0.5 * chosen.random()},
-    "more than the wish": lambda chosen, site: {"grant_fraction": 1.5 + 3.0 * chosen.random()},
+    # no longer than the time for which the end of a simulation waits: what is dropped without SIP lasts as long
+    "more than the wish": lambda chosen, site: {
+        "grant_fraction": 1.5 + 3.0 * chosen.random(),
+        "maximum_expires": 3600,
+    },
     "nothing granted": _values(zero_grant=True),
     # contacts in the 200
     "no contacts": _values(omit_contact=True),

@@ -87,9 +87,7 @@ class Settled:
         else:
             if state.status != "unregistered":
                 found.append(f"is not wanted and {state.status}")
-            if (
-                contacts and entry.held != "forcibly_disabled"
-            ):  # which drops it without SIP, for as long as it was granted
+            if contacts:
                 found.append(f"is not wanted and the registrar holds {contacts}")
         return found
 
