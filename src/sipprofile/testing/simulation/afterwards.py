@@ -202,6 +202,8 @@ class Afterwards:
         world.pass_time(longest + NOTICED + queue)
         if lost := world.promises.reached.unreached(world.promises.registry, sites=promised):
             raise Violation(Promise.NOTICED, "; ".join(lost))
+        # Whose request was under way could not know whether the server or the connection was dead: a canary tells.
+        world.pass_time(world.computer.settings.registration.canary_interval + NOTICED)
         self._check_settled(Promise.NOTICED, "after a silence")
 
     def _arrives(self, event: str) -> None:
