@@ -79,3 +79,18 @@ class TestContactNotListed:
         driver.disable()
         driver.run(1)
         assert len(driver.sends) == count
+
+    def test_those_of_a_fixed_user_are_known_by_our_instance(self) -> None:
+        driver = Driver()
+        driver.registered(contact_user="desk")
+        instance = contacts_of(driver.sends[-1][2])[0].partition("+sip.instance=")[2].partition(";")[0]
+        stray, foreign = "sip:desk@192.0.2.10:5070", "sip:desk@192.0.2.10:5080"
+        driver.answers.append(
+            ok(
+                3600,
+                f"<{stray}>;+sip.instance={instance};expires=99",
+                f'<{foreign}>;+sip.instance="<urn:uuid:{"0" * 8}>";expires=99',
+            )
+        )
+        driver.run_to_register()
+        assert contacts_of(driver.sends[-1][2]) == [f"<{stray}>;expires=0"]

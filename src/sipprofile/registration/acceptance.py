@@ -77,7 +77,7 @@ def accepted(
         return
     flow.again = flow.again or nat.outdated(room, registration, flow) or network.outdated(room, flow)
     if flow.old_contact or (len(contacts) > 1 and len(registration.flows) == 1 and not flow.outbound):
-        flow.old_contact = left_behind(flow, contacts)
+        flow.old_contact = left_behind(plan, flow, contacts)
         if flow.old_contact:
             _remove_old(room, registration, flow, now)
             return
