@@ -17,6 +17,7 @@ from .pacing import REFRESH, RETRY
 from .refresh import latest_delay
 from .registration import (
     DEREGISTER,
+    IDLE,
     OPENING,
     QUEUED,
     REGISTER,
@@ -47,15 +48,20 @@ def begin(room: Registrations, registration: Registration, flow: Flow, now: floa
         rejection.hold_back(room, registration, flow, now)
         return
     flow.purpose = REGISTER
+    afresh(flow, kind)
+    flow.again = False
+    pursue(room, registration, flow, now)
+    show(room, registration, now)
+
+
+def afresh(flow: Flow, kind: int) -> None:
+    """Forget where the attempt before has been."""
     flow.tried = ()
     if flow.redirect is not None:
         flow.redirect = None
         flow.redirect_uri = ""
         flow.middle = b""
     flow.queue_class = kind
-    flow.again = False
-    pursue(room, registration, flow, now)
-    show(room, registration, now)
 
 
 def show(room: Registrations, registration: Registration, now: float) -> None:
@@ -258,6 +264,16 @@ def drawn(room: Registrations, registration: Registration, flow: Flow, now: floa
         pursue(room, registration, flow, now)
         show(room, registration, now)
     else:
+        transmit(room, registration, flow, now)
+
+
+def once_more(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
+    """Send the request again with what was learned, without waiting for a token, unless nobody wants it any more."""
+    if flow.purpose == REGISTER and not registration.should_register:
+        flow.phase = IDLE
+        machine.finish_unwanted(room, registration, flow, now)
+    else:
+        room.pacer(registration.plan.registrar, now).debit(now)
         transmit(room, registration, flow, now)
 
 

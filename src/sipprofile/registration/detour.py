@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import machine
-from .registration import IDLE, OPENING, REGISTER, SENT, Flow, Registration
+from . import attempt
+from .registration import OPENING, REGISTER, SENT, Flow, Registration
 from .size import WITHOUT_TCP, leave, put_into, without_tcp
-from .transmit import asked, end_transaction, put, transmit
+from .transmit import asked, end_transaction, put
 
 if TYPE_CHECKING:
     from .registrations import Registrations
@@ -66,9 +66,4 @@ def _by_udp(room: Registrations, registration: Registration, flow: Flow, now: fl
         flow.unknown_until = max(flow.unknown_until, flow.sent_at + asked(registration, flow))
     end_transaction(room, flow)
     without_tcp(room, flow.key, until)
-    if flow.purpose == REGISTER and not registration.should_register:
-        flow.phase = IDLE
-        machine.finish_unwanted(room, registration, flow, now)
-    else:
-        room.pacer(registration.plan.registrar, now).debit(now)
-        transmit(room, registration, flow, now)
+    attempt.once_more(room, registration, flow, now)

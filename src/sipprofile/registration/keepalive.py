@@ -19,6 +19,7 @@ from ..sip.message import Response
 from ..sip.syntax import SipSyntaxError
 from . import machine
 from .actions import CloseTransport, TransportKey
+from .options import outbound_required
 from .registration import OPENING, SENT, Flow, Registration
 
 if TYPE_CHECKING:
@@ -96,8 +97,7 @@ def granted(room: Registrations, registration: Registration, flow: Flow, respons
     keepalive = room.keepalives.get(flow.bound)
     if keepalive is None:  # the service is stopping
         return
-    if not keepalive.promised:
-        keepalive.promised = True
+    keepalive.promised = True
     if seconds and (not keepalive.asked or seconds < keepalive.asked):
         keepalive.asked = seconds
         _plan_next(room, keepalive, now)
@@ -161,11 +161,7 @@ def _promise(response: Response) -> float | None:
     timer = _seconds(response.header("flow-timer"))
     if timer is not None:
         promised = min(promised or timer, timer)
-    if promised is None and response.header("require") is not None:
-        required = (tag for line in response.headers("require") for tag in split_list(line))
-        if any(tag.lower() == "outbound" for tag in required):
-            promised = 0.0
-    return promised
+    return 0.0 if promised is None and outbound_required(response) else promised
 
 
 def _seconds(text: str | None) -> float | None:
@@ -301,9 +297,7 @@ def _stun_received(room: Registrations, data: bytes, now: float) -> None:
             _fail(room, keepalive, "nat_binding_changed", now)
             return
         losses.goes_on(now)  # where every answer shows another address, it tells nothing
-        _wake(room, keepalive, max(keepalive.next_at, now))
-    else:
-        _wake(room, keepalive, max(keepalive.next_at, now))
+    _wake(room, keepalive, max(keepalive.next_at, now))
 
 
 def _alive(room: Registrations, keepalive: Keepalive) -> None:

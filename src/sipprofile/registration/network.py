@@ -254,10 +254,7 @@ def _unreachable(key: TransportKey, room: Registrations, registration: Registrat
     if flow.bound != key or flow.phase != IDLE or not flow.lease_end or not registration.should_register:
         return
     flow.key = key
-    flow.tried = ()
-    flow.redirect = None
-    flow.redirect_uri = ""
-    flow.queue_class = REFRESH
+    attempt.afresh(flow, REFRESH)
     reason = Reason.of("transport_unreachable")
     health.failed(room, key, flow, now, now, reason)
     failures.next_target(room, registration, flow, now, reason)

@@ -29,6 +29,11 @@ def offered(plan: Plan, flow: Flow) -> tuple[str, ...]:
     return tuple(tag for tag in tags if tag not in flow.without) if flow.without else tags
 
 
+def outbound_required(response: Response) -> bool:
+    """Whether a 2xx says that the registrar keeps the binding by instance and reg-id (RFC 5626 §6)."""
+    return "outbound" in _tags(response, "require")
+
+
 def adapt(plan: Plan, flow: Flow, response: Response) -> Reason | None:
     """Offer what a 420, 421 or 439 wants from now on; the reason why that cannot be done, ``None`` when it is done."""
     status = response.status

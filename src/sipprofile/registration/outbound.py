@@ -18,6 +18,7 @@ from ..sip.message import Response
 from . import attempt, ghosts, machine
 from .actions import TransportKey
 from .changes import Consequence, without_credentials
+from .options import outbound_required
 from .pacing import RETRY
 from .registration import BREAKER, IDLE, REFUSED_CREDENTIALS, SENT, WAITING, Flow, Registration
 from .request import reg_id
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
     from .registrations import Registrations
 
 MAXIMUM_FLOWS = 4
-
-
-def required(response: Response) -> bool:
-    """Whether a 2xx says that the registrar keeps the binding by instance and reg-id (RFC 5626 §6)."""
-    lines = response.headers("require")
-    return bool(lines) and any(tag.strip().lower() == "outbound" for line in lines for tag in line.split(","))
 
 
 def call_id_of(first: str, number: int) -> str:
@@ -102,7 +97,7 @@ def _place(key: TransportKey) -> tuple[str, str, int]:
 
 def learn(registration: Registration, flow: Flow, response: Response) -> None:
     """Take from a 2xx whether the binding is one of several that there may be."""
-    flow.outbound = reg_id(registration.plan, flow) > 0 and required(response)
+    flow.outbound = reg_id(registration.plan, flow) > 0 and outbound_required(response)
     if len(registration.flows) == 1:
         flow.pinned = flow.hop if flow.outbound and len(registration.plan.hops) > 1 and flow.redirect is None else -1
     elif flow.outbound and flow.hop in registration.lacking and flow.redirect is None:

@@ -11,6 +11,7 @@ from ..sip.message import MalformedMessage, Response
 from ..sip.syntax import SipSyntaxError
 from . import (
     acceptance,
+    attempt,
     departure,
     detour,
     failures,
@@ -26,9 +27,9 @@ from . import (
 from .answers import SILENCE, Row, Step, reason_of, row_of
 from .challenge import MAXIMUM_ROUNDS
 from .grant import still_listed
-from .registration import DEREGISTER, IDLE, REGISTER, REMOVE_OLD, Flow, Registration
+from .registration import DEREGISTER, REGISTER, REMOVE_OLD, Flow, Registration
 from .request import reg_id
-from .transmit import asked, end_transaction, transmit
+from .transmit import asked, end_transaction
 
 if TYPE_CHECKING:
     from .registrations import Registrations
@@ -65,7 +66,7 @@ def answered(room: Registrations, registration: Registration, flow: Flow, respon
         waiting = health.answered(room, flow.key, flow, now)
         flow.forced = False
     if row.step is Step.GRANT:
-        if carried and outbound.required(response):
+        if carried and options.outbound_required(response):
             flow.again = True  # the first hop keeps the connection in mind, which is about to end
         _succeeded(room, registration, flow, response, now)
     elif row.step is Step.CHALLENGE:
@@ -107,7 +108,7 @@ def refused(
     status = response.status
     if 400 <= status < 500 and status not in (408, 423, 430) and nat.refused(room, flow):
         flow.middle = b""
-        _once_more(room, registration, flow, now)
+        attempt.once_more(room, registration, flow, now)
         return
     reason = reason_of(row, response)
     after = _retry_after(response)
@@ -162,23 +163,13 @@ def _extension(room: Registrations, registration: Registration, flow: Flow, resp
     if reason is None and flow.rounds > MAXIMUM_ROUNDS:
         reason = reason_of(row_of(response.status), response)
     if reason is None:
-        _once_more(room, registration, flow, now)
+        attempt.once_more(room, registration, flow, now)
     elif flow.purpose == REMOVE_OLD:
         acceptance.old_removed(room, registration, flow, now)
     elif flow.purpose == DEREGISTER:
         acceptance.removed(room, registration, flow, now, Reason.of("binding_may_remain", response.status))
     else:
         failures.give_up(room, registration, flow, now, reason, after=_retry_after(response))
-
-
-def _once_more(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
-    """Send the request again with what was learned, unless nobody wants it any more."""
-    if flow.purpose == REGISTER and not registration.should_register:
-        flow.phase = IDLE
-        machine.finish_unwanted(room, registration, flow, now)
-    else:
-        room.pacer(registration.plan.registrar, now).debit(now)
-        transmit(room, registration, flow, now)
 
 
 def _too_brief(
@@ -190,7 +181,7 @@ def _too_brief(
     flow.rounds += 1
     if asked(registration, flow) < minimum < MAXIMUM_MIN_EXPIRES and flow.rounds <= MAXIMUM_ROUNDS:
         flow.minimum_expires = minimum
-        _once_more(room, registration, flow, now)
+        attempt.once_more(room, registration, flow, now)
     else:
         failures.give_up(room, registration, flow, now, Reason.of("interval_too_brief", 423), after=after)
 

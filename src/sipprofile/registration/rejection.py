@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from ..events import Reason
 from ..sip.message import Response
-from . import acceptance, bearer, failures, machine, outbound
+from . import acceptance, attempt, bearer, failures, outbound
 from .challenge import answer, challenges_of
-from .registration import DEREGISTER, IDLE, REFUSED_CREDENTIALS, REGISTER, REMOVE_OLD, Flow, Registration
-from .transmit import transmit
+from .registration import DEREGISTER, REFUSED_CREDENTIALS, REGISTER, REMOVE_OLD, Flow, Registration
 
 if TYPE_CHECKING:
     from .registrations import Registrations
@@ -34,12 +33,9 @@ def challenged(
         code = answer(flow, registration.plan, challenges, f"{room.random.getrandbits(64):016x}")
     if code == "too_many_challenges" and not any(challenge.stale for challenge in challenges):
         code = "rejected_credentials"  # where every request is retransmitted there is no other proof
-    if flow.purpose == REGISTER and not registration.should_register:
-        flow.phase = IDLE
-        machine.finish_unwanted(room, registration, flow, now)
-    elif not code:
-        room.pacer(registration.plan.registrar, now).debit(now)
-        transmit(room, registration, flow, now)
+    unwanted = flow.purpose == REGISTER and not registration.should_register
+    if unwanted or not code:
+        attempt.once_more(room, registration, flow, now)
     elif flow.purpose == REMOVE_OLD:
         acceptance.old_removed(room, registration, flow, now)
     elif flow.purpose == DEREGISTER:

@@ -114,7 +114,7 @@ class Daemon:
         self._tokens = itertools.count(1)
         self._replies: dict[int, asyncio.Future[Any]] = {}
         self._sessions: dict[int, SessionEnd] = {}
-        self._lookups: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._performing = False
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None
@@ -218,7 +218,7 @@ class Daemon:
                 handle.cancel()
         if self._network is not None:
             self._network.close()
-        for task in self._lookups:
+        for task in self._tasks:
             task.cancel()
         if self.transports is not None:
             await self.transports.stop()
@@ -469,8 +469,8 @@ class Daemon:
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
-        self._lookups.add(task)
-        task.add_done_callback(self._lookups.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _mistake(self, where: str) -> None:
         """Log the exception being handled: it is ours, and it must not take the daemon down."""
