@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +13,8 @@ from running_service import RunningService
 
 from .application import Application
 from .kamailio import Kamailio, Settings
-from .namespace import Namespace, unavailable
+from .missing import cannot_run
+from .namespace import Namespace, require_namespaces
 from .sipp import Sipp
 from .stored_profile import StoredProfile, alice
 
@@ -32,19 +32,13 @@ resume_grace = 2
 def require(program: str | None, name: str, package: str) -> None:
     if program is not None:
         return
-    sentence = f"{name} is not installed; `apt-get install {package}` brings it"
-    if os.environ.get("CI"):
-        pytest.fail(sentence)
-    pytest.skip(sentence)
+    cannot_run(f"{name} is not installed; `apt-get install {package}` brings it")
 
 
 @pytest.fixture
 def joined_namespaces() -> Iterator[tuple[Namespace, Namespace]]:
     """Two network namespaces joined by an Ethernet; they go with the test, after the processes in them."""
-    if sentence := unavailable():
-        if os.environ.get("CI"):
-            pytest.fail(sentence)
-        pytest.skip(sentence)
+    require_namespaces()
     with Namespace() as near, Namespace() as far:
         near.link(far)
         yield near, far

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from .missing import cannot_run
+
 PREFIX = "sipprofile"  # of their names: PREFIX-pid-number
 NETWORK, NETWORK_6 = "192.0.2.", "2001:db8::"  # RFC 5737, RFC 3849
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
@@ -42,6 +44,12 @@ def unavailable() -> str:
     except RuntimeError as error:
         return f"this machine allows no network namespaces: {error}"
     return ""
+
+
+def require_namespaces() -> None:
+    """Skip the test, in CI fail it, where there can be no namespaces."""
+    if sentence := unavailable():
+        cannot_run(sentence)
 
 
 class Namespace:

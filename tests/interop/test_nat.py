@@ -15,7 +15,7 @@ from running_service import RunningService
 
 from .conftest import SHORT_TIMES, require
 from .kamailio import Kamailio
-from .namespace import Namespace, routed, unavailable
+from .namespace import Namespace, require_namespaces, routed
 from .sipp import Sipp
 from .stored_profile import StoredProfile, alice
 
@@ -79,7 +79,7 @@ class TestMasquerade:
     @pytest.fixture
     def network(self) -> Iterator[tuple[Namespace, Namespace, Namespace]]:
         require(shutil.which("nft"), "nftables", "nftables")
-        require("" if unavailable() else "there", "namespaces", "iproute2")
+        require_namespaces()
         with routed(1500) as namespaces:
             yield namespaces
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from .conftest import require
 from .distant_kamailio import DistantKamailio
 from .dnsmasq import Dnsmasq
 from .kamailio import Kamailio, Registered
-from .namespace import Namespace, unavailable
+from .namespace import Namespace, require_namespaces
 from .stored_profile import StoredProfile, alice
 
 ALICE = "sip:alice@example.test"
@@ -63,10 +62,7 @@ class Machine:
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
-    if missing := unavailable():
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+    require_namespaces()
     with Namespace() as near, Namespace() as far:
         yield Machine(near, far)
 

@@ -15,7 +15,7 @@ from running_service import RunningService
 
 from .conftest import SHORT_TIMES
 from .kamailio import Kamailio
-from .namespace import Namespace, routed
+from .namespace import Namespace, require_namespaces, routed
 from .stored_profile import StoredProfile, alice
 
 LARGE = [f"X-Large-{number}: {'x' * 190}" for number in range(7)]  # 1,400 bytes
@@ -161,6 +161,7 @@ class TestPathMtu:
     """RFC 1191: a router between the two knows what the interfaces do not."""
 
     def test_is_learned_from_the_router(self, tmp_path: Path, start_kamailio: Callable[..., Kamailio]) -> None:
+        require_namespaces()
         with routed(mtu=1200) as (near, _, far), running(tmp_path, near) as service:
             kamailio = start_kamailio(namespace=far)
             profile = StoredProfile(service, alice(kamailio, headers=[*LARGE[:2], f"X-More: {'x' * 110}"]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from loops import Told
 
-from interop.namespace import Namespace, routed, unavailable
+from interop.namespace import Namespace, require_namespaces, routed
 from sipprofile.net.transports import Transports
 from sipprofile.registration.actions import TransportKey
 
@@ -45,10 +44,7 @@ class Routed:
 
 @pytest.fixture
 def joined() -> Iterator[Routed]:
-    if sentence := unavailable():
-        if os.environ.get("CI"):
-            pytest.fail(sentence)
-        pytest.skip(sentence)
+    require_namespaces()
     with routed(mtu=1200) as namespaces:
         yield Routed(*namespaces)
 
