@@ -70,6 +70,28 @@ ERRORS: dict[str, ErrorKind] = {
     "too_many_sessions": ErrorKind(
         503, "Too many sessions", "Close sessions that are not needed, or raise limits.sessions."
     ),
+    # Requests, dialogs and claims
+    "not_registered": ErrorKind(
+        409, "The profile is not registered", "Wait until it is registered; its status says why it is not."
+    ),
+    "invalid_state": ErrorKind(
+        409, "Not possible in this state", "Look at the state of the request or dialog that is named here."
+    ),
+    "header_refused": ErrorKind(
+        422, "This header is not the application's", "Leave the header out; the service writes it itself."
+    ),
+    "identity_refused": ErrorKind(
+        403,
+        "The profile may not send as this identity",
+        "Use the address-of-record or an associated URI, or have the identity added to allowed_identities.",
+    ),
+    "claim_in_use": ErrorKind(
+        409, "Somebody else has claimed it", "Claim something else, claim it shared, or wait until the other is gone."
+    ),
+    "claim_not_allowed": ErrorKind(
+        403, "The policy does not allow this claim", "Ask an operator to allow it in the service's configuration."
+    ),
+    "quota_exceeded": ErrorKind(429, "The session's quota is used up", "Send more slowly, or end dialogs first."),
     # The service
     "shutting_down": ErrorKind(503, "The service is stopping", "Connect again when it has restarted."),
     "store_failed": ErrorKind(

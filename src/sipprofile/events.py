@@ -73,6 +73,15 @@ REASONS: dict[str, str] = {
     "deregistered_by_network": "The registrar removed our registration of its own accord.",
     "unreachable": "Registered, but requests to the address-of-record do not arrive here.",
     "refused_by_agent": "The profile type's agent refused the answer.",
+    "not_registered": "The profile is not registered.",
+    "foreign_challenge": "Somebody else than the profile's servers asks for authentication.",
+    "cancelled": "The caller cancelled the request.",
+    "answered_elsewhere": "Another application answered the request.",
+    "timed_out": "It was not answered in time.",
+    "no_ack": "The answer was not acknowledged.",
+    "dialog_ended": "The dialog has ended.",
+    "owner_gone": "The application that had it is gone.",
+    "subscription_lost": "The subscription ended, and could not be renewed.",
 }
 """Every reason code of a status, with its sentence."""
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .claims import StandingClaim
 from .errors import SipProfileError
 
 Extension = int | bool | str | list[str]
@@ -69,6 +70,22 @@ class ServerParameters(msgspec.Struct, omit_defaults=True, forbid_unknown_fields
         return f"ServerParameters(uri={self.uri!r}, username={self.username!r}, realm={self.realm!r}, …)"
 
 
+class Bridge(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A local SIP program that makes and takes calls through the profile without knowing its password."""
+
+    uri: str = ""
+    """Where the program is: a ``sip:`` URI with a loopback or allowed address, ``sip:127.0.0.1:5060``."""
+    request_user: Literal["token", "aor", "to", "keep", "p-called-party-id"] = "aor"
+    """The user part of the Request-URI that the program sees: our contact's, the address-of-record's, that of To (the
+    dialled number), that of ``uri``, or that of P-Called-Party-ID (RFC 7315 §4.2)."""
+    host: str = "127.0.0.1"
+    """The local address at which the program's requests are taken."""
+    port: int = 0
+    """And the port; 0: the first free one from 5080, shown as ``bridge_port``."""
+    allowed: list[str] = []
+    """Addresses or networks besides loopback from which requests are taken."""
+
+
 class Profile(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """Every configurable parameter of a profile with its default; times in seconds.
 
@@ -121,6 +138,9 @@ class Profile(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     locked: bool = False
     default: bool = False
     extensions: dict[str, Extension] = {}
+    claims: list[StandingClaim] = []
+    """Who gets which requests although it has no session."""
+    bridge: Bridge | None = None
     # Known names whose behaviour is not built yet; anything but the default is refused at save.
     sigcomp: bool = False
     security_negotiation: bool = False
@@ -130,7 +150,16 @@ class Profile(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     resolve_proxy: bool = False
 
 
-NOT_BUILT = ("sigcomp", "security_negotiation", "access_point", "destination", "bearer", "resolve_proxy")
+NOT_BUILT = (
+    "claims",
+    "bridge",
+    "sigcomp",
+    "security_negotiation",
+    "access_point",
+    "destination",
+    "bearer",
+    "resolve_proxy",
+)
 """Fields that exist so that their names are taken, and are refused at save."""
 
 READ_ONLY = ("revision", "registration", "password_set", "private_key_set", "warnings")

@@ -15,10 +15,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src/sipprofile"
 
-WORDS = {"profile", "events", "errors", "records"}
+WORDS = {"claims", "profile", "events", "errors", "records"}
 """Plain data, known to all layers."""
 
-CORE = WORDS | {"sip", "registration", "agents", "service"}
+CORE = WORDS | {"sip", "registration", "agents", "useragent", "service"}
 
 PURE = frozenset(
     re.findall(
@@ -40,14 +40,16 @@ ANNOTATIONS_ONLY = frozenset({"random"})
 IMPURE_CALLS = frozenset({"open", "print", "input", "breakpoint", "exec", "eval", "__import__", "uuid1", "uuid4"})
 
 BELOW: dict[str, set[str]] = {
-    "profile": {"errors"},
+    "claims": set(),
+    "profile": {"claims", "errors"},
     "events": {"profile", "errors"},
     "errors": set(),
     "records": {"profile", "events", "errors"},
     "sip": set(),
     "agents": WORDS | {"sip"},
     "registration": WORDS | {"sip", "agents"},
-    "service": WORDS | {"sip", "agents", "registration", "version"},
+    "useragent": WORDS | {"sip", "agents", "registration"},
+    "service": WORDS | {"sip", "agents", "registration", "useragent", "version"},
     "net": WORDS | {"sip", "registration"},
     "store": WORDS | {"sip"},
     "server": CORE | {"net", "store", "version"},

@@ -165,7 +165,7 @@ def _security(profile: Profile) -> Iterator[Problem]:
 def _unsupported(profile: Profile) -> Iterator[Problem]:
     for name in NOT_BUILT:
         value = getattr(profile, name)
-        if value not in (None, False):
+        if value not in (None, False, []):
             yield Problem("not_supported", name, f"{name} is not supported yet.", value)
 
 

@@ -29,6 +29,8 @@ class TransportKey(msgspec.Struct, frozen=True, gc=False):
     accepted: bool = False
     generation: int = 0
     """Counts the connections that took the place of another one, which drains; see :class:`Probe`."""
+    local_port: int = 0
+    """UDP only: the local port, 0 = the service's own; others are those of :class:`Listen`."""
 
 
 class Resolve(msgspec.Struct, frozen=True, gc=False):
@@ -75,4 +77,21 @@ class ForgetNames(msgspec.Struct, frozen=True, gc=False):
     """Answers of name servers that are kept may be wrong by now; no answer is expected."""
 
 
-Action = Resolve | OpenTransport | CloseTransport | Send | FetchToken | Probe | ForgetNames
+class Listen(msgspec.Struct, frozen=True, gc=False):
+    """Open a UDP socket for local programs at ``host``; answer with ``listening`` or ``not_listening``.
+
+    ``port`` 0: the first free one from 5080. What comes in there has the port in its key's ``local_port``.
+    """
+
+    profile: int
+    host: str
+    port: int
+
+
+class StopListening(msgspec.Struct, frozen=True, gc=False):
+    """Close the socket at ``port``; no answer is expected."""
+
+    port: int
+
+
+Action = Resolve | OpenTransport | CloseTransport | Send | FetchToken | Probe | ForgetNames | Listen | StopListening

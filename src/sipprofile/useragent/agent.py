@@ -1,0 +1,40 @@
+"""The user agent of all profiles: its transactions and dialogs, and what their parts share (RFC 3261 §6).
+
+What is done with them is in the functions of this package, which take it as their first argument. Nothing here performs
+I/O: time comes in as ``now`` (CLOCK_BOOTTIME, seconds), timers and randomness are those of the registrations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..registration.line import Line
+from ..registration.registrations import Registrations
+from .incoming import Incoming
+from .leg import Leg
+
+if TYPE_CHECKING:
+    pass
+
+
+class UserAgent:
+    """The tables. ``deliver`` is given each request outside of dialogs that somebody should answer."""
+
+    def __init__(self, room: Registrations, deliver: Callable[[Incoming, float], None], secret: bytes) -> None:
+        self.room = room
+        self.deliver = deliver
+        self.secret = secret
+        """Makes To tags that nobody can guess."""
+        self.incoming: dict[int, Incoming] = {}
+        self.legs: dict[int, Leg] = {}
+        self.legs_by_dialog: dict[tuple[str, str, str], Leg] = {}
+        """By Call-ID, local tag, remote tag."""
+        self.local_lines: dict[int, Line] = {}
+        """The bridges' lines, by the port that their programs send to; see :class:`~..registration.actions.Listen`."""
+        self._last = 0
+
+    def new_number(self) -> int:
+        """A number for a transaction or a dialog."""
+        self._last += 1
+        return self._last

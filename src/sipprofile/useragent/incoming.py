@@ -1,0 +1,42 @@
+"""A request that has come in and is being answered."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..registration.actions import TransportKey
+from ..registration.line import Line
+from ..sip.message import Request
+from .leg import Leg
+from .owner import Owner
+
+
+class Incoming(msgspec.Struct, eq=False):
+    """One server transaction (RFC 3261 §17.2) with what its owner needs to answer it."""
+
+    number: int
+    """What applications know it by; never used again while the service runs."""
+    line: Line
+    request: Request
+    source: tuple[str, int]
+    key: TransportKey
+    """Where responses go: the return path, not where the request came from."""
+    tag: str
+    """Our To tag."""
+    leg: Leg | None = None
+    """The dialog it came in, or that its answer has made."""
+    owner: Owner | None = None
+    """Who answers it; ``None`` until it is delivered."""
+    status: int = 0
+    """The last status sent; 0 = none."""
+    manual: bool = False
+    """PRACKs for its provisionals are requests of their own to the owner."""
+    received_at: float = 0.0
+
+    @property
+    def final(self) -> bool:
+        """A final response was sent, or none is wanted any more."""
+        return self.status >= 200
+
+    def __repr__(self) -> str:
+        return f"Incoming(number={self.number}, method={self.request.method!r}, status={self.status}, …)"

@@ -1,0 +1,39 @@
+"""A leg: one dialog of ours (RFC 3261 §12) with its owner and what it is used for (RFC 5057)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ..registration.line import Line
+from ..sip.dialog import Dialog
+from .owner import Owner
+
+LegState = Literal["early", "confirmed", "terminated"]
+
+
+class Leg(msgspec.Struct, eq=False):
+    """One dialog and its usages. The original API's ``CSIPDialog`` with its associations."""
+
+    number: int
+    """What applications know it by; never used again while the service runs."""
+    line: Line
+    owner: Owner
+    dialog: Dialog
+    initiator: bool
+    """We have sent the request that began it."""
+    method: str
+    """Of the request that began it: INVITE, SUBSCRIBE, REFER or NOTIFY."""
+    state: LegState = "early"
+    invite: int = 0
+    """Number of the INVITE (outgoing or incoming) whose usage is alive; 0 = there is none."""
+    usages: tuple[str, ...] = ()
+    """Event packages with their id (``presence``, ``refer;id=3``) of subscriptions that are alive on it."""
+    manual: bool = False
+    """ACK, PRACK and the answers to them are the owner's work; see :class:`~.draft.Draft`."""
+    code: str = "none"
+    """Why it has ended."""
+
+    def __repr__(self) -> str:
+        return f"Leg(number={self.number}, method={self.method!r}, state={self.state!r}, …)"
