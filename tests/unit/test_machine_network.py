@@ -70,6 +70,21 @@ class TestAnotherAddress:
         assert f"@{THERE}:5060>" in contacts(request)[0]
         driver.assert_status("registered")
 
+    @pytest.mark.parametrize("meanwhile", [True, False])
+    def test_a_keepalive_that_went_out_while_the_address_was_gone_is_sent_again(
+        self, driver: Driver, meanwhile: bool
+    ) -> None:
+        driver.run(60)
+        keepalive = driver.registrations.keepalives[UDP]
+        driver.run(keepalive.next_at - driver.now - 0.1 if meanwhile else 1.0)
+        driver.keepalives.clear()
+        driver.change_network()
+        driver.run(0.2)
+        driver.change_network(HERE)
+        driver.run(SETTLED)
+        driver.assert_quiet()
+        assert len(driver.keepalives) == (2 if meanwhile else 0)
+
     def test_it_is_the_same_binding_to_the_registrar(self, driver: Driver) -> None:
         before = driver.sends[-1][2]
         driver.move(THERE)

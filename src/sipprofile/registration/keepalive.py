@@ -199,6 +199,14 @@ def _plan_next(room: Registrations, keepalive: Keepalive, now: float) -> None:
         _wake(room, keepalive, keepalive.next_at)
 
 
+def again(room: Registrations, key: TransportKey, since: float, now: float) -> None:
+    """The network was changing ``since`` then: one that went out meanwhile may be lost, and a NAT forgets us."""
+    keepalive = room.keepalives.get(key)
+    if keepalive is not None and keepalive.sent_at >= since and not keepalive.transaction:
+        keepalive.next_at = now
+        _wake(room, keepalive, now)
+
+
 def _wake(room: Registrations, keepalive: Keepalive, at: float) -> None:
     keepalive.due_at = at
     room.call_at(at, partial(due, room, keepalive, at))

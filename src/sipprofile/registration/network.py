@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from ..events import Reason
-from . import attempt, failures, health, size
+from . import attempt, failures, health, keepalive, size
 from .actions import CloseTransport, ForgetNames, Probe, TransportKey
 from .pacing import REFRESH
 from .registration import IDLE, WAITING, Flow, Registration
@@ -66,6 +66,7 @@ class Network:
         self.due_at = 0.0
         """When the change under way has settled; 0 = there is none."""
         self.until = 0.0
+        """When that is acted upon at the latest, :data:`PATIENCE` after it began."""
         self.afresh = False
         """The machine slept before the change that settled last: everything registers once more."""
         self.elsewhere = False
@@ -204,6 +205,7 @@ def _way(
             transport.moves = 0
         transport.local = local
         transport.limit = size.limit_of(mtu)
+    keepalive.again(room, key, room.network.until - PATIENCE, now)
     if not room.network.afresh:
         known = room.flows
         flows = [identity for identity in flows if identity in known and known[identity].bound_local != local]

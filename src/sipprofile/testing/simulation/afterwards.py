@@ -131,11 +131,18 @@ class Afterwards:
                 running = [application for application in world.applications if application.running]
                 for application in running[:3]:
                     application.enable(number)
+                if self._gave_up(number):
+                    world.operator.control(number, "retry-now")
                 for application in running[:2]:
                     world.clock.after(5.0, application.disable, number)
         world.operator.create()
         world.pass_time(PROMPT + 60.0)  # the longest time a profile lingers
         self._check_settled(Promise.PROMPT, "not prompt")
+
+    def _gave_up(self, number: int) -> bool:
+        """Refused passwords are tried once an hour, or when an operator says that they are right now."""
+        registration = self._world.promises.registry.registrations.by_profile[number]
+        return any(flow.breaker_open for flow in registration.flows)
 
     def _survives_kills(self) -> None:
         """A change that a kill interrupts is made whole soon after the restart, or never was.
