@@ -70,6 +70,8 @@ class Faults:
     """A challenge of another scheme than Digest, put before the others: ``'Bearer realm="example.test"'``."""
     proxy_challenge: bool = False
     """Challenge with 407 and Proxy-Authenticate, as an outbound proxy does."""
+    challenge_requests: bool = False
+    """Challenge with 407 what the users send to others outside of dialogs, and let nobody use another's name."""
     unknown_algorithm_first: bool = False
     """Put a challenge with an algorithm nobody knows before the others."""
     two_challenges: bool = False

@@ -79,6 +79,8 @@ class Location:
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
         self._bindings: dict[str, list[Binding]] = {}
+        self._users: dict[str, str] = {}
+        """By contact URI, the address-of-record it was bound to last."""
 
     def bindings(self, aor: str, now: float) -> list[Binding]:
         """The bindings that have not expired, the oldest first. `aor` is a canonical one."""
@@ -90,6 +92,13 @@ class Location:
             self._replace(aor, found)
         return list(found)
 
+    def bound(self, contact: str, now: float) -> Binding | None:
+        """The binding with this contact URI, as its client wrote it."""
+        aor = self._users.get(contact)
+        if aor is None:
+            return None
+        return next((binding for binding in self.bindings(aor, now) if binding.contact == contact), None)
+
     def addresses_of_record(self) -> list[str]:
         """Every address-of-record that has had a binding not known to be expired."""
         return list(self._bindings)
@@ -97,6 +106,7 @@ class Location:
     def clear(self) -> None:
         """Forget every binding."""
         self._bindings.clear()
+        self._users.clear()
 
     def register(self, aor: str, request: Request, source: tuple[str, int], now: float) -> list[Binding]:
         """Do what the Contact headers ask and return the bindings that a 200 lists (§10.3 steps 6 to 8).
@@ -160,6 +170,10 @@ class Location:
         return granted if faults.maximum_expires is None else min(granted, faults.maximum_expires)
 
     def _replace(self, aor: str, bindings: list[Binding]) -> None:
+        for binding in self._bindings.get(aor, ()):
+            if self._users.get(binding.contact) == aor:
+                del self._users[binding.contact]
+        self._users.update({binding.contact: aor for binding in bindings})
         if bindings:
             self._bindings[aor] = bindings
         else:

@@ -1,4 +1,4 @@
-"""A SIP registrar without I/O for tests, demonstrations and simulations (RFC 3261 §10.3)."""
+"""A SIP registrar without I/O for tests, demonstrations and simulations (RFC 3261 §10.3), and a proxy (§16)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from sipprofile.sip.dialog import tag_of
 from sipprofile.sip.headers import parse_name_addr, parse_via, split_list
 from sipprofile.sip.message import (
     MalformedMessage,
@@ -24,7 +25,7 @@ from sipprofile.sip.syntax import SipSyntaxError
 from sipprofile.sip.uri import Uri
 from sipprofile.testing.authentication import Authentication, Verdict
 from sipprofile.testing.faults import Faults
-from sipprofile.testing.forwarding import Forwarding
+from sipprofile.testing.forwarding import Address, Forwarding, Target, address_of, routes_beyond
 from sipprofile.testing.listing import headers_of
 from sipprofile.testing.location import Binding, Location, Refused, canonical_aor, requested_expires
 from sipprofile.testing.outbound import offers_outbound
@@ -57,9 +58,13 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
 
 
 class Registrar:
-    """A registrar for any domain whose users are `users` (username to password).
+    """A registrar for any domain whose users are `users` (username to password), and a proxy between them.
 
     A user may bind the address-of-record whose user part is the username, or the username's part before '@'.
+    Other requests than REGISTER go on: to the bindings of the address-of-record they are for, to the binding or the
+    numeric address that is their Request-URI (which is how requests in dialogs come), or along their Route values. What
+    went on is in `passed`.
+
     What `users` and `faults` contain may be changed at any time. Nothing here reads a clock: `now` is any
     rising number of seconds, and all randomness is that of `random`.
     """
@@ -83,7 +88,28 @@ class Registrar:
         self._authentication = Authentication(realm, self.users, random, self.faults)
         self._proxy: Authentication | None = None
         self._retransmissions = Retransmissions()
-        self._forwarding = Forwarding(realm)
+        self._callers: Authentication | None = None
+        self._forwarding = Forwarding(realm, self._token)
+        self.passed: Final = self._forwarding.passed
+        """The last requests and responses that went on, oldest first."""
+
+    @property
+    def address(self) -> Address | None:
+        """Where it listens. With it known, it stays in the path of the dialogs between others (RFC 3261 §16.6)."""
+        return self._forwarding.address
+
+    @address.setter
+    def address(self, address: Address | None) -> None:
+        self._forwarding.address = address
+
+    @property
+    def record_route(self) -> bool:
+        """False: later requests of a dialog name each other's contacts, and come here only over the sender's flow."""
+        return self._forwarding.record_route
+
+    @record_route.setter
+    def record_route(self, wanted: bool) -> None:
+        self._forwarding.record_route = wanted
 
     def receive(self, data: bytes, source: tuple[str, int], now: float) -> list[Reply]:
         """Take one datagram, or one message of a stream, and return what to send."""
@@ -105,12 +131,16 @@ class Registrar:
             if back is None:
                 self.responses.append(message)
                 return []
-            return [Reply(*back)]
-        if message.method == "ACK":
-            return []
-        if message.method == "OPTIONS" and not faults.silent and (replies := self._forwarded(message, source, now)):
-            return replies
-        return on_the_way(self._answer_once(message, source, now), faults, self._random)
+            return back
+        refusal = None
+        if message.method != "REGISTER" and not faults.silent:
+            try:
+                replies = self._forwarded(message, source, now)
+            except Refused as raised:
+                replies, refusal = [], raised
+            if replies or message.method == "ACK":
+                return replies
+        return on_the_way(self._answer_once(message, source, now, refusal), faults, self._random)
 
     def bindings(self, aor: str, now: float) -> list[Binding]:
         """The bindings of an address-of-record, the oldest first. Raises SipSyntaxError."""
@@ -149,19 +179,61 @@ class Registrar:
             replies.append(Reply(build_request(method, binding.contact, lines, body), binding.received))
         return replies
 
-    def _forwarded(self, request: Request, source: tuple[str, int], now: float) -> list[Reply]:
-        """An OPTIONS to an address-of-record, on its way to the bindings; empty when there are none."""
+    def _forwarded(self, request: Request, source: Address, now: float) -> list[Reply]:
+        """A request on its way to others; empty when it is for nobody but us. Raises Refused."""
+        forwarding = self._forwarding
+        routes = routes_beyond(request, forwarding.address)
+        if forwarding.knows(request, source):
+            return forwarding.onward(request, (), routes, source)
+        if request.method == "CANCEL" or (
+            request.method == "ACK" and self._retransmissions.acknowledges(request, source, now)
+        ):
+            return []
+        targets = self._targets(request, routes, now)
+        if targets:
+            if request.header("max-forwards") == "0":
+                raise Refused(483)  # §16.3 step 3
+            self._check_caller(request, now)
+            return forwarding.onward(request, targets, routes, source)
+        return []
+
+    def _targets(self, request: Request, routes: Sequence[str], now: float) -> list[Target]:
+        """Where a request goes (RFC 3261 §16.5): the next route, a binding, the bindings of a user, or an address."""
+        if (request.header("event") or "").partition(";")[0].strip() == "reg":  # RFC 3680: for the registrar
+            return []
+        uri = request.uri
+        if routes:
+            next_hop = address_of(routes[0])
+            return [] if next_hop is None else [Target(uri, next_hop)]
+        binding = self._location.bound(uri, now)
+        if binding is not None:
+            return [Target(uri, binding.received)]
         try:
-            bindings = self.bindings(request.uri, now) if Uri.parse(request.uri).user is not None else []
+            bindings = self.bindings(uri, now) if Uri.parse(uri).user is not None else []
         except SipSyntaxError:
             return []
-        replies = []
-        for binding in bindings:
-            transport = (Uri.parse(binding.contact).transport or "udp").upper()
-            branch = f"z9hG4bK{self._token()}"
-            data = self._forwarding.onward(request, binding.contact, branch, transport, source)
-            replies.append(Reply(data, binding.received))
-        return replies
+        if bindings:
+            return [Target(binding.contact, binding.received) for binding in bindings]
+        own, address = self._forwarding.address, address_of(uri)
+        return [] if address is None or own is None or address == own else [Target(uri, address)]
+
+    def _check_caller(self, request: Request, now: float) -> None:
+        """Our users prove who they are, when the faults say so (RFC 3261 §22.3). Raises Refused."""
+        if not self.faults.challenge_requests or request.method == "ACK" or tag_of(request.header("to")):
+            return
+        try:
+            caller = Uri.parse(parse_name_addr(request.header("from") or "").uri).user
+        except SipSyntaxError:
+            return
+        if caller is None or not self._is_known(caller):
+            return
+        if self._callers is None:
+            self._callers = Authentication(self.realm, self.users, self._random, self.faults, proxy=True)
+        verdict, username = self._callers.judge(request, now)
+        if verdict is not Verdict.RIGHT:
+            raise Refused(407, None, *self._callers.challenges(now, stale=verdict is Verdict.STALE))
+        if caller not in (username, username.partition("@")[0]):
+            raise Refused(403)
 
     def restart(self, now: float) -> None:
         """Forget bindings, nonces and transactions, as a registrar without a database does."""
@@ -172,12 +244,12 @@ class Registrar:
     def forget_nonces(self) -> None:
         """Accept none of the nonces given so far."""
         self._authentication.clear()
-        self._proxy = None
+        self._proxy = self._callers = None
 
     def _token(self) -> str:
         return f"{self._random.getrandbits(64):016x}"
 
-    def _answer_once(self, request: Request, source: tuple[str, int], now: float) -> list[Reply]:
+    def _answer_once(self, request: Request, source: Address, now: float, refusal: Refused | None) -> list[Reply]:
         """Answer a retransmission with the bytes of the first answer (RFC 3261 §17.2.2)."""
         try:
             cseq, _ = request.cseq()
@@ -187,12 +259,14 @@ class Registrar:
         if kept is not None:
             self._see(request, now, cseq, kept.status, authorized=False, retransmission=True)
             return kept.replies
-        replies, status, authorized = self._answer(request, source, now)
+        replies, status, authorized = self._answer(request, source, now, refusal)
         self._see(request, now, cseq, status, authorized=authorized, retransmission=False)
         self._retransmissions.keep(request, cseq, source, Answer(status, replies), now)
         return replies
 
-    def _answer(self, request: Request, source: tuple[str, int], now: float) -> tuple[list[Reply], int, bool]:
+    def _answer(
+        self, request: Request, source: Address, now: float, refusal: Refused | None
+    ) -> tuple[list[Reply], int, bool]:
         faults = self.faults
         if faults.silent:
             return [], 0, False
@@ -208,8 +282,14 @@ class Registrar:
                 self._authenticate(request, aor, now)
                 authorized = True
                 status, headers = 200, self._register(aor, request, source, now)
+            elif refusal is not None:
+                raise refusal
             elif request.method == "OPTIONS":
                 status = 480 if Uri.parse(request.uri).user in self.users else 200  # one with bindings went on to them
+            elif request.method == "CANCEL":
+                status = 481  # one for a request that we know went on
+            elif self._is_known(Uri.parse(request.uri).user or "") and "reg" not in (request.header("event") or ""):
+                status = 480
             else:
                 status, headers = 405, [("Allow", "REGISTER, OPTIONS")]
         except MalformedMessage as error:

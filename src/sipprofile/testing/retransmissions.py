@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sipprofile.sip.message import Request
+from sipprofile.sip.message import MalformedMessage, Request
 from sipprofile.testing.reply import Reply
 
 TIMER_J = 32.0  # RFC 3261 §17.2.2: 64 * T1, seconds
@@ -32,6 +32,15 @@ class Retransmissions:
         key = _transaction(request, cseq, source)
         kept = None if key is None else self._answers.get(key)
         return kept[1] if kept is not None and kept[0] > now else None
+
+    def acknowledges(self, ack: Request, source: tuple[str, int], now: float) -> bool:
+        """Whether ``ack`` is for a final answer to an INVITE that is kept here (RFC 3261 §17.2.1)."""
+        try:
+            cseq, _ = ack.cseq()
+        except MalformedMessage:
+            return False
+        kept = self._answers.get((source, ack.branch() or "", cseq, "INVITE"))
+        return kept is not None and kept[0] > now
 
     def keep(self, request: Request, cseq: int, source: tuple[str, int], answer: Answer, now: float) -> None:
         """Remember an answer for Timer J."""

@@ -92,6 +92,7 @@ class RegistrarServer:
         self._loop = asyncio.get_running_loop()
         self._udp, tcp = _bind(self.host, self.port)
         self.port = self._udp.getsockname()[1]
+        self.registrar.address = (self.host, self.port)
         self._loop.add_reader(self._udp.fileno(), self._read_datagrams)
         self._listeners = [await self._loop.create_server(lambda: _Connection(self), sock=tcp)]
         if self._tls is not None:
