@@ -61,6 +61,7 @@ test-long: setup counterparts
 bench: setup
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.parsers
+	$(BIN)/python -m benchmarks.sharing
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist benchmarks/build
