@@ -1,4 +1,4 @@
-"""A session's WebSocket with as little work as possible: a reader of a thousand of them must not be what is measured."""
+"""A session's WebSocket with as little work as possible: a reader of a thousand must not be what is measured."""
 
 from __future__ import annotations
 
