@@ -82,6 +82,12 @@ REASONS: dict[str, str] = {
     "dialog_ended": "The dialog has ended.",
     "owner_gone": "The application that had it is gone.",
     "subscription_lost": "The subscription ended, and could not be renewed.",
+    "not_refreshed": "The server did not renew the subscription or publication; it is asked again while that lasts.",
+    "refreshed": "The subscription or publication is renewed again.",
+    "resubscribing": "The subscription ended; another one is asked for.",
+    "resubscribed": "The subscription goes on in another dialog.",
+    "publication_lost": "The publication ended, and could not be renewed.",
+    "subscriber_gone": "The subscriber did not renew its subscription, or does not know it any more.",
 }
 """Every reason code of a status, with its sentence."""
 

@@ -34,6 +34,11 @@ class Leg(msgspec.Struct, eq=False):
     """ACK, PRACK and the answers to them are the owner's work; see :class:`~.draft.Draft`."""
     code: str = "none"
     """Why it has ended."""
+    text: str = ""
+    """What the other side said about that, such as ``481 Gone`` or ``terminated;reason=noresource``."""
+    replaces: int = 0
+    """Number of the leg whose place this one has taken: the same subscription goes on in another dialog. The owner is
+    told of this one first (``resubscribed``), then that the other has ended; what has ended is never replaced later."""
 
     def __repr__(self) -> str:
         return f"Leg(number={self.number}, method={self.method!r}, state={self.state!r}, …)"
