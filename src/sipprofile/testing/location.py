@@ -92,6 +92,11 @@ class Location:
             self._replace(aor, found)
         return list(found)
 
+    def bind(self, aor: str, binding: Binding, now: float) -> None:
+        """Add a binding that no REGISTER asked for, or put it in the place of the one with its contact."""
+        kept = [known for known in self.bindings(aor, now) if known.contact != binding.contact]
+        self._replace(aor, [*kept, binding])
+
     def bound(self, contact: str, now: float) -> Binding | None:
         """The binding with this contact URI, as its client wrote it."""
         aor = self._users.get(contact)

@@ -146,6 +146,11 @@ class Registrar:
         """The bindings of an address-of-record, the oldest first. Raises SipSyntaxError."""
         return self._location.bindings(canonical_aor(aor), now)
 
+    def bind(self, aor: str, contact: str, destination: Address, now: float, *, expires: int = 3600) -> None:
+        """Have requests for `aor` go to `contact` at an address too, as if it had registered. Raises SipSyntaxError."""
+        Uri.parse(contact)
+        self._location.bind(canonical_aor(aor), Binding(contact, self._token(), 1, now + expires, destination), now)
+
     def all_bindings(self, now: float) -> dict[str, list[Binding]]:
         """Every address-of-record that has bindings, in its canonical form."""
         found = {aor: self._location.bindings(aor, now) for aor in self._location.addresses_of_record()}

@@ -15,6 +15,7 @@ from typing import Self, cast
 from sipprofile.sip.framing import StreamFramer
 from sipprofile.sip.message import MalformedMessage
 from sipprofile.testing.faults import Faults
+from sipprofile.testing.forwarding import address_of
 from sipprofile.testing.location import Binding
 from sipprofile.testing.registrar import Registrar
 from sipprofile.testing.reply import Reply
@@ -119,6 +120,16 @@ class RegistrarServer:
     def bindings(self, aor: str) -> list[Binding]:
         """The bindings of an address-of-record now, the oldest first."""
         return self.registrar.bindings(aor, self.now)
+
+    def bind(self, aor: str, contact: str) -> None:
+        """Have requests for ``aor`` go to ``contact`` too, a URI with a numeric address: a peer that does not register.
+
+        Raises ValueError for one without.
+        """
+        address = address_of(contact)
+        if address is None:
+            raise ValueError(f"{contact} has no numeric address")
+        self.registrar.bind(aor, contact, address, self.now)
 
     def request(self, aor: str, method: str, *, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> int:
         """Send a request to every binding of `aor`; returns how many. Responses: ``registrar.responses``."""
