@@ -179,6 +179,8 @@ class RegistrationState(msgspec.Struct, frozen=True, gc=False):
     reachable_at: float | None = None
     reachable_reason: str = ""
     """Why ``reachable`` is what it is: a sentence."""
+    bridge_port: int | None = None
+    """Where the profile's local program sends its requests; ``None`` without a bridge, and while it has no socket."""
 
     @property
     def registered(self) -> bool:

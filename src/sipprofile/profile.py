@@ -152,7 +152,6 @@ class Profile(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 
 NOT_BUILT = (
     "claims",
-    "bridge",
     "sigcomp",
     "security_negotiation",
     "access_point",

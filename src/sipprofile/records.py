@@ -44,6 +44,7 @@ class FlowRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     ``sent_as`` are checksums of the settings that the lease was granted for and of those that the REGISTER carried;
     0 = not known. ``leaving``: a de-registration was begun, so the lease may be gone. ``hop``: number of the plan's
     hop, from 1, that is this flow's own; 0 = any. ``outbound``: the lease was granted with ``Require: outbound``.
+    ``bridge_port``: where the profile's local program sends its requests.
     """
 
     profile: int
@@ -76,6 +77,7 @@ class FlowRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     path: tuple[str, ...] = ()
     public_gruu: str = ""
     temporary_gruu: str = ""
+    bridge_port: int = 0
 
 
 class ProfileRecord(msgspec.Struct, frozen=True):

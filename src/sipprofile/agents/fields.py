@@ -14,6 +14,7 @@ from ..sip.syntax import SipSyntaxError, quoted_end
 from ..sip.transport import PROTOCOLS, SECURE, protocol_of
 from ..sip.uri import Uri
 from .base import Problem
+from .bridge import bridge_problems
 from .pem import tls_problems
 
 NOT_SUPPORTED = NOT_BUILT
@@ -71,6 +72,7 @@ def common_problems(profile: Profile, transports: tuple[str, ...]) -> Iterator[P
     yield from _token(profile)
     yield from _contact(profile, transports)
     yield from _headers(profile)
+    yield from bridge_problems(profile)
     for key, value in profile.labels.items():
         if _LABEL.fullmatch(key) is None:
             yield _invalid("labels", key, "A label's name is letters, digits and '_', at most 64.")

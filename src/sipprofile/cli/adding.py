@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import click
 
+from ..profile import Bridge
 from .output import as_json
 from .pem import tls_options, tls_settings
 from .secrets import read_password
 from .target import Target, connected
 from .values import extension_value, key_and_value
+
+REQUEST_USERS = get_args(get_type_hints(Bridge)["request_user"])
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -42,6 +45,13 @@ def _pairs(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Pai
 @click.option("--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="Added to REGISTER.")
 @click.option("--label", "labels", metavar="KEY=VALUE", multiple=True, callback=_pairs, help="Your own words.")
 @click.option("--ext", "extensions", metavar="KEY=VALUE", multiple=True, callback=_pairs, help="VALUE may be JSON.")
+@click.option(
+    "--bridge", metavar="URI", help="A local SIP program shares it: sip:127.0.0.1:5060; 'register': it registers."
+)
+@click.option("--bridge-port", type=int, help="The UDP port it sends to; without it the first free one from 5080.")
+@click.option("--bridge-host", metavar="ADDRESS", help="The local address it sends to, if not 127.0.0.1.")
+@click.option("--bridge-allow", metavar="NETWORK", multiple=True, help="Where it may be besides loopback.")
+@click.option("--request-user", type=click.Choice(REQUEST_USERS), help="The user that it sees in request URIs.")
 @click.option("--default", is_flag=True, help="Make it the default profile.")
 def add(
     target: Target,
@@ -59,6 +69,11 @@ def add(
     private_key: str | None,
     labels: Pairs,
     extensions: Pairs,
+    bridge: str | None,
+    bridge_port: int | None,
+    bridge_host: str | None,
+    bridge_allow: tuple[str, ...],
+    request_user: str | None,
     **plain: Any,
 ) -> None:
     """Store the profile NAME for the address-of-record AOR, such as sip:alice@example.com.
@@ -77,6 +92,11 @@ def add(
     document["type"] = type_
     if not document["default"]:
         del document["default"]
+    more = _given(port=bridge_port, host=bridge_host, allowed=list(bridge_allow) or None, request_user=request_user)
+    if more and not bridge:
+        raise click.UsageError("--bridge-port, --bridge-host, --bridge-allow and --request-user need --bridge.")
+    if bridge:
+        document["bridge"] = {**({} if bridge == "register" else {"uri": bridge}), **more}
     if labels:
         document["labels"] = dict(labels)
     if extensions:

@@ -30,7 +30,7 @@ def set_values(
     proxy_password_file: str | None,
     **tls_files: str | None,
 ) -> None:
-    """Change settings: expires=600, registrar.uri=sip:…, proxies.0.uri=…, labels.site=lab, extensions.x=5.
+    """Change settings: expires=600, registrar.uri=sip:…, proxies.0.uri=…, bridge.uri=sip:…, labels.site=lab.
 
     An empty VALUE takes a setting back to its default; 'registrar.password=' removes the password. TLS options are for
     the server that is connected to: the proxies if there are any, else the registrar.

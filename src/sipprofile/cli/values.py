@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 import click
 import msgspec
 
-from ..profile import Profile, ServerParameters
+from ..profile import Bridge, Profile, ServerParameters
 
 NUMBERS = (int, int | None, float, bool)
 SECRETS = frozenset({"password", "private_key"})
@@ -58,7 +58,7 @@ def _members(path: list[str]) -> list[str]:
     """The names that lead to a value; names of labels and extensions may contain dots."""
     if path[0] in ("labels", "extensions") and len(path) > 1:
         return [path[0], ".".join(path[1:])]
-    if path[0] in ("registrar", "tls") and len(path) > 1:
+    if path[0] in ("registrar", "tls", "bridge") and len(path) > 1:
         return [path[0], *_members(path[1:])]
     return [".".join(path)]
 
@@ -90,6 +90,8 @@ def _value(path: list[str], text: str) -> Any:
         return extension_value(text)
     if path[0] == "registrar" and len(path) > 1:
         wanted: Any = get_type_hints(ServerParameters).get(path[1])
+    elif path[0] == "bridge" and len(path) > 1:
+        wanted = get_type_hints(Bridge).get(path[1])
     else:
         wanted = get_type_hints(Profile).get(path[0]) if len(path) == 1 else str
     if wanted == list[str] and not text.startswith("["):

@@ -10,6 +10,7 @@ from typing import Literal
 from sipprofile.net.accepted import AcceptedConnections
 from sipprofile.net.addresses import address_family, destination
 from sipprofile.net.failures import failure_code, failure_sentence
+from sipprofile.net.local_sockets import LocalSockets
 from sipprofile.net.stream import StreamConnection
 from sipprofile.net.udp import UdpSocket
 from sipprofile.registration.actions import TransportKey
@@ -62,6 +63,7 @@ class Transports:
         self._udp: list[UdpSocket] = []
         self._chosen: dict[TransportKey, UdpSocket] = {}
         self._connections: dict[TransportKey, StreamConnection] = {}
+        self._local = LocalSockets(received=received, failed=failed, flush=flush)
         self._buffer = bytearray(READ_BUFFER)
 
     @property
@@ -115,7 +117,8 @@ class Transports:
     def send(self, key: TransportKey, data: bytes) -> None:
         """Send one message. UDP needs no `open`; otherwise `failed` tells that there is no open connection."""
         if key.protocol == "udp":
-            udp = self._chosen.get(key) or self._udp_for(key)
+            own = None if key.local_port else self._chosen.get(key) or self._udp_for(key)
+            udp = own or self._local.get(key.local_port)
             if udp is not None:
                 udp.send(key, data)
                 return
@@ -133,6 +136,14 @@ class Transports:
             return
         sentence = f"there is no connection to {destination(key.host, key.port)}; open it first"
         self._loop.call_soon(self._failed, key, "transport_closed", sentence)
+
+    def listen(self, host: str, port: int) -> int:
+        """Open a socket for local programs, whose keys have its port as `local_port`; see :class:`LocalSockets`."""
+        return self._local.listen(host, port)
+
+    def stop_listening(self, port: int) -> None:
+        """Close the socket that `listen` opened at `port`."""
+        self._local.close(port)
 
     def close(self, key: TransportKey) -> None:
         """Nothing uses `key` any more. What is unsent on a connection is still sent."""
@@ -165,6 +176,7 @@ class Transports:
         for key in list(self._connections):
             self.close(key)
         self._close_udp()
+        self._local.close_all()
         self._accepted.close()
         await asyncio.sleep(0)  # what was about to be told is told before this returns
 

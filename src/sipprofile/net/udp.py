@@ -54,8 +54,10 @@ class UdpSocket:
         failed: Callable[[TransportKey, str, str], None],
         narrowed: Callable[[TransportKey], None],
         flush: Callable[[], None],
+        local_port: int = 0,
     ) -> None:
-        """Bind. Raises OSError."""
+        """Bind. `local_port` is that of the keys of what arrives. Raises OSError."""
+        self._local_port = local_port
         self._received = received
         self._failed = failed
         self._narrowed = narrowed
@@ -204,6 +206,7 @@ class UdpSocket:
             self._send_queued()
         receive = self._socket.recvfrom
         received = self._received
+        local_port = self._local_port
         count = 0
         try:
             while count < DATAGRAMS_PER_WAKE_UP:
@@ -216,7 +219,7 @@ class UdpSocket:
                 count += 1
                 if len(source) == 4:  # IPv6
                     source = host_and_port(source)
-                received(data, source, TransportKey("udp", source[0], source[1]))
+                received(data, source, TransportKey("udp", source[0], source[1], local_port=local_port))
         finally:
             if count:
                 self._flush()

@@ -185,6 +185,8 @@ class Registration(msgspec.Struct, gc=False):
     revision: int = 0
     lacking: tuple[int, ...] = ()
     """Indexes of hops over which a second flow was refused, or granted without ``Require: outbound``."""
+    bridge_port: int = 0
+    """The port that local programs know the profile's bridge by; 0 = it has never had one."""
     cseqs: tuple[tuple[int, int], ...] = ()
     """(number, CSeq) of further flows that have gone: their Call-ID goes on where it was."""
     counted: tuple[str, str, str] | None = None

@@ -136,6 +136,7 @@ class Registrations:
         flows = tuple(restart.restored_flow(self, plan, row) for row in rows)
         registration = Registration(profile.id, plan, agent, flows, held=record.held)
         registration.revision = stored.state_revision
+        registration.bridge_port = stored.bridge_port
         registration.since = now
         restart.remember(registration, rows, further)
         self.by_profile[profile.id] = registration

@@ -222,6 +222,7 @@ def record(machine_room: Registrations, registration: Registration, flow: Flow) 
         path=flow.path if live else (),
         public_gruu=flow.gruu[0],
         temporary_gruu=flow.gruu[1] if live else "",
+        bridge_port=registration.bridge_port,
     )
 
 

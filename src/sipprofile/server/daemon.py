@@ -23,10 +23,12 @@ from ..registration.actions import (
     CloseTransport,
     FetchToken,
     ForgetNames,
+    Listen,
     OpenTransport,
     Probe,
     Resolve,
     Send,
+    StopListening,
     TransportKey,
 )
 from ..service.effects import (
@@ -136,6 +138,8 @@ class Daemon:
             FetchToken: self._fetch_token,
             Probe: self._probe,
             ForgetNames: lambda _: self._resolver.forget(),
+            Listen: self._listen,
+            StopListening: self._stop_listening,
         }
 
     # Start and end
@@ -443,6 +447,23 @@ class Daemon:
     def _probe(self, effect: Probe) -> None:
         if self.transports is not None:
             self._input(self.service.transport_probed, effect.key, *self.transports.probe(effect.key))
+
+    def _listen(self, effect: Listen) -> None:
+        if self.transports is None:
+            return
+        try:
+            port = self.transports.listen(effect.host, effect.port)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self._log.warning("no socket for a local program", profile=effect.profile, port=effect.port, reason=reason)
+            code = "address_in_use" if error.errno == errno.EADDRINUSE else "address_lost"
+            self._loop.call_soon(self._input, self.service.not_listening, effect.profile, code)
+        else:
+            self._loop.call_soon(self._input, self.service.listening, effect.profile, port)
+
+    def _stop_listening(self, effect: StopListening) -> None:
+        if self.transports is not None:
+            self.transports.stop_listening(effect.port)
 
     def _resolve(self, effect: Resolve) -> None:
         self._begin(self._look_up(effect.question))

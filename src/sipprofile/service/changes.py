@@ -74,6 +74,7 @@ class Changes:
             before = registry.default
             entry = registry.add(record)
             registry.registrations.add(record, agent, now, wanted=False)
+            registry.bridges.configured(entry, record, now)
         document = registry.document(record)
         registry.announce("created", entry, document)
         if entry.always:
@@ -152,6 +153,7 @@ class Changes:
         registry.remove(entry)
         self._dismiss(entry.id)
         self._usage.detach(entry, now)
+        registry.bridges.removed(entry)
         if registry.served(entry):
             registry.registrations.remove(entry.id, now)
         if was_default:
@@ -200,6 +202,7 @@ class Changes:
         if not served:
             registry.registrations.add(saved, agent, now, wanted=False)
             registry.refused.discard(entry.id)
+        registry.bridges.configured(entry, saved, now)
         # Users are told before anything goes on the wire.
         registry.announce("updated", entry, registry.document(saved))
         if served:

@@ -24,6 +24,8 @@ from .settings import ServiceSettings
 if TYPE_CHECKING:
     from random import Random
 
+    from .bridge.bridges import Bridges
+
 
 class Entry(msgspec.Struct, gc=False):
     """What is always needed of a profile. ``revision`` is that of the stored document."""
@@ -35,13 +37,15 @@ class Entry(msgspec.Struct, gc=False):
     held: Held
     locked: bool
     always: bool
-    """Registered whether anybody uses it or not."""
+    """Registered whether anybody uses it or not; a bridge uses it always."""
     linger: float
     linger_lost: float
     users: int = 0
     """Sessions that have enabled it, lost ones that may still come back included."""
     lingers: bool = False
     """Nobody uses it any more, but its registration is kept for a while."""
+    bridge_port: int = 0
+    """Where its local program sends requests; 0 = there is no socket."""
 
     def take(self, record: ProfileRecord) -> None:
         """Note another version of the profile."""
@@ -51,9 +55,16 @@ class Entry(msgspec.Struct, gc=False):
         self.revision = record.revision
         self.held = record.held
         self.locked = profile.locked
-        self.always = profile.register == "always"
+        self.always = profile.register == "always" or profile.bridge is not None
         self.linger = profile.linger
         self.linger_lost = profile.linger_lost
+
+
+def completed(state: RegistrationState, entry: Entry) -> RegistrationState:
+    """``state`` with what the registration does not know."""
+    if entry.users or entry.bridge_port:
+        return msgspec.structs.replace(state, users=entry.users, bridge_port=entry.bridge_port or None)
+    return state
 
 
 class Registry:
@@ -78,6 +89,7 @@ class Registry:
         self.now = 0.0
         """The time of the input that is being dealt with, for what is told in the middle of it."""
         self.registrations: Registrations
+        self.bridges: Bridges
         self.on_change: Callable[[StateChanged], None] = lambda _: None
         """Told of every change of a state, after the hub."""
         self.ids: list[int] = []
@@ -198,8 +210,7 @@ class Registry:
         """The profile's state with its users."""
         if not self.served(entry):
             return RegistrationState("unregistered", held=entry.held, users=entry.users)
-        state = self.registrations.state(entry.id)
-        return msgspec.structs.replace(state, users=entry.users) if entry.users else state
+        return completed(self.registrations.state(entry.id), entry)
 
     def wanted(self, entry: Entry) -> bool:
         """Whether the profile is to be registered, an operator's hold aside."""
@@ -225,10 +236,7 @@ class Registry:
         entry = self._entries.get(change.profile)
         if entry is None:
             return
-        state = change.state
-        if entry.users != state.users:
-            state = msgspec.structs.replace(state, users=entry.users)
-        self._tell(change.event, entry, state, None)
+        self._tell(change.event, entry, completed(change.state, entry), None)
         self.on_change(change)
 
     def _tell(self, name: EventName, entry: Entry, state: RegistrationState, document: dict[str, Any] | None) -> None:

@@ -16,6 +16,7 @@ from ..records import FlowRecord, ProfileRecord, RuntimeWrite
 from ..registration.actions import TransportKey
 from ..registration.registrations import Registrations
 from ..sip.locating import Question, Record
+from .bridge.bridges import Bridges
 from .changes import Changes
 from .commands import Commands
 from .control import Controls
@@ -98,6 +99,7 @@ class Service:
             boot_id=boot_id,
         )
         registry.on_change = self._changed
+        self._bridges = registry.bridges = Bridges(registry, act, self._timers)
         self._usage = Usage(registry, self._timers)
         self._sessions = Sessions(registry, self._usage, self._hub, act)
         self._changes = Changes(registry, self._usage, self._sessions.dismiss)
@@ -135,6 +137,7 @@ class Service:
                 registry.refused.add(entry.id)
                 refused.append((entry.name, type(error).__name__))
                 continue
+            self._bridges.configured(entry, record, now)
             if not entry.always and not entry.held and self._registrations.has_binding(entry.id):
                 kept.append(entry)
         self._usage.grant_grace(kept, now)
@@ -258,6 +261,16 @@ class Service:
         """A transport could not be opened or was lost."""
         self._registry.now = now
         self._registrations.transport_failed(key, code, text, now)
+
+    def listening(self, profile: int, port: int, now: float) -> None:
+        """``Listen`` succeeded: the profile's local program finds us at ``port``."""
+        self._registry.now = now
+        self._bridges.listening(profile, port, now)
+
+    def not_listening(self, profile: int, code: str, now: float) -> None:
+        """``Listen`` failed; it is tried again."""
+        self._registry.now = now
+        self._bridges.not_listening(profile, now)
 
     def committed(self, token: int, error: SipProfileError | None, now: float) -> None:
         """The answer to ``Commit``."""

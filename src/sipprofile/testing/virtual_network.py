@@ -208,4 +208,4 @@ class VirtualNetwork:
     def _to_client(self, data: bytes, source: Address, destination: Address) -> None:
         client = self._clients.get(destination)
         if client is not None and self.passes(source[0], destination[0]):
-            client.received(data, source, TransportKey("udp", *source))
+            client.received(data, source, client.key_of(source, destination))

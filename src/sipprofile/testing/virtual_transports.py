@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 from collections.abc import Callable
 
+from sipprofile.net.local_sockets import FIRST_PORT
 from sipprofile.registration.actions import TransportKey
 from sipprofile.testing.virtual_links import ETHERNET
 from sipprofile.testing.virtual_nat import Address
@@ -121,6 +124,7 @@ class VirtualTransports:
         self._stopped = False
         self._connections: dict[TransportKey, VirtualConnection] = {}
         self._bound = {local}
+        self._listening: dict[int, Address] = {}
         network.bind(local, self)
 
     def open(self, key: TransportKey) -> None:
@@ -142,7 +146,7 @@ class VirtualTransports:
     def send(self, key: TransportKey, data: bytes) -> None:
         """Send one message."""
         if key.protocol == "udp":
-            source = self._source(key.host)
+            source = self._listening.get(key.local_port) if key.local_port else self._source(key.host)
             if source is None:
                 self._network.clock.after(0.0, self._no_way, key)
             else:
@@ -153,6 +157,26 @@ class VirtualTransports:
             connection.send(data)
         else:
             self._network.clock.after(0.0, self._not_open, key)
+
+    def listen(self, host: str, port: int) -> int:
+        """See :meth:`sipprofile.net.transports.Transports.listen`."""
+        if port in self._listening:
+            raise OSError(errno.EADDRINUSE, "another profile has it")
+        chosen = port or next(number for number in itertools.count(FIRST_PORT) if number not in self._listening)
+        self._listening[chosen] = host, chosen
+        self._network.bind((host, chosen), self)
+        return chosen
+
+    def stop_listening(self, port: int) -> None:
+        """See :meth:`sipprofile.net.transports.Transports.stop_listening`."""
+        address = self._listening.pop(port, None)
+        if address is not None:
+            self._network.bind(address, None)
+
+    def key_of(self, source: Address, local: Address) -> TransportKey:
+        """The key of a datagram from ``source`` to our address ``local``."""
+        port = local[1]
+        return TransportKey("udp", *source, local_port=port if self._listening.get(port) == local else 0)
 
     def close(self, key: TransportKey) -> None:
         """Nothing uses ``key`` any more."""
@@ -175,7 +199,7 @@ class VirtualTransports:
     def stop(self) -> None:
         """Close everything."""
         self._stopped = True
-        for local in self._bound:
+        for local in (*self._bound, *self._listening.values()):
             self._network.bind(local, None)
         for connection in self._connections.values():
             connection.close()

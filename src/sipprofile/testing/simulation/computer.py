@@ -23,10 +23,12 @@ from sipprofile.registration.actions import (
     CloseTransport,
     FetchToken,
     ForgetNames,
+    Listen,
     OpenTransport,
     Probe,
     Resolve,
     Send,
+    StopListening,
     TransportKey,
 )
 from sipprofile.service.effects import (
@@ -165,6 +167,8 @@ class Computer:
             CloseTransport: lambda effect: self._transports.close(effect.key),
             Probe: lambda effect: self.input("transport_probed", effect.key, *self._transports.probe(effect.key)),
             ForgetNames: lambda _: None,  # the virtual name server is asked every time
+            Listen: self._listen,
+            StopListening: lambda effect: self._transports.stop_listening(effect.port),
             FetchToken: lambda effect: self._answer(self.starts, "token_not_fetched", effect.source),
         }
 
@@ -455,6 +459,14 @@ class Computer:
         state = "" if event.state is None else f"{event.state.status} {event.state.reason.code}"
         self._trace.note(f"event {event.event} {event.profile} {state}", _encode(event))
         self._watcher.published(effect)
+
+    def _listen(self, effect: Listen) -> None:
+        try:
+            port = self._transports.listen(effect.host, effect.port)
+        except OSError:
+            self._answer(self.starts, "not_listening", effect.profile, "address_in_use")
+        else:
+            self._answer(self.starts, "listening", effect.profile, port)
 
     def _resolve(self, effect: Resolve) -> None:
         looked = self._network.names.look_up(effect.question)
