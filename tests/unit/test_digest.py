@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sipprofile.sip import digest
 from sipprofile.sip.digest import (
     Challenge,
     DigestCredentials,
@@ -47,6 +48,32 @@ def answer(value: str, *, username: str, password: str, method: str, uri: str, c
         cnonce=cnonce,
         body=body,
     )
+
+
+AROUND = st.lists(st.sampled_from([*PIECES, 'realm="r"', 'nonce="', "cnonce=", '", ']), max_size=8).map("".join)
+NONCES = st.lists(st.sampled_from(["a", "b", "ab", '"', "\\", ",", " ", 'nonce="', "é", "\x7f"]), max_size=3).map(
+    "".join
+)
+
+
+class TestChallengesThatDifferInTheirNonce:
+    """What is kept of an earlier challenge never changes what a later one means."""
+
+    @given(before=AROUND, after=AROUND, nonces=st.lists(NONCES, min_size=2, max_size=4), proxy=st.booleans())
+    @settings(max_examples=500)
+    def test_are_read_as_if_each_were_the_first(self, before: str, after: str, nonces: list[str], proxy: bool) -> None:
+        texts = [f'Digest {before}, nonce="{nonce}"{after}' for nonce in nonces]
+        alone = []
+        for text in texts:
+            digest._EARLIER.clear()
+            alone.append(parse_challenges([text], proxy))
+        digest._EARLIER.clear()
+        assert [parse_challenges([text], proxy) for text in texts] == alone
+
+    def test_no_more_of_them_are_kept_than_a_few(self) -> None:
+        for number in range(1000):
+            parse_challenges([f'Digest realm="{number}", nonce="n"'], False)
+        assert 0 < len(digest._EARLIER) <= digest.EARLIER_KEPT
 
 
 class TestRfc7616Examples:

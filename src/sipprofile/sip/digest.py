@@ -103,13 +103,69 @@ def parse_challenges(values: Iterable[str], proxy: bool) -> list[Challenge]:
     Other schemes, algorithms that are not available, challenges with only unknown qop values, malformed ones and those
     with a value longer than MAXIMUM_VALUE are left out (RFC 7616 §3.3). A missing realm is an empty one.
     """
-    challenges = []
+    challenges: list[Challenge] = []
     for value in values:
-        for params in _scan(value):
-            challenge = _challenge(params, proxy)
-            if challenge is not None:
-                challenges.append(challenge)
+        challenge = _like_an_earlier_one(value, proxy)
+        if challenge is not None:
+            challenges.append(challenge)
+        else:
+            challenges += _challenges(value, proxy)
     return challenges
+
+
+def _challenges(value: str, proxy: bool) -> list[Challenge]:
+    found = (_challenge(params, proxy) for params in _scan(value))
+    challenges = [challenge for challenge in found if challenge is not None]
+    if len(challenges) == 1:
+        _remember(value, challenges[0])
+    return challenges
+
+
+# A server's challenges differ in their nonce alone: what is around it need not be read again.
+_EARLIER: dict[tuple[str, str, bool], Challenge] = {}
+EARLIER_KEPT = 64
+
+
+def _around_nonce(value: str) -> tuple[str, str, str]:
+    """What is before the quoted nonce, inside of it and behind it; three empty texts when it is not so simple."""
+    start = value.find(' nonce="') + 8
+    if start < 8:
+        start = value.find(',nonce="') + 8
+    end = value.find('"', start)
+    if start < 8 or end < 0:
+        return "", "", ""
+    nonce = value[start:end]
+    if "\\" in nonce or not nonce.isprintable() or len(nonce) > MAXIMUM_VALUE:
+        return "", "", ""
+    return value[:start], nonce, value[end:]
+
+
+def _like_an_earlier_one(value: str, proxy: bool) -> Challenge | None:
+    before, nonce, after = _around_nonce(value)
+    known = _EARLIER.get((before, after, proxy))
+    if known is None:
+        return None
+    return Challenge(
+        known.realm,
+        nonce,
+        known.algorithm,
+        known.algorithm_given,
+        known.qop,
+        known.opaque,
+        known.stale,
+        known.domain,
+        proxy,
+        known.userhash,
+        known.utf8,
+    )
+
+
+def _remember(value: str, challenge: Challenge) -> None:
+    before, nonce, after = _around_nonce(value)
+    if before and nonce == challenge.nonce:
+        if len(_EARLIER) >= EARLIER_KEPT:
+            _EARLIER.clear()
+        _EARLIER[before, after, challenge.proxy] = challenge
 
 
 def _challenge(params: dict[str, str], proxy: bool) -> Challenge | None:
