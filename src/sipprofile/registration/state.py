@@ -54,21 +54,31 @@ def _goodness(flow: Flow) -> tuple[int, float]:
     return BEST_FIRST.index(status), waits
 
 
-def _flow_state(room: Registrations, registration: Registration, flow: Flow) -> FlowState:
-    offset = room.wall_offset
+def _way(flow: Flow) -> tuple[str | None, str | None]:
+    """The target and the local address of the binding, or else of the attempt."""
     live = flow.lease_end > 0
     key = flow.bound if live and flow.bound is not None else flow.key
     local = flow.bound_local if live else flow.local
+    return (
+        None if key is None else f"{key.protocol}:{bracketed(key.host)}:{key.port}",
+        None if local is None else sent_by(local),
+    )
+
+
+def _flow_state(
+    room: Registrations, registration: Registration, flow: Flow, target: str | None, local: str | None
+) -> FlowState:
+    live = flow.lease_end > 0
     alone = len(registration.flows) == 1
     return FlowState(
-        number=flow.number,
-        status=_status_of(flow),
-        outbound=flow.outbound,
-        target=None if key is None else f"{key.protocol}:{bracketed(key.host)}:{key.port}",
-        local=None if local is None else sent_by(local),
-        lease_ends=flow.lease_end + offset if live else None,
-        next_try=flow.next_try + offset if flow.phase == WAITING and flow.next_try else None,
-        reason=((live and registration.last_error) or registration.reason) if alone else flow.reason,
+        flow.number,
+        _status_of(flow),
+        flow.outbound,
+        target,
+        local,
+        flow.lease_end + room.wall_offset if live else None,
+        flow.next_try + room.wall_offset if flow.phase == WAITING and flow.next_try else None,
+        ((live and registration.last_error) or registration.reason) if alone else flow.reason,
     )
 
 
@@ -77,14 +87,16 @@ def state_of(machine_room: Registrations, registration: Registration) -> Registr
     flow = _best(registration)
     offset = machine_room.wall_offset
     live = flow.lease_end > 0
-    key = flow.bound if live and flow.bound is not None else flow.key
-    local = flow.bound_local if live else flow.local
     next_try = flow.next_try if flow.phase == WAITING else 0.0
     if live and flow.phase == IDLE:
         next_try = 0.0
     subscription = machine_room.reg_events.by_profile.get(registration.profile)
     reachability = machine_room.reachabilities.by_profile.get(registration.profile)
-    target = None if key is None else f"{key.protocol}:{bracketed(key.host)}:{key.port}"
+    target, local = _way(flow)
+    if len(registration.flows) == 1:
+        flows = [_flow_state(machine_room, registration, flow, target, local)]
+    else:
+        flows = [_flow_state(machine_room, registration, each, *_way(each)) for each in registration.flows]
     return RegistrationState(
         status=cast(Status, registration.status),
         since=registration.since + offset,
@@ -92,7 +104,7 @@ def state_of(machine_room: Registrations, registration: Registration) -> Registr
         attempt=flow.failures if flow.phase in (IDLE, WAITING) else flow.failures + 1,
         next_try=next_try + offset if next_try else None,
         target=target,
-        flow=None if target is None or local is None else f"{sent_by(local)}>{target}",
+        flow=None if target is None or local is None else f"{local}>{target}",
         lease_ends=flow.lease_end + offset if live else None,
         expires_granted=flow.granted if live else None,
         refresh_at=flow.refresh_at + offset if live and flow.refresh_at else None,
@@ -103,7 +115,7 @@ def state_of(machine_room: Registrations, registration: Registration) -> Registr
         path=list(flow.path) if live else [],
         public_gruu=flow.gruu[0] or None,
         temporary_gruu=flow.gruu[1] or None,
-        flows=[_flow_state(machine_room, registration, each) for each in registration.flows],
+        flows=flows,
         held=cast(Held, registration.held),
         revision=registration.revision,
         reg_event_state=machine_room.reg_events.state(registration.profile) if registration.plan.reg_event else None,
