@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from machine_driver import Driver, answer, challenge, reply, server
-from notifier import Notifier, contact
-from outbound_registrar import EDGES, KEY_A, KEY_B, UDP_EDGES, A, B, C, OutboundRegistrar, answer_keepalives, reg_id
+from test_machine_outbound import EDGES, KEY_A, KEY_B, UDP_EDGES, A, B, C, OutboundRegistrar, answer_keepalives, reg_id
+from test_machine_regevent import Notifier, contact
 
 from sipprofile.events import Reason
 from sipprofile.registration.actions import TransportKey

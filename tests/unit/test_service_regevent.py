@@ -30,7 +30,12 @@ class Registered(World):
         self.cseq = 0
 
     def perform(self) -> None:
-        self.perform_actions(self._act)
+        super().perform()
+        while self.actions:
+            actions, self.actions = self.actions, []
+            for action in actions:
+                self._act(action)
+                super().perform()
 
     def _act(self, action: Any) -> None:
         if isinstance(action, OpenTransport):

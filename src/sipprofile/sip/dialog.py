@@ -1,4 +1,4 @@
-"""A dialog as the side sees it that began it, or the beginning of one (RFC 3261 §12, RFC 6665 §4.4.1)."""
+"""A dialog, or the beginning of one (RFC 3261 §12, RFC 6665 §4.4.1)."""
 
 from __future__ import annotations
 
@@ -25,6 +25,26 @@ class Dialog(msgspec.Struct, gc=False):
     local_cseq: int = 0
     remote_cseq: int = -1
     route_set: tuple[str, ...] = ()
+
+    @classmethod
+    def called(cls, request: Request, local_tag: str) -> Dialog:
+        """The dialog that an answer with ``local_tag`` makes, as the side sees it that was called (§12.1.1).
+
+        Raises SipSyntaxError for a From or To, MalformedMessage for a CSeq that cannot be read.
+        """
+        caller = parse_name_addr(request.header("from") or "")
+        dialog = cls(
+            call_id=request.header("call-id") or "",
+            local_uri=parse_name_addr(request.header("to") or "").uri,
+            local_tag=local_tag,
+            remote_uri=caller.uri,
+            target=caller.uri,  # until its Contact is read
+            remote_tag=caller.params.get("tag") or "",
+            remote_cseq=request.cseq()[0],
+            route_set=_routes(request),
+        )
+        dialog._renew_target(request)
+        return dialog
 
     @property
     def established(self) -> bool:

@@ -7,21 +7,29 @@ I/O: time comes in as ``now`` (CLOCK_BOOTTIME, seconds), timers and randomness a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
 
 from ..registration.line import Line
 from ..registration.registrations import Registrations
+from . import answering
 from .incoming import Incoming
 from .leg import Leg
-
-if TYPE_CHECKING:
-    pass
+from .server_transactions import ServerTransactions
 
 
 class UserAgent:
     """The tables. ``deliver`` is given each request outside of dialogs that somebody should answer."""
 
-    def __init__(self, room: Registrations, deliver: Callable[[Incoming, float], None], secret: bytes) -> None:
+    def __init__(
+        self,
+        room: Registrations,
+        deliver: Callable[[Incoming, float], None],
+        secret: bytes,
+        *,
+        answers: int = 200,
+        requests: int = 10_000,
+    ) -> None:
+        """``answers``: how many requests a second that nobody wants are answered; ``requests``: how many others."""
         self.room = room
         self.deliver = deliver
         self.secret = secret
@@ -32,6 +40,9 @@ class UserAgent:
         """By Call-ID, local tag, remote tag."""
         self.local_lines: dict[int, Line] = {}
         """The bridges' lines, by the port that their programs send to; see :class:`~..registration.actions.Listen`."""
+        self.server = ServerTransactions(
+            room, answers, requests, partial(answering.trying, self), partial(answering.late, self)
+        )
         self._last = 0
 
     def new_number(self) -> int:

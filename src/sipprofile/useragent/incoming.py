@@ -7,6 +7,7 @@ import msgspec
 from ..registration.actions import TransportKey
 from ..registration.line import Line
 from ..sip.message import Request
+from .invitation import Invitation
 from .leg import Leg
 from .owner import Owner
 
@@ -32,6 +33,13 @@ class Incoming(msgspec.Struct, eq=False):
     manual: bool = False
     """PRACKs for its provisionals are requests of their own to the owner."""
     received_at: float = 0.0
+    transaction: str = ""
+    """Its server transaction's key; see :class:`~.server_transactions.ServerTransactions`."""
+    merged: str = ""
+    """What its copies would have in common with it (RFC 3261 §8.2.2.2)."""
+    cseq: int = 0
+    invitation: Invitation | None = None
+    """For an INVITE: what the transaction user repeats and waits for."""
 
     @property
     def final(self) -> bool:

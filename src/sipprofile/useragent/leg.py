@@ -32,6 +32,8 @@ class Leg(msgspec.Struct, eq=False):
     """Event packages with their id (``presence``, ``refer;id=3``) of subscriptions that are alive on it."""
     manual: bool = False
     """ACK, PRACK and the answers to them are the owner's work; see :class:`~.draft.Draft`."""
+    pending: tuple[int, ...] = ()
+    """Numbers of incoming requests in it that have no final answer yet."""
     code: str = "none"
     """Why it has ended."""
     text: str = ""

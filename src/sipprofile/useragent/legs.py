@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..registration.line import Line
-from ..sip.dialog import Dialog
+from ..sip.dialog import Dialog, tag_of
+from ..sip.message import Request
 from .leg import Leg
 from .owner import Owner
 
 if TYPE_CHECKING:
     from .agent import UserAgent
+    from .incoming import Incoming
 
 
 def key_of(dialog: Dialog) -> tuple[str, str, str]:
@@ -41,3 +43,38 @@ def detach(agent: UserAgent, leg: Leg) -> None:
     """Requests do not belong to it any more, yet its owner still knows it: another dialog is to take its place."""
     if agent.legs_by_dialog.get(key_of(leg.dialog)) is leg:
         del agent.legs_by_dialog[key_of(leg.dialog)]
+
+
+def of(agent: UserAgent, request: Request) -> Leg | None:
+    """The dialog that a request with a To tag is in (RFC 3261 §12.2.2)."""
+    call_id = request.header("call-id") or ""
+    return agent.legs_by_dialog.get((call_id, tag_of(request.header("to")), tag_of(request.header("from"))))
+
+
+def invite_ended(agent: UserAgent, leg: Leg, code: str) -> None:
+    """The dialog is no call any more; it lives on while there are subscriptions on it (RFC 5057 §4.1)."""
+    leg.invite = 0
+    if not leg.usages and leg.state != "terminated":
+        close(agent, leg, code)
+
+
+def settled(agent: UserAgent, incoming: Incoming) -> None:
+    """A final answer went out to a request that came in. The 2xx to an INVITE still waits for its ACK."""
+    leg = incoming.leg
+    accepted = incoming.status < 300
+    if not (accepted and incoming.request.method == "INVITE"):
+        no_longer_pending(agent, incoming)
+    if leg is None or leg.initiator or leg.state != "early" or leg.invite not in (0, incoming.number):
+        return
+    if accepted:
+        leg.state = "confirmed"
+    else:
+        invite_ended(agent, leg, "none")
+
+
+def no_longer_pending(agent: UserAgent, incoming: Incoming) -> None:
+    """Nothing more comes of this request."""
+    agent.incoming.pop(incoming.number, None)
+    leg = incoming.leg
+    if leg is not None and incoming.number in leg.pending:
+        leg.pending = tuple(number for number in leg.pending if number != incoming.number)

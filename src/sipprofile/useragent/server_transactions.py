@@ -1,0 +1,114 @@
+"""The server transactions of all profiles, and how many of them there may be (RFC 3261 §17.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..registration.actions import TransportKey
+from ..sip.transaction.invite_server import InviteServerTransaction
+from ..sip.transaction.server import ServerTransaction
+from .deadlines import Deadlines
+from .incoming import Incoming
+from .rate import Rate
+
+if TYPE_CHECKING:
+    from ..registration.registrations import Registrations
+
+MAXIMUM_OPEN = 20_000
+"""Requests without a final answer, and INVITEs until their transaction ends."""
+MAXIMUM_ANSWERED = 65_536
+"""Answers kept for retransmissions: 64·T1 of more than 2,000 a second. Beyond it the oldest go early, when whoever has
+got an answer has long stopped asking."""
+TRYING_AFTER = 0.2  # seconds, RFC 3261 §17.2.1
+ANSWER_WITHIN = 0.9
+"""Of 64·T1: a final answer to another request than INVITE that goes out later is not heard (RFC 4321 §1.2)."""
+
+Due = Callable[[Incoming, float], None]
+
+
+class Served(msgspec.Struct, gc=False):
+    """A server transaction with what it has sent last."""
+
+    machine: ServerTransaction | InviteServerTransaction
+    number: int
+    """Of the :class:`~.incoming.Incoming`."""
+    back: TransportKey
+    """Where the responses go."""
+    data: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"Served(number={self.number}, state={self.machine.state}, …)"
+
+
+class ServerTransactions:
+    """The tables. ``trying`` and ``late`` are called for a request that has waited for an answer for a while."""
+
+    def __init__(self, room: Registrations, answers: int, requests: int, trying: Due, late: Due) -> None:
+        """``answers``: how many requests a second that nobody wants are answered; ``requests``: how many others."""
+        self._trying = trying
+        self.by_key: dict[str, Served] = {}
+        self.merged: dict[str, str] = {}
+        """Transactions by what the copies of a forked request have in common (RFC 3261 §8.2.2.2)."""
+        self.unacknowledged: dict[tuple[int, int], Incoming] = {}
+        """INVITEs whose 2xx waits for its ACK, by number of the leg and CSeq."""
+        self.open = 0
+        """Transactions that count against :data:`MAXIMUM_OPEN`."""
+        self.unwanted = Rate(answers)
+        self.wanted = Rate(requests)
+        t1, t2 = room.settings.t1, room.settings.t2
+        self.invited = Deadlines(room, TRYING_AFTER, 0.0, trying)
+        trying_after, interval = 0.0, t1
+        while interval < t2:  # RFC 4320 §4.1: no 100 before timer E has come to T2
+            trying_after += interval
+            interval *= 2
+        self.requested = Deadlines(room, trying_after, 0.1, self._still_open)
+        self._late = Deadlines(room, ANSWER_WITHIN * 64 * t1 - trying_after, 0.1, late)
+        self._answered = Deadlines(room, 64 * t1, 0.5, self._forget)
+
+    def begin(self, served: Served, incoming: Incoming, now: float) -> None:
+        """A transaction begins."""
+        self.by_key[incoming.transaction] = served
+        self.merged[incoming.merged] = incoming.transaction
+        self.open += 1
+        if incoming.request.method == "INVITE":
+            self.invited.add(incoming, now)
+        else:
+            self.requested.add(incoming, now)
+
+    def answered(self, incoming: Incoming, reliable: bool, now: float) -> None:
+        """A request other than INVITE got its final answer, which is kept for retransmissions (timer J).
+
+        Over a connection there are none, but copies of it may still come (RFC 3261 §8.2.2.2).
+        """
+        self.open -= 1
+        if reliable:
+            self.by_key.pop(incoming.transaction, None)
+        if len(self._answered) >= MAXIMUM_ANSWERED:
+            self._answered.hurry(now)
+        self._answered.add(("" if reliable else incoming.transaction, incoming.merged), now)
+
+    def acknowledged(self, transaction: str) -> None:
+        """The refusal of an INVITE was acknowledged on a connection, where it does not come again (timer I)."""
+        if self.by_key.pop(transaction, None) is not None:
+            self.open -= 1
+
+    def end(self, incoming: Incoming) -> None:
+        """The transaction is over and nothing of it is kept."""
+        served = self.by_key.get(incoming.transaction)
+        if served is not None and served.number == incoming.number:
+            del self.by_key[incoming.transaction]
+            self.open -= 1
+        self.merged.pop(incoming.merged, None)
+
+    def _still_open(self, incoming: Incoming, now: float) -> None:
+        if not incoming.final:
+            self._trying(incoming, now)
+            self._late.add(incoming, now)
+
+    def _forget(self, item: tuple[str, str], now: float) -> None:
+        transaction, merged = item
+        self.by_key.pop(transaction, None)
+        self.merged.pop(merged, None)
