@@ -13,8 +13,11 @@ import pytest
 
 from sipprofile.errors import SipProfileError
 from sipprofile.server import configuration
-from sipprofile.server.configuration import Configuration, TokenSource, decode, line_of
+from sipprofile.server.configuration import Configuration, TokenSource, WebhookSection, decode, line_of
 
+NEEDED = "needed"
+NAMED: dict[str, Any] = {"token_sources": TokenSource(), "webhooks": WebhookSection(url=NEEDED, secret_file=NEEDED)}
+"""What the sections hold that have a name."""
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
@@ -44,6 +47,9 @@ class TestMistakes:
             ("[limits]\n\nsessions = 0\n", 3, "limits.sessions", 0),
             ("[access.groups]\nstaff = ['read', 'wirte']\n", 2, "access.groups.staff", "['read', 'wirte']"),
             ("# a\n\n[listen]\ntls_key = 'k.pem'\n", 4, "listen.tls_key", "k.pem"),
+            ("[webhooks.a]\nurl = 'ftp://x'\nsecret_file = 's'\n", 2, "webhooks.a.url", None),
+            ("[webhooks.a]\nurl = 'https://me:pw@x'\nsecret_file = 's'\n", 2, "webhooks.a.url", None),
+            ("[webhooks.a]\nurl = 'https://x'\nsecret_file = 's'\ntimeout = 21\n", 4, "webhooks.a.timeout", 21),
         ],
     )
     def test_value(self, text: str, line: int, key: str, value: Any) -> None:
@@ -111,7 +117,7 @@ class TestDocument:
 
     def expected(self) -> dict[str, Any]:
         sections = {
-            section.name: TokenSource() if section.name == "token_sources" else getattr(Configuration(), section.name)
+            section.name: NAMED.get(section.name) or getattr(Configuration(), section.name)
             for section in msgspec.structs.fields(Configuration)
         }
         return {
@@ -126,7 +132,9 @@ class TestDocument:
     def test_defaults_are_those_of_the_code(self) -> None:
         expected = self.expected()
         for key, default in self.keys().items():
-            if default in ("see below", "none"):
+            if default == "needed":
+                assert expected[key] == NEEDED, key
+            elif default in ("see below", "none"):
                 assert expected[key] is None, key
             else:
                 value = tomllib.loads(f"value = {default.strip('`')}")["value"]

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ..errors import SipProfileError
+from ..events import EventName
 from ..profile import value_at
 from ..registration.settings import RegistrationSettings
 from ..service.policy import CAPABILITIES
@@ -83,6 +86,19 @@ class TokenSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     command: tuple[str, ...] = ()
 
 
+class WebhookSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[webhooks.NAME]``: an HTTP server that is told of events, and that may answer requests."""
+
+    url: str
+    secret_file: str
+    timeout: Annotated[float, msgspec.Meta(ge=0.1, le=20)] = 5.0
+    events: tuple[EventName, ...] = ()
+    profiles: tuple[str, ...] = ("*",)
+
+    def __repr__(self) -> str:
+        return "WebhookSection(…)"  # a URL may hold a token
+
+
 class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file; every section and every key may be left out."""
 
@@ -93,6 +109,7 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     access: AccessSection = AccessSection()
     limits: LimitsSection = LimitsSection()
     token_sources: dict[str, TokenSource] = {}
+    webhooks: dict[str, WebhookSection] = {}
 
     def service_settings(self) -> ServiceSettings:
         """What the service core is told."""
@@ -103,6 +120,7 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             holds=self.limits.holds,
             answers=self.limits.answers,
             token_sources=tuple(self.token_sources),
+            webhooks=tuple(self.webhooks),
         )
 
 
@@ -150,7 +168,7 @@ def decode(text: str, name: str) -> Configuration:
         configuration = msgspec.convert(document, Configuration)
     except msgspec.ValidationError as error:
         sentence, _, place = str(error).partition(" - at `$")
-        key = place.rstrip("`").lstrip(".")
+        key = _named(document, place.rstrip("`").lstrip("."))
         if sentence.startswith("Object contains unknown field"):
             unknown = sentence.split("`")[1]
             key = f"{key}.{unknown}" if key else unknown
@@ -159,6 +177,20 @@ def decode(text: str, name: str) -> Configuration:
     for key, sentence in _mistakes(configuration):
         _refuse(text, name, document, key, sentence)
     return configuration
+
+
+def _named(document: dict[str, Any], key: str) -> str:
+    """``key`` with the name of the section in it, of which msgspec says only that it is one of several."""
+    section, of_many, rest = key.partition("[...]")
+    entries = document.get(section)
+    if not of_many or not isinstance(entries, dict):
+        return key
+    for name, entry in entries.items():
+        try:
+            msgspec.convert({section: {name: entry}}, Configuration)
+        except msgspec.ValidationError:
+            return f"{section}.{name}{rest}"
+    return key
 
 
 def _mistakes(configuration: Configuration) -> list[tuple[str, str]]:
@@ -184,11 +216,30 @@ def _mistakes(configuration: Configuration) -> list[tuple[str, str]]:
     for name, source in configuration.token_sources.items():
         if (source.file is None) == (not source.command):
             found.append((f"token_sources.{name}", "Expected either file or command"))
+    for name, webhook in configuration.webhooks.items():
+        if _webhook_name(name) is None:
+            found.append((f"webhooks.{name}", "Expected a name of letters, digits, '.', '_' and '-', at most 64"))
+        if (mistake := _url_mistake(webhook.url)) is not None:
+            found.append((f"webhooks.{name}.url", mistake))
     for name in ("users", "groups"):
         for who, capabilities in getattr(configuration.access, name).items():
             if not set(capabilities) <= set(CAPABILITIES):
                 found.append((f"access.{name}.{who}", f"Expected a list of {', '.join(CAPABILITIES)}"))
     return found
+
+
+_webhook_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
+
+
+def _url_mistake(text: str) -> str | None:
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        return "Expected an https:// or http:// URL"
+    if url.scheme not in ("https", "http") or not url.hostname or port == 0 or not text.isprintable() or " " in text:
+        return "Expected an https:// or http:// URL"
+    return "A URL with a user name or password is not taken" if "@" in url.netloc else None
 
 
 def _numeric(address: str) -> bool:
@@ -202,7 +253,7 @@ def _numeric(address: str) -> bool:
 def _refuse(text: str, name: str, document: Mapping[str, Any], key: str, sentence: str) -> NoReturn:
     line = line_of(text, key)
     where = name if line is None else f"{name}, line {line}"
-    value = value_at(document, key)
+    value = None if key.startswith("webhooks.") and key.endswith(".url") else value_at(document, key)
     shown = "" if value is None or isinstance(value, dict) else f" (not {value!r})"
     raise SipProfileError(
         "bad_configuration",

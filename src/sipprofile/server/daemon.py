@@ -54,6 +54,7 @@ from .completions import Completions
 from .configuration import TokenSource
 from .logging import RateBound
 from .token_sources import TokenUnavailable, fetch_token
+from .webhooks import Webhooks
 
 CHECK_INTERVAL = 2.0  # seconds between looks at the clocks
 SLEEP = 1.0  # seconds of suspend that count as one; the two clocks are not read at the same moment
@@ -96,6 +97,7 @@ class Daemon:
         publish: Callable[[Event, float], None],
         wall_offset: float,
         token_sources: Mapping[str, TokenSource] | None = None,
+        webhooks: Webhooks | None = None,
     ) -> None:
         self.service = service
         self.stopping = asyncio.Event()
@@ -105,6 +107,7 @@ class Daemon:
         self._loaded = False
         self._resolver = resolver
         self._token_sources = token_sources or {}
+        self.webhooks = webhooks
         self._log = log
         self._publish = publish
         self._wall_offset = wall_offset

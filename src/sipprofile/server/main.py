@@ -27,6 +27,8 @@ from .notify import notify
 from .randomness import ServiceRandom
 from .revocation import Revocation
 from .tokens import Tokens
+from .webhook_client import read_webhooks
+from .webhooks import Webhooks
 
 DEREGISTER_LIMIT = 10.0  # seconds a stop may wait for the registrars
 GC_THRESHOLD = (50_000, 20, 100)  # what lives long is frozen after the load; the rest seldom has cycles
@@ -140,9 +142,12 @@ async def _load(
     settings: Configuration, directory: Path, ring: EventRing, log: Any, stack: contextlib.AsyncExitStack
 ) -> Daemon:
     """The daemon with everything stored, its sockets open."""
+    hooks = read_webhooks(settings.webhooks)
     gc.disable()
     store = state.open_store(directory)
     event_log = logging.EventLog(log, settings.service.log_level)
+    webhooks = Webhooks(hooks, log)
+    stack.push_async_callback(webhooks.close)
     offset = clock.wall_offset()
     service = Service(
         agents=load_agents(log),
@@ -157,6 +162,7 @@ async def _load(
     def publish(event: Any, now: float) -> None:
         ring.append(event)
         event_log.publish(event, now)
+        webhooks.publish(event)
 
     resolver = Resolver(nameservers=settings.sip.nameservers or None, clock=clock.now)
     daemon = Daemon(
@@ -167,6 +173,7 @@ async def _load(
         publish=publish,
         wall_offset=offset,
         token_sources=settings.token_sources,
+        webhooks=webhooks,
     )
     stack.push_async_callback(daemon.close)
     await daemon.open_sockets(settings.sip.bind, settings.sip.port, accept=settings.sip.tcp_listen)

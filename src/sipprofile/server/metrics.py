@@ -74,9 +74,36 @@ class DaemonCollector:
             "Datagrams that the kernel did not take in time.",
             value=transports.dropped if transports is not None else 0,
         )
+        yield from self._webhooks()
         yield GaugeMetricFamily(
             "sipprofile_store_failing", "1 while the store cannot be written.", value=bool(self._daemon.writer.failing)
         )
+
+    def _webhooks(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        if self._daemon.webhooks is None:
+            return
+        counters = {
+            "delivered": CounterMetricFamily(
+                "sipprofile_webhook_events_delivered", "Events that a webhook has taken.", labels=("webhook",)
+            ),
+            "failed": CounterMetricFamily(
+                "sipprofile_webhook_attempts_failed", "Posts of events that failed.", labels=("webhook",)
+            ),
+            "dropped": CounterMetricFamily(
+                "sipprofile_webhook_events_dropped", "Events that a webhook was not told of.", labels=("webhook",)
+            ),
+        }
+        waiting = GaugeMetricFamily(
+            "sipprofile_webhook_events_waiting", "Events that wait for a webhook.", labels=("webhook",)
+        )
+        for name, counts in self._daemon.webhooks.counts().items():
+            for key, family in counters.items():
+                family.add_metric((name,), counts[key])
+            waiting.add_metric((name,), counts["waiting"])
+        yield from counters.values()
+        yield waiting
 
     def _queues(self, queues: Any, names: frozenset[str]) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily

@@ -29,5 +29,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Longest frame in either direction."""
     token_sources: tuple[str, ...] = ()
     """Names of the sources of access tokens that a profile may use."""
+    webhooks: tuple[str, ...] = ()
+    """Names of the webhooks that a claim may be for."""
     answers: int = 200
     """Incoming SIP requests answered per second; what comes beyond is not answered and costs nothing."""
