@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 from ..errors import SipProfileError
 from ..events import Event
 from ..net.network import NetworkMonitor
-from ..net.resolver import ResolveFailed, Resolver
+from ..net.resolver import Resolver
 from ..net.transports import Transports
 from ..records import PutProfile, RuntimeWrite
 from ..registration.actions import (
@@ -46,14 +46,13 @@ from ..service.effects import (
 from ..service.operations import Operation
 from ..service.policy import Actor
 from ..service.service import Service
-from ..sip.locating import Question
 from ..store.store import Store
 from ..store.writer import Writer
 from . import clock, tls_settings
 from .completions import Completions
 from .configuration import TokenSource
 from .logging import RateBound
-from .token_sources import TokenUnavailable, fetch_token
+from .lookups import Lookups
 from .webhooks import Webhooks
 
 CHECK_INTERVAL = 2.0  # seconds between looks at the clocks
@@ -106,7 +105,6 @@ class Daemon:
         self._store = store
         self._loaded = False
         self._resolver = resolver
-        self._token_sources = token_sources or {}
         self.webhooks = webhooks
         self._log = log
         self._publish = publish
@@ -126,6 +124,7 @@ class Daemon:
         self._heard = False
         self._deferred_since: float | None = None
         self._check: asyncio.TimerHandle | None = None
+        lookups = Lookups(service, resolver, token_sources or {}, log, self._begin, self._input)
         self._perform: dict[type, Callable[[Any], None]] = {
             Reply: self._reply,
             Commit: self._commit,
@@ -135,10 +134,10 @@ class Daemon:
             EndSession: self._end_session,
             Publish: self._published,
             Stopped: lambda _: self.stopped.set(),
-            Resolve: self._resolve,
+            Resolve: lookups.resolve,
             OpenTransport: self._open_transport,
             CloseTransport: self._close_transport,
-            FetchToken: self._fetch_token,
+            FetchToken: lookups.fetch_token,
             Probe: self._probe,
             ForgetNames: lambda _: self._resolver.forget(),
             Listen: self._listen,
@@ -467,29 +466,6 @@ class Daemon:
     def _stop_listening(self, effect: StopListening) -> None:
         if self.transports is not None:
             self.transports.stop_listening(effect.port)
-
-    def _resolve(self, effect: Resolve) -> None:
-        self._begin(self._look_up(effect.question))
-
-    async def _look_up(self, question: Question) -> None:
-        try:
-            found = await self._resolver.resolve(question)
-        except ResolveFailed as error:
-            self._input(self.service.resolve_failed, question, error.code, error.retry_after)
-        else:
-            self._input(self.service.resolved, question, found.records, found.ttl)
-
-    def _fetch_token(self, effect: FetchToken) -> None:
-        self._begin(self._get_token(effect.source))
-
-    async def _get_token(self, name: str) -> None:
-        try:
-            token, lifetime = await fetch_token(self._token_sources.get(name), clock.utc())
-        except TokenUnavailable as error:
-            self._log.warning("no access token", source=name, reason=str(error))
-            self._input(self.service.token_not_fetched, name)
-        else:
-            self._input(self.service.token_fetched, name, token, lifetime)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
