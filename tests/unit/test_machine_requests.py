@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from machine_driver import TCP, Driver, answer, challenge, digest, ok, reply, server, silence
 
-from sipprofile.registration.requests import MAXIMUM_OUTSTANDING, Outgoing, best_flow, send
+from sipprofile.registration.profile_line import ProfileLine, best_flow
+from sipprofile.registration.requests import MAXIMUM_OUTSTANDING, ClientRequest, send
 from sipprofile.sip.dialog import Dialog, routed
 from sipprofile.sip.message import Request, Response
 
@@ -21,16 +22,14 @@ class Sender:
 
     def send(self, method: str = "MESSAGE", body: bytes = b"hi") -> bool:
         registrations = self.driver.registrations
-        registration = registrations.by_profile[self.number]
-        flow = best_flow(registrations, registration)
-        assert flow is not None
 
-        def done(_: Outgoing, result: Response | str, now: float) -> None:
-            self.results.append(result)
+        def heard(request: ClientRequest, result: Response | str, now: float) -> None:
+            self.results.append(request.code or result)
 
-        sent = send(registrations, registration, flow, Outgoing(self.dialog, method, done, (), body), self.driver.now)
+        request = ClientRequest(self.dialog, method, ProfileLine(self.number), heard, body=body, has_contact=True)
+        code = send(registrations, request, self.driver.now)
         self.driver.settle()
-        return sent
+        return not code
 
     @property
     def outcome(self) -> int | str:
@@ -244,5 +243,5 @@ class TestChallenges:
         driver.others = answer(407, 'Proxy-Authenticate: Digest realm="elsewhere.test", nonce="x"')
         sender.send()
         driver.run(1)
-        assert sender.outcome == "no_credentials"
+        assert sender.outcome == "foreign_challenge"
         assert len(driver.requests) == 1

@@ -88,6 +88,8 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     """Offer RFC 5626: reg-id beside the instance id, and several flows where the registrar wants them."""
     gruu: bool = False
     """Ask for GRUUs (RFC 5627)."""
+    allowed_identities: tuple[str, ...] = ()
+    """Patterns of URIs that requests may be sent as, beside the address-of-record and what is associated with it."""
     note: str = ""
     """Whatever the agent wants to find again in :meth:`Agent.judge`."""
 

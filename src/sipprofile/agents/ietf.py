@@ -45,14 +45,6 @@ class IetfAgent(Agent):
         has_password = profile.registrar is not None and profile.registrar.password is not None
         if not has_password and not any(proxy.password is not None for proxy in profile.proxies):
             found.append(Advice("no_password", "registrar.password", "Without a password a challenge fails."))
-        if profile.allowed_identities:
-            found.append(
-                Advice(
-                    "no_effect_yet",
-                    "allowed_identities",
-                    "It takes effect when requests are sent; none are yet.",
-                )
-            )
         return found
 
     def associated(self, aor: str, response: Response) -> tuple[str, ...]:
@@ -85,6 +77,7 @@ class IetfAgent(Agent):
             reachable_interval=profile.reachable_interval,
             outbound=profile.outbound and profile.contact_uri is None and bool(profile.instance_id),
             gruu=profile.gruu and bool(profile.instance_id),
+            allowed_identities=tuple(profile.allowed_identities),
         )
 
 

@@ -37,8 +37,9 @@ class Line(Protocol):
     profile: int
 
     def way(self, room: Registrations, dialog: Dialog, now: float, size: int) -> Way | str:
-        """The way of a request of about ``size`` bytes in (or to begin) ``dialog``, or the code of the reason why there
-        is none: ``not_registered``, or that of a transport."""
+        """The way of a request in (or to begin) ``dialog``, or the code of the reason why there is none:
+        ``not_registered``, or that of a transport. ``size``: 0, or the bytes of a request that is too large for the
+        way given first: the way may be a connection then, which need not be open yet."""
 
     def authorizations(self, room: Registrations, way: Way, uri: str, method: str, body: bytes) -> str:
         """The header lines, each with its CRLF, that answer challenges which are known already."""

@@ -15,8 +15,9 @@ from ..sip.message import Request, Response
 from ..sip.syntax import SipSyntaxError
 from ..sip.uri import Uri
 from . import removal
+from .profile_line import ProfileLine
 from .registration import Registration
-from .requests import Outgoing, best_flow, send
+from .requests import ClientRequest, send
 from .state import tell
 
 if TYPE_CHECKING:
@@ -168,19 +169,24 @@ def _send(room: Registrations, registration: Registration, known: Reachability, 
     if registration.plan.contact_uri is not None:
         _found(room, registration, known, None, ELSEWHERE, now)
         return
-    flow = best_flow(room, registration)
     aor, bits = registration.plan.aor, room.random.getrandbits
     dialog = Dialog(f"{bits(128):032x}", aor, f"{bits(64):016x}", aor, aor)
-    outgoing = Outgoing(dialog, "OPTIONS", partial(_answered, room, known), (("Accept", "application/sdp"),))
-    if flow is None or not send(room, registration, flow, outgoing, now):
+    line, headers = ProfileLine(registration.profile), (("Accept", "application/sdp"),)
+    heard = partial(_answered, room, known)
+    if send(room, ClientRequest(dialog, "OPTIONS", line, heard, headers, has_contact=True), now):
         _found(room, registration, known, None, NOT_SENT, now)
         return
     known.call_id, known.tag, known.arrived = dialog.call_id, dialog.local_tag, False
     room.reachabilities.calls[known.call_id] = known
 
 
-def _answered(room: Registrations, known: Reachability, outgoing: Outgoing, result: Response | str, now: float) -> None:
-    """The final answer to the OPTIONS, or why there is none."""
+def _answered(
+    room: Registrations, known: Reachability, outgoing: ClientRequest, result: Response | str, now: float
+) -> None:
+    """An answer to the OPTIONS, or why there is none."""
+    if isinstance(result, Response) and result.status < 200:
+        return
+    result = outgoing.code or result  # a challenge that was not answered
     call_id = outgoing.dialog.call_id
     if known.call_id == call_id and not known.arrived:
         wait = 0.0 if result == "timeout" else GRACE

@@ -17,10 +17,11 @@ from ..sip.message import Response
 from ..sip.syntax import SipSyntaxError
 from .backoff import backoff
 from .losses import Losses
+from .profile_line import ProfileLine, best_flow
 from .refresh import refresh_delay
 from .reginfo import Bindings
 from .registration import IDLE, Flow, Registration
-from .requests import Done, Outgoing, best_flow, send
+from .requests import ClientRequest, Heard, send
 from .state import tell
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Subscription:
         """When the first NOTIFY must have come."""
         self.notified = False
         """A NOTIFY came in this dialog."""
-        self.outgoing: Outgoing | None = None
+        self.outgoing: ClientRequest | None = None
         """The SUBSCRIBE that is on its way; its transaction has a deadline."""
         self.failures = 0
         self.minimum = 0
@@ -187,7 +188,7 @@ def end(room: Registrations, registration: Registration, flow: Flow, now: float)
     known.ending = True
     known.next_at = 0.0
     if known.dialog.established:
-        send(room, registration, flow, _subscribe(known.dialog, 0, lambda *_: None), now)
+        send(room, _subscribe(known.dialog, flow, 0, lambda *_: None), now)
 
 
 def forget(room: Registrations, profile: int) -> None:
@@ -234,11 +235,11 @@ def _send(room: Registrations, registration: Registration, known: Subscription, 
     if dialog is None or known.ending or known.target != flow.contact or now >= known.expires_at:
         dialog = _begin(room, registration, known, flow, now)
     seconds = max(flow.granted, SHORTEST_SUBSCRIPTION, known.minimum)
-    outgoing = _subscribe(dialog, seconds, partial(_answered, room, known, seconds))
-    if send(room, registration, flow, outgoing, now):
-        known.outgoing = outgoing
-    else:
+    outgoing = _subscribe(dialog, flow, seconds, partial(_answered, room, known, seconds))
+    if send(room, outgoing, now):
         schedule(room, known, now + SHORTEST_RETRY)
+    else:
+        known.outgoing = outgoing
 
 
 def _begin(room: Registrations, registration: Registration, known: Subscription, flow: Flow, now: float) -> Dialog:
@@ -264,16 +265,17 @@ def _drop(room: Registrations, known: Subscription) -> None:
     known.notify_by = 0.0
 
 
-def _subscribe(dialog: Dialog, seconds: int, done: Done) -> Outgoing:
+def _subscribe(dialog: Dialog, flow: Flow, seconds: int, heard: Heard) -> ClientRequest:
     headers = (("Event", "reg"), ("Accept", CONTENT_TYPE), ("Expires", str(seconds)))
-    return Outgoing(dialog, "SUBSCRIBE", done, headers)
+    line = ProfileLine(flow.profile, flow.id)
+    return ClientRequest(dialog, "SUBSCRIBE", line, heard, headers, has_contact=True)
 
 
 def _answered(
-    room: Registrations, known: Subscription, asked: int, outgoing: Outgoing, result: Response | str, now: float
+    room: Registrations, known: Subscription, asked: int, outgoing: ClientRequest, result: Response | str, now: float
 ) -> None:
-    """The final answer to a SUBSCRIBE, or why there is none."""
-    if known.outgoing is not outgoing:
+    """An answer to a SUBSCRIBE, or why there is none."""
+    if known.outgoing is not outgoing or (isinstance(result, Response) and result.status < 200):
         return
     known.outgoing = None
     registration = room.by_profile.get(known.profile)

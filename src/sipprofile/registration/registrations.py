@@ -29,9 +29,9 @@ from . import (
     outcomes,
     reachability,
     regevent,
-    requests,
     restart,
     size,
+    transactions,
 )
 from .actions import Action, CloseTransport, OpenTransport, Send, TransportKey
 from .bearer import AccessToken
@@ -44,7 +44,7 @@ from .pacing import AUTOMATIC, AWAITED, Pacer, QueueStatus
 from .reachability import Reachabilities
 from .regevent import RegEvents
 from .registration import DEREGISTER, IDLE, SENT, Flow, Registration
-from .requests import BRANCH, Requests
+from .requests import BRANCH
 from .settings import RegistrationSettings
 from .state import state_of, store
 from .transport import FLOW_FAILED, Transport
@@ -98,7 +98,7 @@ class Registrations:
         self.pacers: dict[str, Pacer] = {}
         self.identities = Identities()
         self.access_tokens: dict[str, AccessToken] = {}
-        self.requests = Requests()
+        self.requests = transactions.begin(self)
         """Requests other than REGISTER that are under way."""
         self.reg_events = RegEvents()
         """Subscriptions to our own registrations."""
@@ -252,7 +252,7 @@ class Registrations:
         if branch is None or not branch.startswith("z9hG4bK"):
             return None
         if branch.startswith(BRANCH):
-            requests.answered(self, message, branch, now)
+            transactions.answered(self, message, branch, now)
             return None
         number, _, _ = branch[7:].partition(".")
         flow = self.flows.get(int(number, 16)) if number.isascii() and number.isalnum() and _is_hex(number) else None
@@ -303,6 +303,7 @@ class Registrations:
         if key.protocol == "udp":
             transport.limit = size.limit_of(mtu)
         network.opened(self, key, local)
+        transactions.opened(self, key, now)
         for identity in sorted(transport.waiting):
             flow = self.flows.get(identity)
             if flow is not None:
@@ -315,7 +316,7 @@ class Registrations:
             return
         if code in FLOW_FAILED:
             self.health_of(key).losses.add(now, self.settings)
-        requests.transport_lost(self, key, code, now)
+        transactions.transport_lost(self, key, code, now)
         network.not_opened(self, key, transport)
         for identity in sorted(transport.waiting | transport.active | transport.bound):
             flow = self.flows.get(identity)

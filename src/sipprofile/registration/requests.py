@@ -1,263 +1,298 @@
-"""Requests other than REGISTER in a profile's name, along its registered flow (RFC 3261 §8.1, RFC 3608 §6.1).
+"""Requests along a line: all but a registration's own REGISTER (RFC 3261 §8.1, §18.1.1).
 
-:func:`send` puts one on the wire; its ``done`` is called exactly once, with the final response or with the reason code
-why there is none. Challenges are answered here with the profile's credentials.
+:func:`send` puts one on the wire; its ``heard`` is told what it comes to. What answers and time do to it is in
+:mod:`~sipprofile.registration.transactions`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..agents.base import Plan
 from ..sip.dialog import Dialog, routed
-from ..sip.headers import parse_name_addr
-from ..sip.message import MalformedMessage, Response, build_request
-from ..sip.syntax import SipSyntaxError
-from ..sip.transaction import ClientTransaction, State, Step
-from ..sip.transport import port_of
-from ..sip.uri import Uri
+from ..sip.message import Response, build_request
+from ..sip.transaction import ClientTransaction, InviteClientTransaction, State
 from .actions import TransportKey
-from .challenge import MAXIMUM_ROUNDS, authorizations, challenges_of, taken
-from .registration import Flow, Registration
-from .request import sent_by
-from .targets import hop_of
-from .transport import Transport
+from .deadlines import Deadlines, Due
+from .line import Line, Way
+from .request import sent_by, sent_over
+from .size import OPEN_LIMIT, keep
 
 if TYPE_CHECKING:
     from .registrations import Registrations
 
 MAXIMUM_OUTSTANDING = 10_000
+LARGEST_DATAGRAM = 65_507  # bytes: what IP leaves to UDP
 BRANCH = "z9hG4bKq"
 """How the branches of these requests begin; a REGISTER's has the flow's number in hexadecimal in this place."""
 
-Done = Callable[["Outgoing", Response | str, float], None]
+Heard = Callable[["ClientRequest", Response | str, float], None]
+"""Called with each provisional response, and then once with the final one or the code of the reason why there is none.
+For an INVITE that was answered with 2xx: with every further 2xx, and once with an empty code when no more can come."""
 
 
-class Outgoing(msgspec.Struct, gc=False):
+class ClientRequest(msgspec.Struct, eq=False):
     """One request, through all its rounds of authentication."""
 
     dialog: Dialog
     method: str
-    done: Done
+    line: Line
+    heard: Heard
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    max_forwards: int = 70
+    has_contact: bool = False
+    contact_params: str = ""
+    """What follows our Contact's URI."""
     number: int = 0
-    flow: int = 0
+    """Never used again while the service runs."""
     cseq: int = 0
     rounds: int = 0
-    key: TransportKey | None = None
+    code: str = ""
+    """Why the challenge was not answered, when the final response is one."""
+    way: Way | None = None
+    uri: str = ""
+    """The Request-URI on the wire."""
+    routes: tuple[str, ...] = ()
+    """The Route values on the wire."""
+    credentials: str = ""
+    """The header lines that authenticate it."""
     data: bytes = b""
-    transaction: ClientTransaction | None = None
-    armed_at: float = 0.0
+    transaction: ClientTransaction | InviteClientTransaction | None = None
+    """``None``: it waits for a connection."""
+    waits_for: TransportKey | None = None
+    detour: bool = False
+    """It is too large for its way, and went by a connection that is there for such only."""
+    wakes_at: float = 0.0
+    cancelling: int = 0
+    """Number of the CANCEL, and of a CANCEL that of its INVITE; -1: one is wanted as soon as a provisional response has
+    come."""
 
     def __repr__(self) -> str:
-        return f"Outgoing(number={self.number}, method={self.method!r}, flow={self.flow}, cseq={self.cseq}, …)"
+        return f"{type(self).__name__}(number={self.number}, method={self.method!r}, cseq={self.cseq}, …)"
+
+
+class Refusal(msgspec.Struct, gc=False):
+    """A refused INVITE, whose ACK is sent again whenever the refusal comes again."""
+
+    transaction: InviteClientTransaction
+    key: TransportKey
+    ack: bytes
 
 
 class Requests:
     """The requests under way."""
 
-    __slots__ = ("by_key", "last", "outstanding")
+    __slots__ = ("by_key", "cancels", "deadlines", "last", "opening", "outstanding", "refusals")
 
-    def __init__(self) -> None:
-        self.outstanding: dict[int, Outgoing] = {}
+    def __init__(self, due: Due) -> None:
+        self.outstanding: dict[int, ClientRequest] = {}
         self.by_key: dict[TransportKey, set[int]] = {}
+        self.opening: dict[TransportKey, dict[int, None]] = {}
+        """Requests that wait for a connection, in order."""
+        self.refusals: dict[str, Refusal] = {}
+        """By branch."""
+        self.cancels: dict[int, int] = {}
+        """The number of the CANCEL under way by that of its INVITE."""
+        self.deadlines = Deadlines(due)
         self.last = 0
 
-
-def best_flow(room: Registrations, registration: Registration) -> Flow | None:
-    """The flow that requests go along: the first with a binding on an open transport."""
-    for flow in registration.flows:
-        if flow.lease_end > 0 and _way(room, flow) is not None:
-            return flow
-    return None
+    def new_number(self) -> int:
+        """A number for a request, or anything that is told apart from requests by it."""
+        self.last += 1
+        return self.last
 
 
-def send(room: Registrations, registration: Registration, flow: Flow, outgoing: Outgoing, now: float) -> bool:
-    """Send a request; False, and ``done`` is never called, when there is no way or too many are under way."""
+# -- sending -----------------------------------------------------------------------------------------------------------
+
+
+def send(room: Registrations, request: ClientRequest, now: float) -> str:
+    """Send a request. Empty: it is on its way; else the code of the reason why not, and ``heard`` is never called.
+
+    ``too_many`` is such a code too, though nobody else has it.
+    """
     requests = room.requests
     if len(requests.outstanding) >= MAXIMUM_OUTSTANDING:
-        return False
-    requests.last += 1
-    outgoing.number = requests.last
-    outgoing.flow = flow.id
-    return _transmit(room, registration, flow, outgoing, now)
+        return "too_many"
+    way = request.line.way(room, request.dialog, now, 0)
+    if isinstance(way, str):
+        return way
+    if not request.number:
+        request.number = requests.new_number()
+    return transmit(room, request, way, now)
 
 
-def _transmit(room: Registrations, registration: Registration, flow: Flow, outgoing: Outgoing, now: float) -> bool:
-    transport = _way(room, flow)
-    if transport is None:
-        return False
-    key = transport.key  # none of these requests is large enough for a connection of its own (RFC 3261 §18.1.1)
-    assert transport.local is not None
-    hop = hop_of(room, registration.plan, key, flow.hop, now)
-    dialog = outgoing.dialog
-    routes = dialog.route_set if dialog.established else own_routes(registration.plan, hop, flow.service_route)
-    uri, routes = routed(dialog.target, routes)
-    outgoing.cseq = dialog.next_cseq()
-    branch = f"{BRANCH}{outgoing.number}.{room.random.getrandbits(64):016x}"
+def transmit(room: Registrations, request: ClientRequest, way: Way, now: float) -> str:
+    """Build the request for ``way`` and send it, by a connection instead when it is too large."""
+    dialog = request.dialog
+    _unfile(room, request)
+    request.way = way
+    dialog.flow = way.flow
+    routes = dialog.route_set if dialog.established else way.routes
+    request.uri, request.routes = routed(dialog.target, routes)
+    request.cseq = dialog.next_cseq()
+    branch = f"{BRANCH}{request.number}.{room.random.getrandbits(64):016x}"
+    try:
+        request.credentials = request.line.authorizations(room, way, request.uri, request.method, request.body)
+        request.data = build_request(request.method, request.uri, _headers(room, request, way, branch), request.body)
+    except ValueError:  # something in a route or a challenge that cannot go back
+        return "invalid_value"
+    if way.key.protocol == "udp":
+        transport = room.transports.get(way.key)
+        if transport is not None and len(request.data) > transport.limit:
+            return _by_connection(room, request, branch, now)
+    _put(room, request, branch, now)
+    return ""
+
+
+def _headers(room: Registrations, request: ClientRequest, way: Way, branch: str) -> list[tuple[str, str]]:
+    dialog = request.dialog
     headers = [
-        ("Via", f"SIP/2.0/{key.protocol.upper()} {sent_by(transport.local)};rport;branch={branch}"),
-        ("Max-Forwards", "70"),
-        *(("Route", route) for route in routes),
+        ("Via", f"SIP/2.0/{way.key.protocol.upper()} {sent_by(way.local)};rport;branch={branch}"),
+        ("Max-Forwards", str(request.max_forwards)),
+    ]
+    for route in request.routes:
+        headers.append(("Route", route))
+    headers += (
         ("From", dialog.from_value),
         ("To", dialog.to_value),
         ("Call-ID", dialog.call_id),
-        ("CSeq", f"{outgoing.cseq} {outgoing.method}"),
-        ("Contact", f"<{flow.contact}>"),
-        *outgoing.headers,
-    ]
-    if room.settings.user_agent:
-        headers.append(("User-Agent", room.settings.user_agent))
-    credentials = authorizations(flow, uri, outgoing.method, outgoing.body)
-    for line in credentials.split("\r\n")[:-1]:
-        name, _, value = line.partition(": ")
-        headers.append((name, value))
-    try:
-        outgoing.data = build_request(outgoing.method, uri, headers, outgoing.body)
-    except ValueError:  # something in a route or a challenge that cannot go back
-        return False
-    settings = room.settings
-    _unfile(room, outgoing)
-    outgoing.key = key
-    outgoing.transaction = ClientTransaction.sent(branch, key.protocol != "udp", settings.t1, settings.t2, now)
-    room.requests.outstanding[outgoing.number] = outgoing
-    room.requests.by_key.setdefault(key, set()).add(outgoing.number)
-    room.send(key, outgoing.data)
-    _arm(room, outgoing)
-    return True
-
-
-def own_routes(plan: Plan, hop: int, service_route: tuple[str, ...]) -> tuple[str, ...]:
-    """The pre-loaded route: the outbound proxy, unless the first Service-Route entry is that, then Service-Route."""
-    first = plan.hops[hop].route
-    if first is None or (service_route and _same_place(first, service_route[0])):
-        return service_route
-    return (first, *service_route)
-
-
-def answered(room: Registrations, response: Response, branch: str, now: float) -> None:
-    """A response whose branch is one of ours."""
-    number, _, _ = branch[len(BRANCH) :].partition(".")
-    outgoing = room.requests.outstanding.get(int(number)) if number.isdecimal() and len(number) < 16 else None
-    if outgoing is None or outgoing.transaction is None or outgoing.transaction.branch != branch:
-        return
-    try:
-        if response.cseq() != (outgoing.cseq, outgoing.method):
-            return
-    except MalformedMessage:
-        return
-    step = outgoing.transaction.response(response.status, now)
-    if step is not Step.PASS:
-        return
-    if response.status < 200:
-        _arm(room, outgoing)
-        return
-    _settle(room, outgoing)
-    if response.status not in (401, 407):
-        outgoing.done(outgoing, response, now)
-    elif code := _challenged(room, outgoing, response, now):
-        outgoing.done(outgoing, code, now)
-
-
-def transport_lost(room: Registrations, key: TransportKey, code: str, now: float) -> None:
-    """The transport failed, and with it what waits for an answer on it."""
-    for number in sorted(room.requests.by_key.pop(key, ())):
-        outgoing = room.requests.outstanding.get(number)
-        if outgoing is None or outgoing.transaction is None or outgoing.key != key:
-            continue
-        failed = outgoing.transaction.transport_failed() is Step.FAILED
-        _settle(room, outgoing)
-        if failed:
-            outgoing.done(outgoing, code, now)
-
-
-def _challenged(room: Registrations, outgoing: Outgoing, response: Response, now: float) -> str:
-    """Answer a challenge: empty when the request is on its way again, else a reason code."""
-    flow = room.flows.get(outgoing.flow)
-    if flow is None:
-        return "no_credentials"
-    registration = room.owner(flow)
-    challenges = challenges_of(response)
-    if any(not _trusted(registration.plan, flow, challenge.realm) for challenge in challenges):
-        return "no_credentials"
-    outgoing.rounds += 1
-    if outgoing.rounds > MAXIMUM_ROUNDS:
-        return "too_many_challenges"
-    cnonce = f"{room.random.getrandbits(64):016x}"
-    code, nonces = taken(flow, registration.plan, challenges, cnonce, -outgoing.number)
-    if code:
-        return code
-    flow.nonces = nonces
-    return "" if _transmit(room, registration, flow, outgoing, now) else "transport_closed"
-
-
-def _trusted(plan: Plan, flow: Flow, realm: str) -> bool:
-    """Whether the realm is configured, the registrar's domain, or met while registering: no callee harvests digests."""
-    ours = (plan.credentials, *(hop.credentials for hop in plan.hops))
-    return (
-        any(credentials is not None and credentials.realm == realm for credentials in ours)
-        or realm.lower() in (plan.domain.lower(), Uri.parse(plan.aor).host)
-        or any(nonce.challenge.realm == realm for nonce in flow.nonces)
+        ("CSeq", f"{request.cseq} {request.method}"),
     )
+    if request.has_contact:
+        headers.append(("Contact", f"<{way.contact}>{request.contact_params}"))
+    headers += request.headers
+    if room.settings.user_agent and not any(name.lower() == "user-agent" for name, _ in request.headers):
+        headers.append(("User-Agent", room.settings.user_agent))
+    if request.credentials:
+        for line in request.credentials.split("\r\n")[:-1]:
+            name, _, value = line.partition(": ")
+            headers.append((name, value))
+    return headers
 
 
-def _way(room: Registrations, flow: Flow) -> Transport | None:
-    """The transport that the flow's binding lives on, when it is open."""
-    transport = room.transports.get(flow.bound) if flow.bound is not None else None
-    return transport if transport is not None and transport.local is not None else None
+def _by_connection(room: Registrations, request: ClientRequest, branch: str, now: float) -> str:
+    """The request is too large for UDP: the line knows of a connection, or it goes by UDP all the same."""
+    assert request.way is not None
+    way = request.line.way(room, request.dialog, now, len(request.data))
+    if isinstance(way, str):
+        return way
+    transport = room.transports.get(way.key)
+    if way.key.protocol == "udp" or transport is None:
+        if len(request.data) > LARGEST_DATAGRAM:
+            return "too_large"
+        _put(room, request, branch, now)
+        return ""
+    if transport.local is None:
+        requests = room.requests
+        requests.opening.setdefault(way.key, {})[request.number] = None
+        request.waits_for = way.key
+        requests.outstanding[request.number] = request
+        request.transaction = None
+        keep(room, transport, now + OPEN_LIMIT)
+        wake(room, request, now + OPEN_LIMIT)
+        return ""
+    request.data = sent_over(request.data, way.key.protocol, transport.local)
+    request.way = msgspec.structs.replace(request.way, key=way.key, local=transport.local)
+    request.detour = True
+    _put(room, request, branch, now)
+    return ""
 
 
-def _same_place(one: str, other: str) -> bool:
-    try:
-        first, second = Uri.parse(parse_name_addr(one).uri), Uri.parse(parse_name_addr(other).uri)
-    except SipSyntaxError:
-        return False
-    return (first.host, port_of(first)) == (second.host, port_of(second))
+def _put(room: Registrations, request: ClientRequest, branch: str, now: float) -> None:
+    """Put the request on the wire: a transaction begins."""
+    assert request.way is not None
+    key, settings, requests = request.way.key, room.settings, room.requests
+    reliable = key.protocol != "udp"
+    if request.method == "INVITE":
+        request.transaction = InviteClientTransaction.sent(branch, reliable, settings.t1, now)
+    else:
+        request.transaction = ClientTransaction.sent(branch, reliable, settings.t1, settings.t2, now)
+    requests.outstanding[request.number] = request
+    numbers = requests.by_key.get(key)
+    if numbers is None:
+        numbers = requests.by_key[key] = set()
+    numbers.add(request.number)
+    room.send(key, request.data)
+    arm(room, request)
 
 
-def _arm(room: Registrations, outgoing: Outgoing) -> None:
-    assert outgoing.transaction is not None
-    at = outgoing.transaction.due_at
-    if at and (not outgoing.armed_at or at < outgoing.armed_at):
-        outgoing.armed_at = at
-        room.call_at(at, partial(_due, room, outgoing))
+def once_more(room: Registrations, request: ClientRequest, now: float) -> str:
+    """Send the request that waited for a connection: the connection is there, or will not be."""
+    assert request.way is not None
+    stop_waiting(room, request)
+    branch = f"{BRANCH}{request.number}.{room.random.getrandbits(64):016x}"
+    head, _, rest = request.data.partition(b";branch=")
+    request.data = head + b";branch=" + branch.encode() + rest[rest.index(b"\r\n") :]
+    return _by_connection(room, request, branch, now)
 
 
-def _due(room: Registrations, outgoing: Outgoing, now: float) -> None:
-    transaction = outgoing.transaction
-    if transaction is None or now < outgoing.armed_at or outgoing.number not in room.requests.outstanding:
-        return
-    outgoing.armed_at = 0.0
-    step = transaction.timer(now)
-    if step is Step.SEND and outgoing.key is not None:
-        room.send(outgoing.key, outgoing.data)
-    _settle(room, outgoing)
-    if step is Step.FAILED:
-        outgoing.done(outgoing, "timeout", now)
+# -- how long it is waited for -----------------------------------------------------------------------------------------
 
 
-def _settle(room: Registrations, outgoing: Outgoing) -> None:
-    """Wait on, or forget what is over."""
-    transaction = outgoing.transaction
+def arm(room: Registrations, request: ClientRequest) -> None:
+    """Have its transaction's next timer called."""
+    transaction = request.transaction
     assert transaction is not None
-    if transaction.state is not State.TERMINATED:
-        if transaction.state is State.COMPLETED:
-            outgoing.data = b""
-        _arm(room, outgoing)
-        return
-    room.requests.outstanding.pop(outgoing.number, None)
-    _unfile(room, outgoing)
+    at = transaction.due_at
+    if at and (not request.wakes_at or at < request.wakes_at):
+        wake(room, request, at)
+    if request.detour and request.way is not None:
+        connection = room.transports.get(request.way.key)
+        if connection is not None:
+            keep(room, connection, transaction.ends_at)
 
 
-def _unfile(room: Registrations, outgoing: Outgoing) -> None:
+def wake(room: Registrations, request: ClientRequest, at: float) -> None:
+    """Look at it at ``at``."""
+    request.wakes_at = at
+    room.requests.deadlines.set(room, at, request.number)
+
+
+def settle(room: Registrations, request: ClientRequest) -> None:
+    """Wait on, or forget what is over.
+
+    A non-INVITE transaction is forgotten before timer K ends: its late answers find nobody, which absorbs them as well.
+    """
+    transaction = request.transaction
+    assert transaction is not None
+    if transaction.state in (State.COMPLETED, State.TERMINATED):
+        forget(room, request)
+    else:
+        if transaction.state is State.ACCEPTED:
+            request.data = b""
+        arm(room, request)
+
+
+def stop_waiting(room: Registrations, request: ClientRequest) -> None:
+    """It does not wait for a connection any more."""
+    key, request.waits_for = request.waits_for, None
+    waiting = room.requests.opening.get(key) if key is not None else None
+    if waiting is not None and key is not None:
+        waiting.pop(request.number, None)
+        if not waiting:
+            del room.requests.opening[key]
+
+
+def forget(room: Registrations, request: ClientRequest) -> None:
+    """Wait for nothing any more."""
+    requests = room.requests
+    requests.outstanding.pop(request.number, None)
+    request.data = b""
+    stop_waiting(room, request)
+    if request.method == "CANCEL":
+        requests.cancels.pop(request.cancelling, None)
+    _unfile(room, request)
+
+
+def _unfile(room: Registrations, request: ClientRequest) -> None:
     """It does not depend on its transport any more."""
-    numbers = room.requests.by_key.get(outgoing.key) if outgoing.key is not None else None
-    if numbers is not None and outgoing.key is not None:
-        numbers.discard(outgoing.number)
+    if request.way is None:
+        return
+    numbers = room.requests.by_key.get(request.way.key)
+    if numbers is not None:
+        numbers.discard(request.number)
         if not numbers:
-            del room.requests.by_key[outgoing.key]
+            del room.requests.by_key[request.way.key]

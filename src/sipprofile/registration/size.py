@@ -91,12 +91,13 @@ def leave(room: Registrations, flow: Flow) -> None:
     connection.waiting.discard(flow.id)
     if flow.id in connection.active:
         connection.active.discard(flow.id)
-        _keep(room, connection, flow.ends_at)
+        keep(room, connection, flow.ends_at)
     else:
         close_unused(room, connection.key, connection)
 
 
-def _keep(room: Registrations, connection: Transport, until: float) -> None:
+def keep(room: Registrations, connection: Transport, until: float) -> None:
+    """Leave a connection open until then, though no flow uses it."""
     is_watched = connection.kept_until > 0
     connection.kept_until = max(connection.kept_until, until)
     if not is_watched:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import msgspec
 
 from sipprofile.sip.headers import MAXIMUM_CSEQ, parse_name_addr, split_list
@@ -25,6 +27,10 @@ class Dialog(msgspec.Struct, gc=False):
     local_cseq: int = 0
     remote_cseq: int = -1
     route_set: tuple[str, ...] = ()
+    local_name: str = ""
+    """Our display name as it stands in From, quoted where it has to be."""
+    flow: int = 0
+    """The path that its requests take (RFC 5626 §5.3), 0 = none has been chosen yet."""
 
     @classmethod
     def called(cls, request: Request, local_tag: str) -> Dialog:
@@ -54,7 +60,8 @@ class Dialog(msgspec.Struct, gc=False):
     @property
     def from_value(self) -> str:
         """The From of our requests."""
-        return f"<{self.local_uri}>;tag={self.local_tag}"
+        name = f"{self.local_name} " if self.local_name else ""
+        return f"{name}<{self.local_uri}>;tag={self.local_tag}"
 
     @property
     def to_value(self) -> str:
@@ -72,6 +79,18 @@ class Dialog(msgspec.Struct, gc=False):
         if not self.remote_tag and tag:
             self.remote_tag = tag
             self.route_set = tuple(reversed(_routes(response)))
+        self._renew_target(response)
+
+    def branched(self, response: Response) -> Dialog:
+        """The dialog that a response to the request makes: one for each branch of a fork (RFC 3261 §12.1.2)."""
+        dialog = copy(self)
+        dialog.remote_tag = ""
+        dialog.answered(response)
+        return dialog
+
+    def confirmed(self, response: Response) -> None:
+        """The 2xx to the INVITE of an early dialog: its route set is computed anew (RFC 3261 §13.2.2.4)."""
+        self.route_set = tuple(reversed(_routes(response)))
         self._renew_target(response)
 
     def requested(self, request: Request) -> None:

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from functools import partial
 
 from ..registration.line import Line
+from ..registration.profile_line import ProfileLine
 from ..registration.registrations import Registrations
 from . import answering
 from .incoming import Incoming
 from .leg import Leg
+from .outgoing import Outgoing
 from .server_transactions import ServerTransactions
 
 
@@ -35,6 +37,7 @@ class UserAgent:
         self.secret = secret
         """Makes To tags that nobody can guess."""
         self.incoming: dict[int, Incoming] = {}
+        self.outgoing: dict[int, Outgoing] = {}
         self.legs: dict[int, Leg] = {}
         self.legs_by_dialog: dict[tuple[str, str, str], Leg] = {}
         """By Call-ID, local tag, remote tag."""
@@ -43,9 +46,8 @@ class UserAgent:
         self.server = ServerTransactions(
             room, answers, requests, partial(answering.trying, self), partial(answering.late, self)
         )
-        self._last = 0
+        self.profile_lines: dict[int, ProfileLine] = {}
 
     def new_number(self) -> int:
         """A number for a transaction or a dialog."""
-        self._last += 1
-        return self._last
+        return self.room.requests.new_number()

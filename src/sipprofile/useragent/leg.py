@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from ..registration.actions import TransportKey
 from ..registration.line import Line
 from ..sip.dialog import Dialog
 from .owner import Owner
@@ -41,6 +42,14 @@ class Leg(msgspec.Struct, eq=False):
     replaces: int = 0
     """Number of the leg whose place this one has taken: the same subscription goes on in another dialog. The owner is
     told of this one first (``resubscribed``), then that the other has ended; what has ended is never replaced later."""
+    ack_cseq: int = 0
+    """CSeq number of our INVITE that was answered with 2xx last; 0 = none was."""
+    ack_credentials: str = ""
+    """The header lines that authenticated it; its ACK has the same (RFC 3261 §13.2.2.4)."""
+    ack: tuple[TransportKey, bytes] | None = None
+    """The ACK to that 2xx, sent again whenever it comes again; ``None``: not acknowledged yet."""
+    rseq: tuple[int, int] = (0, 0)
+    """CSeq number of our INVITE, and RSeq of its last reliable provisional response (RFC 3262 §4)."""
 
     def __repr__(self) -> str:
         return f"Leg(number={self.number}, method={self.method!r}, state={self.state!r}, …)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..errors import SipProfileError
 from ..registration.line import Line
 from ..sip.dialog import Dialog, tag_of
 from ..sip.message import Request
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from .agent import UserAgent
     from .incoming import Incoming
 
+MAXIMUM_LEGS = 100_000
+
 
 def key_of(dialog: Dialog) -> tuple[str, str, str]:
     """What requests inside a dialog know it by."""
@@ -21,7 +24,9 @@ def key_of(dialog: Dialog) -> tuple[str, str, str]:
 
 
 def begin(agent: UserAgent, owner: Owner, line: Line, dialog: Dialog, method: str, *, initiator: bool) -> Leg:
-    """A leg for a dialog that has both tags; ``initiator``: our ``method`` began it."""
+    """A leg for a dialog that has both tags; ``initiator``: our ``method`` began it. Raises ``quota_exceeded``."""
+    if len(agent.legs) >= MAXIMUM_LEGS:
+        raise SipProfileError("quota_exceeded", f"There are {MAXIMUM_LEGS} dialogs already.")
     leg = Leg(agent.new_number(), line, owner, dialog, initiator, method)
     agent.legs[leg.number] = leg
     agent.legs_by_dialog[key_of(dialog)] = leg
@@ -78,3 +83,17 @@ def no_longer_pending(agent: UserAgent, incoming: Incoming) -> None:
     leg = incoming.leg
     if leg is not None and incoming.number in leg.pending:
         leg.pending = tuple(number for number in leg.pending if number != incoming.number)
+
+
+def end(agent: UserAgent, leg: Leg, code: str, now: float) -> None:
+    """The dialog has ended with all its usages; its owner is told, once."""
+    if leg.state != "terminated":
+        close(agent, leg, code)
+        leg.owner.leg_changed(leg, code, now)
+
+
+def end_invite(agent: UserAgent, leg: Leg, code: str, now: float) -> None:
+    """The dialog is no call any more, see :func:`invite_ended`; its owner is told, once."""
+    if leg.state != "terminated":
+        invite_ended(agent, leg, code)
+        leg.owner.leg_changed(leg, code, now)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from ..registration.requests import Outgoing
 from ..sip.message import Request, Response
 
 if TYPE_CHECKING:
     from .incoming import Incoming
     from .leg import Leg
+    from .outgoing import Outgoing
 
 
 class Owner(Protocol):

@@ -10,11 +10,13 @@ T4 = 5.0  # RFC 3261 §17.1.1.1, seconds a message stays in the network
 
 
 class State(Enum):
-    """The states of figure 6."""
+    """The states of figures 5 and 6, with the one that RFC 6026 §8.4 adds."""
 
+    CALLING = "calling"
     TRYING = "trying"
     PROCEEDING = "proceeding"
     COMPLETED = "completed"
+    ACCEPTED = "accepted"
     TERMINATED = "terminated"
 
 
@@ -25,6 +27,11 @@ class Step(Enum):
     SEND = "send the request again"
     PASS = "give the response to the transaction user"
     FAILED = "tell the transaction user that no answer came"
+    # INVITE only
+    REFUSED = "acknowledge the final response, and give it to the transaction user"
+    AGAIN = "acknowledge the final response again"
+    TOO_LONG = "cancel the request: provisional responses alone have come for too long"
+    OVER = "tell the transaction user that no further 2xx will come"
 
 
 class ClientTransaction(msgspec.Struct, gc=False):
