@@ -19,6 +19,7 @@ _TABLED = {
     "uri": ["uri", "equivalent"],
     "challenge": ["challenges", "authentication_info", "verify"],
     "framing": ["framing"],
+    "features": ["feature", "preferences"],
     "reginfo": ["reginfo"],
     "stun": ["stun"],
 }

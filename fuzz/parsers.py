@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from sipprofile.sip.digest import parse_authentication_info, parse_challenges, verify
+from sipprofile.sip.features import parse_feature, parse_preferences
 from sipprofile.sip.framing import StreamFramer
 from sipprofile.sip.headers import (
     parse_cseq,
@@ -200,6 +201,17 @@ PARSERS: dict[str, Parser] = {
         lambda data: verify(text(data), method="REGISTER", ha1=lambda *_: "0" * 32),
         b'Digest username="a", realm="r", nonce="n", uri="sip:r", response="0", qop=auth, nc=00000001, cnonce="c"',
         {"parameters": b"Digest ", "user": b'Digest realm="", nonce="", uri="", response="", username="'},
+    ),
+    "feature": Parser(
+        lambda data: parse_feature(text(data)),
+        b'language="en,!de,#1:5"',
+        {"tag": b"+", "values": b'language="', "string": b'description="<', "number": b'priority="#='},
+        end=b'"',
+    ),
+    "preferences": Parser(
+        lambda data: parse_preferences(text(data)),
+        b'*;audio;language="en,de";require, *;+g.oma.sip-im;explicit',
+        {"all": b"", "tags": b"*;", "values": b'*;language="', "elements": b"*;audio,"},
     ),
     "message": Parser(
         read_message,

@@ -18,6 +18,7 @@ from sipprofile.sip.digest import (
     strongest,
     verify,
 )
+from sipprofile.sip.features import MAXIMUM_PREFERENCES, parse_feature, parse_preferences, rejected, score
 from sipprofile.sip.framing import StreamFramer
 from sipprofile.sip.headers import parse_name_addr, split_list
 from sipprofile.sip.message import (
@@ -154,6 +155,26 @@ def _messages(stream: bytes, step: int) -> tuple[list[bytes], str]:
     return messages, code
 
 
+def features(data: bytes) -> None:
+    """Values meet from either side; a preference that was read fits who has all that it names."""
+    value = text(data)
+    with suppress(SipSyntaxError):
+        name, values = parse_feature(value)
+        assert values.meets(values) or values.none_of
+        assert 0 <= score(parse_preferences(f"*;{value}"), {name: values}) <= 1
+    try:
+        found = parse_preferences(value)
+    except SipSyntaxError:
+        return
+    assert len(found) <= MAXIMUM_PREFERENCES
+    for one in found:
+        for other in found:
+            for name in one.features.keys() & other.features.keys():
+                assert one.features[name].meets(other.features[name]) == other.features[name].meets(one.features[name])
+        assert score(found, one.features) <= 1
+        rejected(found, one.features)
+
+
 def reginfo(data: bytes) -> None:
     """A document within its limits, whose values are within theirs, or a documented error."""
     try:
@@ -190,6 +211,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "uri": uri,
     "challenge": challenge,
     "framing": framing,
+    "features": features,
     "reginfo": reginfo,
     "stun": stun,
 }

@@ -151,7 +151,6 @@ class Profile(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 
 
 NOT_BUILT = (
-    "claims",
     "sigcomp",
     "security_negotiation",
     "access_point",

@@ -22,6 +22,7 @@ from sipprofile.records import (
     SetDefault,
     SetHeld,
 )
+from sipprofile.registration.settings import RegistrationSettings
 from sipprofile.service import effects
 from sipprofile.service import service as service_module
 from sipprofile.service.operations import Create, Operation
@@ -37,8 +38,9 @@ WALL_OFFSET = 1_700_000_000.0
 class FakeRegistrations:
     """Does as the test says and notes what the service asked for."""
 
-    def __init__(self, *, emit: Callable[[StateChanged], None], **_: Any) -> None:
+    def __init__(self, *, emit: Callable[[StateChanged], None], settings: RegistrationSettings, **_: Any) -> None:
         self.emit = emit
+        self.settings = settings
         self.states: dict[int, RegistrationState] = {}
         self.wants: dict[int, bool] = {}
         self.contacts: dict[str, int] = {}

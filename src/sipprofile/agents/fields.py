@@ -15,6 +15,7 @@ from ..sip.transport import PROTOCOLS, SECURE, protocol_of
 from ..sip.uri import Uri
 from .base import Problem
 from .bridge import bridge_problems
+from .claim_fields import standing_problems
 from .pem import tls_problems
 
 NOT_SUPPORTED = NOT_BUILT
@@ -73,6 +74,7 @@ def common_problems(profile: Profile, transports: tuple[str, ...]) -> Iterator[P
     yield from _contact(profile, transports)
     yield from _headers(profile)
     yield from bridge_problems(profile)
+    yield from standing_problems(profile.claims)
     for key, value in profile.labels.items():
         if _LABEL.fullmatch(key) is None:
             yield _invalid("labels", key, "A label's name is letters, digits and '_', at most 64.")

@@ -112,11 +112,12 @@ class Access:
         authorization = request.headers.get("Authorization")
         if authorization is not None:
             token = request[TOKEN] = self.bearer(authorization)
-            return Actor(f"token:{token.name}", frozenset(token.capabilities))
+            return Actor(f"token:{token.name}", frozenset(token.capabilities), token=token.name)
         if not local:
             raise SipProfileError("unauthenticated", "This address needs a token.")
         peer = peer_of(connection.fileno())
-        return Actor(_user_name(peer.uid), self._rights.capabilities(peer.uid, peer.groups), peer.uid)
+        capabilities = self._rights.capabilities(peer.uid, peer.groups)
+        return Actor(_user_name(peer.uid), capabilities, peer.uid, peer.groups)
 
     def bearer(self, authorization: str) -> Token:
         """The token in an Authorization header (RFC 6750 §2.1)."""

@@ -26,6 +26,7 @@ from ..records import (
 )
 from .operations import DEFAULT, Create, Patch, Remove, Replace
 from .registry import Entry, Registry
+from .standing import Standing
 from .steps import THE_DEFAULT, Read, Steps, Turn, Write
 from .usage import Usage
 
@@ -39,8 +40,9 @@ _is_name = re.compile(r"[a-z][a-z0-9_-]*(?:\.[a-z0-9_-]+)*").fullmatch
 class Changes:
     """The operations that change what is stored. ``dismiss`` makes every session let go of a removed profile."""
 
-    def __init__(self, registry: Registry, usage: Usage, dismiss: Callable[[int], None]) -> None:
+    def __init__(self, registry: Registry, usage: Usage, dismiss: Callable[[int], None], standing: Standing) -> None:
         self._registry = registry
+        self._standing = standing
         self._usage = usage
         self._dismiss = dismiss
 
@@ -62,6 +64,7 @@ class Changes:
         profile, agent = self._complete(document)
         agent.validate(profile)
         self._check_token_source(profile)
+        self._standing.check(profile)
         check_name(profile.name)
         with Reserved(registry, profile.name):
             yield Turn(THE_DEFAULT)
@@ -75,6 +78,7 @@ class Changes:
             entry = registry.add(record)
             registry.registrations.add(record, agent, now, wanted=False)
             registry.bridges.configured(entry, record, now)
+            self._standing.renew(profile, now)
         document = registry.document(record)
         registry.announce("created", entry, document)
         if entry.always:
@@ -152,6 +156,7 @@ class Changes:
         registry.announce("destroyed", entry)
         registry.remove(entry)
         self._dismiss(entry.id)
+        self._standing.remove(entry.id)
         self._usage.detach(entry, now)
         registry.bridges.removed(entry)
         if registry.served(entry):
@@ -178,6 +183,7 @@ class Changes:
         profile.instance_id = old.instance_id
         agent.validate(profile)
         self._check_token_source(profile)
+        self._standing.check(profile)
         check_name(profile.name)
         with Reserved(registry, profile.name, entry.name):
             if profile.default or registry.default == entry.id:
@@ -203,6 +209,7 @@ class Changes:
             registry.registrations.add(saved, agent, now, wanted=False)
             registry.refused.discard(entry.id)
         registry.bridges.configured(entry, saved, now)
+        self._standing.renew(profile, now)
         # Users are told before anything goes on the wire.
         registry.announce("updated", entry, registry.document(saved))
         if served:

@@ -65,8 +65,14 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
     event: Event
 
 
+class Activate(msgspec.Struct, frozen=True, gc=False):
+    """Start the application ``name`` of the configuration; answer with ``activation_failed`` when that fails."""
+
+    name: str
+
+
 class Stopped(msgspec.Struct, frozen=True, gc=False):
     """After a stop: nothing is outstanding any more."""
 
 
-Effect = Reply | Commit | Save | ReadProfiles | ReadHistory | Wake | EndSession | Publish | Stopped | Action
+Effect = Reply | Commit | Save | ReadProfiles | ReadHistory | Wake | EndSession | Publish | Activate | Stopped | Action

@@ -25,6 +25,10 @@ class Actor(msgspec.Struct, frozen=True):
     label: str
     capabilities: frozenset[str]
     uid: int | None = None
+    groups: frozenset[int] = frozenset()
+    """Those of the peer of a Unix socket."""
+    token: str | None = None
+    """The name of the token it came with."""
 
 
 def needed(operation: Operation) -> Capability:

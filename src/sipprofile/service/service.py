@@ -16,11 +16,11 @@ from ..records import FlowRecord, ProfileRecord, RuntimeWrite
 from ..registration.actions import TransportKey
 from ..registration.registrations import Registrations
 from ..sip.locating import Question, Record
+from ..useragent import server
 from .bridge.bridges import Bridges
 from .changes import Changes
 from .commands import Commands
 from .control import Controls
-from .dispatch import Dispatch
 from .effects import Effect, Reply, Save, Stopped
 from .explanation import Explanation
 from .hub import Hub
@@ -43,6 +43,7 @@ from .reading import Reading
 from .registry import Registry
 from .sessions import Sessions
 from .settings import ServiceSettings
+from .sharing import Sharing
 from .steps import Runner, Steps
 from .timers import Timers
 from .usage import Usage
@@ -102,17 +103,13 @@ class Service:
         self._bridges = registry.bridges = Bridges(registry, act, self._timers)
         self._usage = Usage(registry, self._timers)
         self._sessions = Sessions(registry, self._usage, self._hub, act)
-        self._changes = Changes(registry, self._usage, self._sessions.dismiss)
+        self._sharing = sharing = Sharing(registry, self._timers, act, random)
+        self._agent, self._claims, self._delivery = sharing.agent, sharing.claims, sharing.delivery
+        self._changes = Changes(registry, self._usage, self._sessions.dismiss, sharing.standing)
         self._controls = Controls(registry, self._usage, self._changes, self._sessions.detach)
         self._commands = Commands(registry, self._sessions, self._controls, self._hub, self._runner)
         self._reading = Reading(registry, now)
         self._explanation = Explanation(registry, self._usage, act)
-        self._dispatch = Dispatch(
-            registry.registrations.profile_of_contact,
-            settings.answers,
-            random.randbytes(16),
-            registry.registrations.requested,
-        )
 
     def _effect(self, effect: Effect) -> None:
         self._effects.append(effect)
@@ -138,6 +135,7 @@ class Service:
                 refused.append((entry.name, type(error).__name__))
                 continue
             self._bridges.configured(entry, record, now)
+            self._sharing.standing.renew(record.profile, now)
             if not entry.always and not entry.held and self._registrations.has_binding(entry.id):
                 kept.append(entry)
         self._usage.grant_grace(kept, now)
@@ -225,9 +223,7 @@ class Service:
         self._registry.now = now
         request = self._registrations.received(data, source, key, now)
         if request is not None:
-            answer = self._dispatch.answer(request, source, key, now)
-            if answer is not None:
-                self._effect(answer)
+            server.received(self._agent, request, source, key, now)
 
     def resolved(self, question: Question, records: tuple[Record, ...], ttl: float, now: float) -> None:
         """The answer to ``Resolve``: addresses, or the records of the kind that was asked for."""
@@ -250,6 +246,11 @@ class Service:
         """:class:`~sipprofile.registration.actions.FetchToken` failed."""
         self._registry.now = now
         self._registrations.token_not_fetched(source, now)
+
+    def activation_failed(self, name: str, now: float) -> None:
+        """:class:`~.effects.Activate` failed: the application ``name`` will not come."""
+        self._registry.now = now
+        self._sharing.activation.failed(name, now)
 
     def transport_opened(self, key: TransportKey, local: tuple[str, int], now: float, mtu: int = 0) -> None:
         """``OpenTransport`` succeeded, or what it told has changed; ``local`` is the address others see, ``mtu`` that
@@ -382,5 +383,5 @@ class Service:
             "keepalives_sent": registrations.keepalives_sent,
             "keepalive_failures": registrations.keepalive_failures,
             "queues": registrations.queues(),
-            "requests_unanswered": self._dispatch.unanswered,
+            "requests_unanswered": self._agent.server.unwanted.refused,
         }

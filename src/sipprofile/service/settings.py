@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ..registration.settings import RegistrationSettings
+from .claim_rules import ClaimRule
 
 
 class ServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,5 +32,11 @@ class ServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Names of the sources of access tokens that a profile may use."""
     webhooks: tuple[str, ...] = ()
     """Names of the webhooks that a claim may be for."""
+    activate: tuple[tuple[str, float], ...] = ()
+    """Names of the applications that a claim may start, each with how long a request waits for it."""
+    claim_rules: tuple[ClaimRule, ...] = ()
+    """Who may claim what."""
     answers: int = 200
-    """Incoming SIP requests answered per second; what comes beyond is not answered and costs nothing."""
+    """Incoming SIP requests that nobody takes, answered per second; what comes beyond costs nothing."""
+    requests: int = 10_000
+    """Incoming SIP requests per second that go to dialogs and to those who claimed them; beyond that 503."""

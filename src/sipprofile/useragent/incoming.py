@@ -28,6 +28,8 @@ class Incoming(msgspec.Struct, eq=False):
     """The dialog it came in, or that its answer has made."""
     owner: Owner | None = None
     """Who answers it; ``None`` until it is delivered."""
+    claim: int = 0
+    """The number of the claim by which the owner that is being told gets it; 0 = it came in a dialog."""
     status: int = 0
     """The last status sent; 0 = none."""
     manual: bool = False

@@ -1,0 +1,136 @@
+"""Applications that are started when a request comes for them (``activate:NAME``, like systemd's socket activation)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from ..useragent.draft import Answer
+from ..useragent.incoming import Incoming
+from ..useragent.leg import Leg
+from .claims import Claims, Held
+from .criteria import Facts
+from .effects import Activate, Effect
+from .nobody import later
+from .timers import Timers
+
+if TYPE_CHECKING:
+    from ..sip.message import Request, Response
+    from ..useragent.outgoing import Outgoing
+
+LONGEST_HOLD = 10.0
+"""Seconds that a request waits for whom it is for."""
+PAUSE = 5.0
+"""Seconds between two starts of the same application."""
+MAXIMUM_HELD = 256
+"""Requests that wait for one application."""
+
+
+class Activated:
+    """An application that can be started: the owner of the standing claims it is started by, until somebody comes."""
+
+    def __init__(self, name: str, timeout: float) -> None:
+        self.name = name
+        self.label = f"activate:{name}"
+        self.timeout = timeout
+        self.held: deque[tuple[float, Incoming]] = deque()
+        """Requests in the order in which they came, each with the end of its waiting."""
+        self.not_before = 0.0
+        """When it may be started again."""
+
+    def withdrawn(self, incoming: Incoming, code: str, now: float) -> None:
+        """The caller gave up."""
+        self.held = deque(one for one in self.held if one[1] is not incoming)
+
+    def requested(self, incoming: Incoming, now: float) -> None:
+        """It has no dialogs, and is asked by :meth:`Activation.hold`."""
+
+    def acknowledged(self, incoming: Incoming, ack: Request | None, now: float) -> None:
+        """It answers nothing."""
+
+    def provisionally_acknowledged(self, incoming: Incoming, rseq: int, now: float) -> None:
+        """It answers nothing."""
+
+    def responded(self, outgoing: Outgoing, response: Response, leg: Leg | None, now: float) -> None:
+        """It sends nothing."""
+
+    def failed(self, outgoing: Outgoing, code: str, now: float) -> None:
+        """It sends nothing."""
+
+    def leg_changed(self, leg: Leg, code: str, now: float) -> None:
+        """It has no dialogs."""
+
+
+class Activation:
+    """The applications of the configuration, by name, each with the seconds it has to claim what it was started for."""
+
+    def __init__(
+        self,
+        names: Mapping[str, float],
+        claims: Claims,
+        timers: Timers,
+        act: Callable[[Effect], None],
+        respond: Callable[[Incoming, Answer, float], Leg | None],
+    ) -> None:
+        self.again: Callable[[Incoming, list[Held], float], None] = lambda *_: None
+        """Hand out a request that was held."""
+        self._applications = {name: Activated(name, min(timeout, LONGEST_HOLD)) for name, timeout in names.items()}
+        self._claims = claims
+        self._timers = timers
+        self._act = act
+        self._respond = respond
+
+    def __len__(self) -> int:
+        return sum(len(application.held) for application in self._applications.values())
+
+    def owner(self, profile: int, name: str) -> Activated:
+        """Who holds the standing claims to ``activate:name``."""
+        return self._applications[name]
+
+    def hold(self, incoming: Incoming, held: Held, now: float) -> Answer | None:
+        """Start whom the request is for, unless that is under way, and let it wait; or what to answer at once."""
+        application = held.owner
+        assert isinstance(application, Activated)
+        if len(application.held) >= MAXIMUM_HELD:
+            return later(application.timeout)
+        incoming.owner = application
+        until = now + application.timeout
+        application.held.append((until, incoming))
+        self._timers.at(until, self._expired, application)
+        if now >= application.not_before:
+            application.not_before = now + PAUSE
+            self._act(Activate(application.name))
+        return None
+
+    def claimed(self, claim: Held, now: float) -> None:
+        """Somebody has come: what waits and fits is theirs, once they have been told that their claim holds."""
+        if not claim.reserve and any(application.held for application in self._applications.values()):
+            self._timers.at(now, self._look_again, claim.profile)
+
+    def _look_again(self, profile: int, now: float) -> None:
+        for application in self._applications.values():
+            for entry in [one for one in application.held if one[1].line.profile == profile]:
+                incoming = entry[1]
+                chosen = self._claims.find(profile, Facts(incoming.request))
+                if chosen and not chosen[0].reserve and entry in application.held:
+                    application.held.remove(entry)
+                    self.again(incoming, chosen, now)
+
+    def failed(self, name: str, now: float) -> None:
+        """It could not be started: nobody will come."""
+        application = self._applications.get(name)
+        if application is not None:
+            waiting, application.held = application.held, deque()
+            self._give_up(waiting, now)
+
+    def _expired(self, application: Activated, now: float) -> None:
+        over: deque[tuple[float, Incoming]] = deque()
+        while application.held and application.held[0][0] <= now:
+            over.append(application.held.popleft())
+        self._give_up(over, now)
+
+    def _give_up(self, waiting: deque[tuple[float, Incoming]], now: float) -> None:
+        for _, incoming in waiting:
+            if not incoming.final:
+                self._respond(incoming, later(PAUSE), now)

@@ -1,0 +1,72 @@
+"""The claims in a profile's configuration, for who has no session: its bridge, webhooks, applications to be started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..claims import StandingClaim
+from ..errors import SipProfileError
+from ..profile import Profile
+from ..useragent.owner import Owner
+from .activation import Activated
+from .claims import Claims
+from .settings import ServiceSettings
+
+Target = Callable[[int, str], Owner]
+"""The owner for a profile and a name: that after ``webhook:`` or ``activate:``, empty for ``bridge``."""
+
+
+class Standing:
+    """Makes them when a profile is loaded or saved. ``targets`` is by what stands before the colon."""
+
+    def __init__(self, claims: Claims, settings: ServiceSettings) -> None:
+        self.targets: dict[str, Target] = {}
+        self._claims = claims
+        self._names = {"webhook": settings.webhooks, "activate": tuple(name for name, _ in settings.activate)}
+        self._owners: dict[int, list[Owner]] = {}
+
+    def check(self, profile: Profile) -> None:
+        """Raise ``invalid_value`` for a target that the service does not know, ``claim_in_use`` for a claim that
+        clashes with another's. ``profile`` is valid otherwise."""
+        for index, claim in enumerate(profile.claims):
+            kind, _, name = claim.to.partition(":")
+            field = f"claims[{index}].to"
+            if kind == "bridge" and profile.bridge is None:
+                raise SipProfileError("invalid_value", "The profile has no bridge.", field=field, value=claim.to)
+            known = self._names.get(kind)
+            if known is not None and name not in known:
+                listed = ", ".join(sorted(known)) or "none"
+                detail = f"The configuration has no {kind} of this name; it has {listed}."
+                raise SipProfileError("invalid_value", detail, field=field, value=claim.to)
+            if kind not in self.targets:
+                raise SipProfileError("not_supported", f"{kind} cannot have claims.", field=field, value=claim.to)
+        checked = [claim for claim in profile.claims if not claim.to.startswith("activate:")]  # in nobody's way
+        self._claims.check(profile.id, checked, self._owners.get(profile.id, ()))
+
+    def renew(self, profile: Profile, now: float) -> list[str]:
+        """Make those of another version of the profile; the targets of those that could not be made."""
+        self.remove(profile.id)
+        owners: list[Owner] = []
+        missing = []
+        for claim in profile.claims:
+            try:
+                self._make(profile.id, claim, owners, now)
+            except (SipProfileError, LookupError):  # what the configuration no longer has, or what was stored by hand
+                missing.append(claim.to)
+        if owners:
+            self._owners[profile.id] = owners
+        return missing
+
+    def remove(self, profile: int) -> None:
+        """The profile is gone, or its configuration is another: nobody gets anything by it any more."""
+        for owner in self._owners.pop(profile, ()):
+            for number in self._claims.of_owner(owner, profile):
+                self._claims.release(number, owner)
+
+    def _make(self, profile: int, claim: StandingClaim, owners: list[Owner], now: float) -> None:
+        kind, _, name = claim.to.partition(":")
+        owner = self.targets[kind](profile, name)
+        reserve = isinstance(owner, Activated)
+        self._claims.claim(owner, profile, claim.plain(), None, now, reserve=reserve, check=False)
+        if owner not in owners:
+            owners.append(owner)
