@@ -110,6 +110,12 @@ ERRORS: dict[str, ErrorKind] = {
     "registration_failed": ErrorKind(
         502, "The registration was refused", "Read the reason; 'sipprofile test NAME' explains it step by step."
     ),
+    "request_failed": ErrorKind(
+        502, "The request got no final response", "Read the reason; send it again when the profile is registered."
+    ),
+    "request_refused": ErrorKind(
+        502, "The other side refused the request", "Look at the status code and headers of its response."
+    ),
     "timed_out": ErrorKind(504, "Not done in time", "Wait longer, or look at the profile's status for the reason."),
     "closed": ErrorKind(409, "Already closed", "Make a new object."),
     # The daemon's start
@@ -211,6 +217,23 @@ class RegistrationFailed(SipProfileError):
         super().__init__("registration_failed", f"The registration failed: {reason.text}", reason=reason.code)
         self.reason = reason
         self.next_try = next_try
+
+
+class RequestFailed(SipProfileError):
+    """No final response to a request will come, or a dialog has ended by itself; ``reason`` says why."""
+
+    def __init__(self, reason: Any) -> None:
+        super().__init__("request_failed", f"The request failed: {reason.text}", reason=reason.code)
+        self.reason = reason
+
+
+class RequestRefused(SipProfileError):
+    """The final response, ``response``, to something that needs a 2xx is none."""
+
+    def __init__(self, method: str, response: Any) -> None:
+        detail = f"The {method} was answered {response.status} {response.reason}".rstrip() + "."
+        super().__init__("request_refused", detail, status_code=response.status)
+        self.response = response
 
 
 def shown(value: Any) -> Any:

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from . import routing
 from .namespace import Namespace
 from .ports import free_port, is_free
 
@@ -133,6 +134,8 @@ class Settings:
     namespace: Namespace | None = None  # where it runs, at the address there; None: on 127.0.0.1
     tcp: bool = True  # False: no TCP at all
     forwards: bool = False  # requests to users go on to their contacts, over TCP when they are larger than 1300 bytes
+    routes: bool = False  # calls and messages between users, see routing.py; not with `forwards`
+    numbers: Mapping[str, str] = dataclasses.field(default_factory=dict)  # dialled numbers of users, with `routes`
     reginfo: bool = False  # subscriptions to registrations (RFC 3680); with `forwards` only
     outbound: int = 0  # RFC 5626 at the registrar: 0 not known, 1 supported, 2 wanted; Path comes with it
     gruu: bool = False  # RFC 5627
@@ -333,6 +336,11 @@ class Kamailio:
                 table[record["AoR"]] = _bindings(record)
         return table
 
+    def bind(self, user: str, contact: str) -> None:
+        """Adds a binding that no REGISTER asked for: that of a peer which does not register."""
+        aor = self.aor(user).removeprefix("sip:")
+        self.call("ul.add", "location", aor, contact, "3600", "1.0", "", "0", "0", "0")
+
     def set_password(self, user: str, password: str) -> None:
         """Changes what is asked of `user` from now on, also after a restart; unknown users are added."""
         self.settings = dataclasses.replace(self.settings, users={**self.settings.users, user: password})
@@ -416,9 +424,7 @@ class Kamailio:
             "host": self.host,
             "port": str(self.port),
             "tcp": f"listen=tcp:{self.host}:{self.port}" if settings.tcp else "disable_tcp=yes",
-            "forwarding_modules": FORWARDING_MODULES if settings.forwards else "",
-            "forwarding_route": FORWARDING_ROUTE if settings.forwards else "",
-            "forwarding_replies": FORWARDING_REPLIES if settings.forwards else "",
+            **self._forwarding(),
             "rpc_socket": str(self._run / "rpc"),
             "domain": settings.domain,
             "realm": settings.realm,
@@ -444,11 +450,43 @@ class Kamailio:
         values["granted"] = "\n".join(f'    append_to_reply("{line}\\r\\n");' for line in settings.granted)
         values.update(self._reginfo())
         text = TEMPLATE.read_text()
-        for name in ("reginfo_modules", "reginfo_route"):  # they have words of their own to be filled in
+        for name in (
+            "reginfo_modules",
+            "reginfo_route",
+            "forwarding_replies",
+        ):  # they have words of their own to be filled in
             text = text.replace(f"@{name}@", values.pop(name))
         for name, value in values.items():
             text = text.replace(f"@{name}@", value)
         return text
+
+    def _forwarding(self) -> dict[str, str]:
+        """What requests to users add to the configuration."""
+        settings = self.settings
+        numbers = "\n".join(f'    $sht(numbers=>{dialled}) = "{user}";' for dialled, user in settings.numbers.items())
+        if settings.routes:
+            texts = routing.MODULES, routing.ROUTE, routing.ROUTES
+        elif settings.forwards:
+            texts = FORWARDING_MODULES, FORWARDING_ROUTE, FORWARDING_REPLIES
+        else:
+            texts = "", "", ""
+        names = ("forwarding_modules", "forwarding_route", "forwarding_replies")
+        return {"numbers": numbers, **dict(zip(names, texts, strict=True))}
+
+    def routed(self, method: str | None = None) -> list[routing.Routed]:
+        """The requests between users that reached it, of one method if that is given."""
+        found = routing.routed(self.marked("ROUTED|", 11))
+        return [one for one in found if method in (None, one.method)]
+
+    def replied(self, method: str | None = None) -> list[routing.Replied]:
+        """The responses that came back to it, to one method if that is given."""
+        found = routing.replied(self.marked("REPLIED|", 8))
+        return [one for one in found if method in (None, one.method)]
+
+    def sent(self, method: str | None = None) -> list[routing.Sent]:
+        """The copies of requests that went to contacts, of one method if that is given."""
+        found = routing.sent(self.marked("ONWARD|", 5))
+        return [one for one in found if method in (None, one.method)]
 
     def _reginfo(self) -> dict[str, str]:
         """What subscriptions add to the configuration, with an empty database for them."""

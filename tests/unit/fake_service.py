@@ -6,7 +6,7 @@ import asyncio
 import json
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,14 @@ TYPE = {
 }
 
 
+def response(request: int, status: int, reason: str = "", **members: Any) -> dict[str, Any]:
+    """A response's frame."""
+    return {
+        "event": "response", "profile": 1, "request": request, "status": status, "reason": reason, "headers": [],
+        "final": status >= 200, "dialog": None, "body": None, "content_type": None, **members,
+    }  # fmt: skip
+
+
 class Session:
     """One client's WebSocket as the service sees it."""
 
@@ -34,6 +42,7 @@ class Session:
         self.transport = transport
         self.held: set[int] = set()
         self.enabled: set[int] = set()
+        self.claims: dict[int, dict[str, Any]] = {}
 
 
 class FakeService:
@@ -55,6 +64,16 @@ class FakeService:
         """What GET /v1/events sends: id, name, data."""
         self.last_event_ids: list[str | None] = []
         self.stopped_with: Any = None
+        self.on_send: Callable[[dict[str, Any], int], Iterable[dict[str, Any]]] = lambda command, number: [
+            response(number, 200, "OK")
+        ]
+        """What a sent request with this number brings; the frames follow the answer."""
+        self.early: list[dict[str, Any]] = []
+        """Frames that overtake the answer to the next ``send``."""
+        self.dialogs: dict[int, int] = {}
+        """By the number of a request that is responded to: the dialog that this makes."""
+        self.state = "active"
+        self._numbers = 100
         self._runner: web.AppRunner | None = None
 
     # What tests do
@@ -138,7 +157,15 @@ class FakeService:
             answer = {"id": command["id"], "error": error.problem()}
         if (overtaking := self.before_answer()) is not None:
             await overtaking
+        following: Iterable[dict[str, Any]] = ()
+        if op in ("send", "fetch-bindings") and "ok" in answer:
+            early, self.early = self.early, []
+            for frame in early:
+                await session.socket.send_str(json.dumps(frame))
+            following = self.on_send(command, answer["ok"]["request"])
         await session.socket.send_str(json.dumps(answer))
+        for frame in following:
+            await session.socket.send_str(json.dumps(frame))
         if op == "enable" and "ok" in answer:
             self.on_enable(command["profile"])
 
@@ -192,6 +219,65 @@ class FakeService:
         profile["registration"] = {"status": "unregistered", "held": "forcibly_disabled"}
         asyncio.get_running_loop().create_task(self.event("forcibly_disabled", profile["id"], everybody=True))
         return {"registration": profile["registration"]}
+
+    # Connections
+
+    async def sip(self, event: str, **members: Any) -> None:
+        """Tell every session about a request, a response, a dialog or a connection."""
+        for session in tuple(self.sessions):
+            await session.socket.send_str(json.dumps({"event": event, **members}))
+
+    async def incoming(self, request: int, method: str = "MESSAGE", profile: int = 1, **members: Any) -> None:
+        """A request comes in."""
+        frame = {
+            "profile": profile, "request": request, "dialog": None, "claim": 1, "method": method,
+            "uri": "sip:token@192.0.2.1", "from": "<sip:bob@example.test>;tag=b", "to": "<sip:trunk@example.test>",
+            "call_id": "c1", "headers": [], "body": None, "content_type": None, "answered": False, "at": 1.0,
+        }  # fmt: skip
+        await self.sip("request", **{**frame, **members})
+
+    def _number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _connected(self, session: Session, command: dict[str, Any]) -> int:
+        if command["profile"] not in session.enabled:
+            raise SipProfileError("not_enabled")
+        profile: int = command["profile"]
+        return profile
+
+    def _op_connection(self, session: Session, command: dict[str, Any]) -> dict[str, Any]:
+        profile = self._connected(session, command)
+        return {"connection": {"profile": profile, "state": self.state, "local_address": "192.0.2.1:5060"}}
+
+    def _op_claim(self, session: Session, command: dict[str, Any]) -> dict[str, Any]:
+        self._connected(session, command)
+        if any(command["claim"] in other.claims.values() for other in self.sessions):
+            raise SipProfileError("claim_in_use", "Somebody has it.", by="com.example.other")
+        number = self._number()
+        session.claims[number] = command["claim"]
+        return {"claim": number}
+
+    def _op_unclaim(self, session: Session, command: dict[str, Any]) -> dict[str, Any]:
+        del session.claims[command["claim"]]
+        return {}
+
+    def _op_send(self, session: Session, command: dict[str, Any]) -> dict[str, Any]:
+        if "dialog" not in command:
+            self._connected(session, command)
+        return {"request": self._number(), "dialog": command.get("dialog")}
+
+    def _op_fetch_bindings(self, session: Session, command: dict[str, Any]) -> dict[str, Any]:
+        self._connected(session, command)
+        return {"request": self._number()}
+
+    def _op_respond(self, session: Session, command: dict[str, Any]) -> dict[str, Any]:
+        return {"dialog": self.dialogs.get(command["request"])}
+
+    def _done(self, session: Session, command: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
+    _op_cancel = _op_ack = _op_end = _op_stop_refresh = _done
 
     def _users(self, id_: int, by: int) -> None:
         if id_ in self.profiles:

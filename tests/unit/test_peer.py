@@ -137,6 +137,14 @@ class TestThroughTheRegistrar:
         assert [response.status for response in call.responses] == [180, 200]
         assert wire.bob.requests[0].header("cseq") == "2 INVITE"
 
+    def test_what_was_challenged_can_be_cancelled(self, wire: Wire) -> None:
+        wire.registrar.faults.challenge_requests = True
+        wire.bob.script["INVITE"] = [Scripted(180)]
+        call = wire.call("sip:bob@example.test")
+        wire.carry(wire.alice.cancel(call), ALICE)
+        assert call.final is not None
+        assert call.final.status == 487
+
     def test_a_wrong_password_is_told(self, wire: Wire) -> None:
         wire.registrar.faults.challenge_requests = True
         wire.alice.credentials = ("alice", "wrong")

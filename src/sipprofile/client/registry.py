@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,6 +13,10 @@ from .document import identify, refusal
 from .events import EventStream
 from .profile import Profile
 from .registry_base import RegistryBase
+
+if TYPE_CHECKING:
+    from .connection_observer import ConnectionObserver
+    from .sip_connection import SipConnection
 
 
 class ProfileRegistry(RegistryBase[Profile]):
@@ -25,16 +30,19 @@ class ProfileRegistry(RegistryBase[Profile]):
             await registry.wait_registered(profile, timeout=10)
     """
 
-    async def enable(self, profile: Profile) -> None:
+    async def enable(self, profile: Profile, *, connection_observer: ConnectionObserver | None = None) -> None:
         """Say "I want to use it" (``EnableL``). Returns at once; :meth:`wait_registered` or an event says the outcome.
 
-        Raises ``already_enabled``, ``not_found``, ``permission_denied``.
+        ``connection_observer`` is told what happens on this profile's :meth:`connection`. Raises ``already_enabled``,
+        ``not_found``, ``permission_denied``.
         """
         self._check_mine(profile)
         id_ = profile.id
 
         def accept(answer: msgspec.Raw) -> None:
             self.enabled.add(id_)
+            if connection_observer is not None:
+                self.sip.transaction_user.observers[id_] = connection_observer
             self._accept_state(id_, answer)
 
         await self.sip.command("enable", accept, profile=id_)
@@ -45,12 +53,34 @@ class ProfileRegistry(RegistryBase[Profile]):
         Raises ``not_enabled``. Whatever it raises, the profile counts as not enabled here afterwards.
         """
         self._check_mine(profile)
-        self.enabled.discard(profile.id)
+        self.unused(profile.id)
         await self._command("disable", profile)
 
     def is_enabled(self, profile: Profile) -> bool:
         """This registry has enabled it (``IsEnabled``)."""
         return profile.id in self.enabled
+
+    async def connection(self, profile: Profile, observer: ConnectionObserver | None = None) -> SipConnection:
+        """What to send and receive SIP requests with, in the profile's name (``ConnectionL``).
+
+        There is one for each profile and session, which ends when the profile is disabled. ``observer`` takes the place
+        of the one given before, here or to :meth:`enable`. Raises ``not_enabled``.
+        """
+        self._check_mine(profile)
+        user = self.sip.transaction_user
+        connection = user.connections.get(profile.id)
+        if connection is None:
+            from .sip_connection import SipConnection
+
+            connection = SipConnection(self.sip, profile, observer or user.observers.get(profile.id))
+            try:
+                await connection.open()
+            except BaseException:
+                connection.ended("unavailable", SipProfileError("closed"))
+                raise
+        elif observer is not None:
+            connection.observe(observer)
+        return connection
 
     async def force_disable(self, profile: Profile) -> None:
         """End the registration for everybody, without SIP (``ForceDisable``); needs ``control``."""

@@ -101,7 +101,8 @@ class RegistryBase(Generic[Handle]):
             return
         self._loop = None
         enabled, ids = sorted(self.enabled), self.records.ids()
-        self.enabled.clear()
+        for id_ in enabled:
+            self.unused(id_)
         self.records.clear()
         self.sip.detach(self)
         answers = [self.sip.submit("disable", profile=id_) for id_ in enabled]
@@ -257,10 +258,16 @@ class RegistryBase(Generic[Handle]):
         if not self.records.drop(id_):
             return []
         enabled = id_ in self.enabled
-        self.enabled.discard(id_)
+        self.unused(id_)
         if not self.sip.holds(id_):
             return [self.sip.submit("release", profile=id_)]
         return [self.sip.submit("disable", profile=id_)] if enabled else []
+
+    def unused(self, id_: int) -> None:
+        """This registry has it enabled no more, so its connection ends."""
+        if id_ in self.enabled:
+            self.enabled.discard(id_)
+            self.sip.transaction_user.drop(id_)
 
     # From the session
 
@@ -275,7 +282,7 @@ class RegistryBase(Generic[Handle]):
         elif frame.state:
             self.records.set_state(id_, frame.state)
         if frame.event in ("forcibly_disabled", "destroyed"):
-            self.enabled.discard(id_)
+            self.unused(id_)
         if self._streams:
             self.publish(frame.as_event())
 
@@ -299,7 +306,7 @@ class RegistryBase(Generic[Handle]):
                 if error.code == "service_gone":
                     raise
                 if error.code != "already_enabled":  # the session was resumed
-                    self.enabled.discard(id_)
+                    self.unused(id_)
                     errors[id_] = error
         return errors
 
@@ -309,7 +316,7 @@ class RegistryBase(Generic[Handle]):
         except SipProfileError as error:
             if error.code == "service_gone":
                 raise
-            self.enabled.discard(id_)
+            self.unused(id_)
             if error.code != "not_found":
                 errors[id_] = error
             elif id_ in self.records:

@@ -14,8 +14,10 @@ import msgspec
 from ..errors import SipProfileError
 from ..events import PROTOCOL_VERSION, Event, EventName, RegistrationState
 from . import endpoint as addresses
+from .arrival import ARRIVALS
 from .connection import Connection
 from .events import ServiceEvent
+from .transaction_user import TransactionUser
 
 if TYPE_CHECKING:
     from .registry_base import RegistryBase
@@ -79,6 +81,7 @@ class Sip:
         self.app = app
         self.service = ""
         """Name and version of the service, once connected."""
+        self.transaction_user = TransactionUser(self)
         self._connection = Connection(url, token)
         self._registries: list[RegistryBase[Any]] = []
         self._socket: aiohttp.ClientWebSocketResponse | None = None
@@ -155,7 +158,10 @@ class Sip:
 
         ``accept`` is called before any later event is handled, even when the caller has been cancelled.
         """
-        answered = self.submit(op, accept, **members)
+        return await self.within_limit(self.submit(op, accept, **members), op)
+
+    async def within_limit(self, answered: asyncio.Future[Any], op: str) -> Any:
+        """Wait for the answer to ``op``; raises ``timed_out`` when it takes too long."""
         try:
             return await asyncio.wait_for(answered, ANSWER_LIMIT)
         except TimeoutError:
@@ -237,6 +243,7 @@ class Sip:
                 error = self._said or self._gone(cause)
                 self._said = None
                 self._fail_pending(error)
+                self.transaction_user.lost(error)
                 await socket.close()
             for registry in tuple(self._registries):
                 registry.publish(ServiceEvent("service_gone", error))
@@ -253,12 +260,14 @@ class Sip:
                 delay = min(LONGEST_DELAY, delay * 2)
 
     async def _restore(self) -> None:
-        for registry in tuple(self._registries):
-            try:
-                errors = await registry.restore()
-            except SipProfileError:  # lost again; the next connection begins anew
-                return
-            registry.publish(ServiceEvent("service_back", errors=errors))
+        registries = tuple(self._registries)
+        try:
+            errors = [await registry.restore() for registry in registries]
+            await self.transaction_user.restore()
+        except SipProfileError:  # lost again; the next connection begins anew
+            return
+        for registry, failed in zip(registries, errors, strict=True):
+            registry.publish(ServiceEvent("service_back", errors=failed))
 
     async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> str:
         """Handle frames until the connection ends; returns why."""
@@ -266,7 +275,7 @@ class Sip:
             if message.type is not aiohttp.WSMsgType.TEXT:
                 continue
             try:
-                self._received(_frame.decode(message.data))
+                self._received(_frame.decode(message.data), message.data)
             except msgspec.MsgspecError as error:
                 return f"it sent what cannot be understood ({error})"
         failure = socket.exception()
@@ -280,7 +289,7 @@ class Sip:
             except (OSError, aiohttp.ClientError, RuntimeError):  # the reader notices and says why
                 return
 
-    def _received(self, frame: Frame) -> None:
+    def _received(self, frame: Frame, data: str) -> None:
         if frame.event is None:
             pending = self._pending.pop(frame.id or 0, None)
             if pending is not None:
@@ -288,6 +297,8 @@ class Sip:
         elif frame.event in EVENTS:
             for registry in tuple(self._registries):
                 registry.received(frame)
+        elif frame.event in ARRIVALS:
+            self.transaction_user.received(data)
         elif frame.event == "closing" and frame.error is not None:
             self._said = SipProfileError.from_problem(frame.error)
 

@@ -211,7 +211,7 @@ class SipPeer:
 
     def cancel(self, exchange: Exchange) -> list[Reply]:
         """CANCEL an INVITE that is not answered yet (§9.1)."""
-        branch = next(branch for branch, known in self._exchanges.items() if known is exchange)
+        *_, branch = (branch for branch, known in self._exchanges.items() if known is exchange)
         return [self._sent("CANCEL", exchange, branch, exchange.dialog.local_cseq, exchange.dialog.to_value)]
 
     def _send(self, exchange: Exchange, number: int, extra: Sequence[tuple[str, str]] = ()) -> Reply:
