@@ -38,7 +38,7 @@ class Verdict:
 
 
 class Sipp:
-    """SIPp plays `scenario` (a file of scenarios/, without suffix) on a loopback UDP port, once.
+    """SIPp plays `scenario` (a file, or one of scenarios/ without suffix) on a loopback UDP port, once.
 
     `keys` fill the [words] of the scenario. `limit` (seconds) ends it with failure.
     """
@@ -46,11 +46,11 @@ class Sipp:
     host = "127.0.0.1"
 
     def __init__(
-        self, directory: Path, scenario: str, keys: Mapping[str, str], *, calls: int = 1, limit: int = 60
+        self, directory: Path, scenario: str | Path, keys: Mapping[str, str], *, calls: int = 1, limit: int = 60
     ) -> None:
         self.port = free_port()
         self.directory = directory
-        self._scenario = SCENARIOS / f"{scenario}.xml"
+        self._scenario = scenario if isinstance(scenario, Path) else SCENARIOS / f"{scenario}.xml"
         self._keys = keys
         self._calls = calls
         self._limit = limit

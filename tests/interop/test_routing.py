@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sipprofile.sip.dialog import Dialog
 from sipprofile.testing.peer import SDP, Scripted
 from sipprofile.testing.peer_server import SipPeerServer
 
 from .kamailio import Kamailio
+from .sipp import Sipp
+from .sipp_peer import CALLER_HANGS_UP, CANCELLED, CHANGED_BY_CALLED, REFERRED, RELIABLE, Step, write
 
 Start = Callable[..., Kamailio]
 USERS = {"alice": "secret", "bob": "another"}
@@ -68,6 +74,61 @@ async def test_a_callers_cancel_is_passed(router: Kamailio) -> None:
         alice.cancel(invite)
         assert (await alice.final(invite)).status == 487
         await bob.wait_for("CANCEL")
+
+
+class TestSipp:
+    """SIPp as who is called, with a scripted peer as caller."""
+
+    @pytest.fixture
+    def sipp(self, router: Kamailio, start_sipp: Callable[..., Sipp], tmp_path: Path) -> Callable[..., Sipp]:
+        def start(*steps: Step) -> Sipp:
+            sipp = start_sipp(write(tmp_path / "peer.xml", *steps), {}, limit=10)
+            router.bind("bob", f"sip:bob@{sipp.host}:{sipp.port}")
+            return sipp
+
+        return start
+
+    async def call(self, alice: SipPeerServer, router: Kamailio) -> Dialog:
+        invite = alice.begin("INVITE", router.aor("bob"), body=SDP, content_type="application/sdp")
+        assert (await alice.final(invite)).status == 200
+        assert 183 in [response.status for response in invite.responses]
+        [dialog] = invite.dialogs.values()
+        return dialog
+
+    @pytest.mark.parametrize("steps", [CALLER_HANGS_UP, RELIABLE], ids=["plain", "100rel"])
+    async def test_the_caller_hangs_up(self, router: Kamailio, sipp: Callable[..., Sipp], steps: Any) -> None:
+        peer = sipp(*steps)
+        async with caller(router) as alice:
+            dialog = await self.call(alice, router)
+            await asyncio.sleep(0.1)
+            assert (await alice.send("BYE", dialog=dialog)).status == 200
+            assert (await asyncio.to_thread(peer.wait)).exit_code == 0
+
+    async def test_the_called_changes_the_call_and_hangs_up(self, router: Kamailio, sipp: Callable[..., Sipp]) -> None:
+        peer = sipp(*CHANGED_BY_CALLED)
+        async with caller(router) as alice:
+            alice.peer.script["INVITE"] = [Scripted(200, body=SDP, content_type="application/sdp")]
+            await self.call(alice, router)
+            await alice.wait_for("BYE")
+            assert (await asyncio.to_thread(peer.wait)).exit_code == 0
+        assert [request.method for request in alice.peer.requests] == ["INVITE", "ACK", "UPDATE", "BYE"]
+
+    async def test_it_is_cancelled(self, router: Kamailio, sipp: Callable[..., Sipp]) -> None:
+        peer = sipp(*CANCELLED)
+        async with caller(router) as alice:
+            invite = alice.begin("INVITE", router.aor("bob"))
+            await alice.until(lambda: bool(invite.dialogs))
+            alice.cancel(invite)
+            assert (await alice.final(invite)).status == 487
+            assert (await asyncio.to_thread(peer.wait)).exit_code == 0
+
+    async def test_it_takes_a_refer(self, router: Kamailio, sipp: Callable[..., Sipp]) -> None:
+        peer = sipp(*REFERRED)
+        async with caller(router) as alice:
+            refer = [("Refer-To", "<sip:carol@example.test>")]
+            assert (await alice.send("REFER", router.aor("bob"), headers=refer)).status == 202
+            assert (await alice.wait_for("NOTIFY", 2)).body.strip() == b"SIP/2.0 200 OK"
+            assert (await asyncio.to_thread(peer.wait)).exit_code == 0
 
 
 async def test_who_cannot_prove_it_is_refused(router: Kamailio) -> None:
