@@ -27,7 +27,7 @@ PACE = Pace()
 
 def granted(seconds: int = 3600, ago: float = 600.0) -> Grant:
     """A grant that began ``ago`` seconds before NOW, and was renewed then for what is left of ``seconds``."""
-    return Grant(3600, begun_at=NOW - ago, expires_at=NOW - ago + seconds)
+    return Grant(3600, begun_at=NOW - ago, expires_at=NOW - ago + seconds, renewed=True)
 
 
 class TestTheRefresh:

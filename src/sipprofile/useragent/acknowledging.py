@@ -6,6 +6,7 @@ RFC 3261 §13.2.2.4.
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ..errors import SipProfileError
 from ..registration import requests
@@ -16,10 +17,12 @@ from ..registration.requests import ClientRequest
 from ..sip.dialog import Dialog, routed
 from ..sip.message import Response, build_request
 from . import legs
-from .agent import UserAgent
 from .drafts import check_body, check_headers
 from .leg import Leg
 from .outgoing import Outgoing
+
+if TYPE_CHECKING:
+    from .agent import UserAgent
 
 BRANCH = "z9hG4bKa"
 """How the branches of ACKs begin: no response ever has one."""

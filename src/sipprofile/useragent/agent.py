@@ -15,8 +15,11 @@ from ..registration.registrations import Registrations
 from . import answering
 from .incoming import Incoming
 from .leg import Leg
+from .notifier import Notifiers
 from .outgoing import Outgoing
+from .publication import Publications
 from .server_transactions import ServerTransactions
+from .subscription import Subscriptions
 
 
 class UserAgent:
@@ -47,6 +50,9 @@ class UserAgent:
             room, answers, requests, partial(answering.trying, self), partial(answering.late, self)
         )
         self.profile_lines: dict[int, ProfileLine] = {}
+        self.subscriptions = Subscriptions()
+        self.publications = Publications()
+        self.notifiers = Notifiers()
 
     def new_number(self) -> int:
         """A number for a transaction or a dialog."""

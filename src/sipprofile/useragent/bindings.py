@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ..errors import SipProfileError
 from ..registration import requests
@@ -14,10 +15,12 @@ from ..registration.requests import ClientRequest
 from ..registration.targets import hop_of
 from ..sip.dialog import Dialog
 from ..sip.message import Response
-from .agent import UserAgent
 from .draft import Draft
 from .outgoing import Outgoing
 from .owner import Owner
+
+if TYPE_CHECKING:
+    from .agent import UserAgent
 
 LONGEST_WAIT = 32.0  # seconds for the registrar's rate
 

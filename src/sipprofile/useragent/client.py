@@ -6,6 +6,7 @@ The ACK of a 2xx is in :mod:`~sipprofile.useragent.acknowledging`, PRACK in :mod
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ..errors import SipProfileError
 from ..events import REASONS
@@ -14,15 +15,17 @@ from ..registration.line import Line
 from ..registration.requests import ClientRequest
 from ..sip.dialog import tag_of
 from ..sip.message import Response
-from . import acknowledging, legs, reliable
+from . import acknowledging, legs, reliable, usages
 from .acknowledging import acknowledge
-from .agent import UserAgent
 from .bindings import fetch_bindings
 from .draft import Draft
 from .drafts import checked
 from .leg import Leg
 from .outgoing import Outgoing
 from .owner import Owner
+
+if TYPE_CHECKING:
+    from .agent import UserAgent
 
 __all__ = ["abandon", "acknowledge", "cancel", "fetch_bindings", "send"]
 
@@ -41,6 +44,7 @@ def send(agent: UserAgent, owner: Owner, line: Line, draft: Draft, now: float, l
     if leg is not None:
         _check_state(agent, draft.method, leg)
         line = leg.line
+    draft = usages.prepared(agent, owner, draft, leg, now)
     found = checked(agent, line, draft, leg)
     headers = found.headers
     if draft.method == "PRACK" and leg is not None:
@@ -65,6 +69,7 @@ def send(agent: UserAgent, owner: Owner, line: Line, draft: Draft, now: float, l
     agent.outgoing[outgoing.number] = outgoing
     if leg is not None and draft.method == "INVITE":
         leg.invite = outgoing.number
+    usages.sent(agent, outgoing, now)
     return outgoing
 
 
@@ -130,11 +135,12 @@ def _heard(agent: UserAgent, request: ClientRequest, result: Response | str, now
             leg = _leg(agent, request, result)
             if leg is not None:
                 leg.state = "confirmed"
-        _tell(request, result, leg, now)
+        _tell(agent, request, result, leg, now)
 
 
-def _tell(outgoing: Outgoing, response: Response, leg: Leg | None, now: float) -> None:
-    if not outgoing.abandoned:
+def _tell(agent: UserAgent, outgoing: Outgoing, response: Response, leg: Leg | None, now: float) -> None:
+    handled = response.status >= 200 and usages.responded(agent, outgoing, response, leg, now)
+    if not handled and not outgoing.abandoned:
         outgoing.owner.responded(outgoing, response, leg, now)
 
 
@@ -169,7 +175,7 @@ def _invited(agent: UserAgent, outgoing: Outgoing, response: Response, now: floa
     if status >= 300:
         outgoing.status = status
         agent.outgoing.pop(outgoing.number, None)
-        _tell(outgoing, response, None, now)
+        _tell(agent, outgoing, response, None, now)
         for made in list(outgoing.legs.values()):
             legs.end(agent, made, "dialog_ended", now)
         return
@@ -178,7 +184,7 @@ def _invited(agent: UserAgent, outgoing: Outgoing, response: Response, now: floa
         if outgoing.status < 200:
             outgoing.status = status
         if reliable.arrived(agent, outgoing, leg, response, now):
-            _tell(outgoing, response, leg, now)
+            _tell(agent, outgoing, response, leg, now)
         return
     outgoing.status = status
     if leg is None or outgoing.abandoned:
@@ -194,7 +200,7 @@ def _invited(agent: UserAgent, outgoing: Outgoing, response: Response, now: floa
         leg.state = "confirmed"
         leg.dialog.confirmed(response)
     if acknowledging.accepted(agent, outgoing, leg, now):
-        _tell(outgoing, response, leg, now)
+        _tell(agent, outgoing, response, leg, now)
 
 
 def _unwanted(agent: UserAgent, outgoing: Outgoing, response: Response, leg: Leg | None, now: float) -> None:
@@ -214,7 +220,7 @@ def _in_dialog(agent: UserAgent, outgoing: Outgoing, leg: Leg, response: Respons
     outgoing.status = status
     if status < 200:
         if outgoing.method != "INVITE" or reliable.arrived(agent, outgoing, leg, response, now):
-            _tell(outgoing, response, leg, now)
+            _tell(agent, outgoing, response, leg, now)
         return
     invite = outgoing.method == "INVITE"
     if status < 300:
@@ -222,10 +228,10 @@ def _in_dialog(agent: UserAgent, outgoing: Outgoing, leg: Leg, response: Respons
             leg.dialog.answered(response)
         if invite:
             if acknowledging.accepted(agent, outgoing, leg, now) and first:
-                _tell(outgoing, response, leg, now)
+                _tell(agent, outgoing, response, leg, now)
             return
     agent.outgoing.pop(outgoing.number, None)
-    _tell(outgoing, response, leg, now)
+    _tell(agent, outgoing, response, leg, now)
     if outgoing.method == "BYE":
         legs.end_invite(agent, leg, "dialog_ended", now)
     elif status in (408, 481):
@@ -236,7 +242,8 @@ def _failed(agent: UserAgent, outgoing: Outgoing, code: str, now: float) -> None
     """No final response will come."""
     agent.outgoing.pop(outgoing.number, None)
     leg = outgoing.leg
-    if not outgoing.abandoned:
+    handled = usages.failed(agent, outgoing, code, now)
+    if not handled and not outgoing.abandoned:
         outgoing.owner.failed(outgoing, code, now)
     for other in list(outgoing.legs.values()):
         legs.end(agent, other, "dialog_ended", now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import SipProfileError
 from ..registration.line import Line
@@ -13,10 +13,12 @@ from ..sip.dialog import Dialog
 from ..sip.headers import parse_name_addr, parse_params, quote
 from ..sip.names import COMPACT_FORMS
 from ..sip.syntax import SipSyntaxError, is_token
-from .agent import UserAgent
 from .draft import MAXIMUM_BODY, Draft
 from .identity import check_identity, readable
 from .leg import Leg
+
+if TYPE_CHECKING:
+    from .agent import UserAgent
 
 OURS = frozenset(
     (

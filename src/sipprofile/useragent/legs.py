@@ -97,3 +97,28 @@ def end_invite(agent: UserAgent, leg: Leg, code: str, now: float) -> None:
     if leg.state != "terminated":
         invite_ended(agent, leg, code)
         leg.owner.leg_changed(leg, code, now)
+
+
+def rest(agent: UserAgent, leg: Leg, event: str, text: str) -> None:
+    """The usage ``event`` has lost this dialog and gets another; without other usages no request belongs to it."""
+    leg.usages = tuple(each for each in leg.usages if each != event)
+    leg.code = "resubscribing"
+    leg.text = text
+    if not leg.usages and not leg.invite:
+        leg.state = "early"
+        detach(agent, leg)
+
+
+def usage_ended(agent: UserAgent, leg: Leg, event: str, code: str, text: str, now: float) -> None:
+    """A usage, that of the INVITE if ``event`` is empty, is over; with the last one the dialog ends (RFC 5057 §4.2).
+    The owner hears of it."""
+    if leg.state == "terminated":
+        return
+    if not event:
+        leg.invite = 0
+    leg.usages = tuple(each for each in leg.usages if each != event)
+    leg.code = code
+    leg.text = text
+    if not leg.usages and not leg.invite:
+        close(agent, leg, code, text)
+    leg.owner.leg_changed(leg, code, now)

@@ -16,6 +16,7 @@ from ..registration.refresh import refresh_delay
 DAY = 86_400.0
 SHORTEST_REFRESH = 5.0  # seconds; what is granted for less has gaps, and costs no more than this
 SHORTEST_RETRY = 5.0
+RETRY_WHILE_IT_LIVES = 15.0  # seconds at least between tries to save what is about to end
 SHORT_LIFE = 60.0  # seconds; what lived shorter has not succeeded, and failures before it count
 SPREAD = 1.0  # seconds over which many begin again whose notifier went away "at once"
 AT_THEIR_WORD = 3  # failures in a row after which a server that says when to come is not believed any more
@@ -58,6 +59,8 @@ class Grant(msgspec.Struct, gc=False):
     begun_at: float = 0.0
     expires_at: float = 0.0
     failures: int = 0
+    renewed: bool = False
+    """Granted since the last failure."""
 
     @property
     def seconds(self) -> int:
@@ -88,6 +91,7 @@ def accepted(grant: Grant, seconds: int | None, now: float, fraction: float, pac
     if grant.outlived(now):
         grant.failures = 0
     grant.expires_at = now + granted
+    grant.renewed = True
     return Next("refresh", delay_of(granted, fraction))
 
 
@@ -134,7 +138,7 @@ def rejected(
     if within and grant.lives(now):
         left = grant.expires_at - now
         if retry_after is None:  # several tries while it lives
-            delay = max(min(delay, left / 2), SHORTEST_RETRY)
+            delay = max(min(delay, left / 2), RETRY_WHILE_IT_LIVES)
         if delay < left:
             return Next("refresh", delay)
     return Next("anew", delay)
@@ -167,7 +171,8 @@ def terminated(grant: Grant, reason: str, retry_after: float | None, now: float,
 
 
 def _count(grant: Grant, now: float) -> None:
-    grant.failures = 1 if grant.outlived(now) else min(grant.failures + 1, 64)
+    grant.failures = 1 if grant.renewed and grant.outlived(now) else min(grant.failures + 1, 64)
+    grant.renewed = False
 
 
 def _wait(grant: Grant, after: float | None, fraction: float, pace: Pace) -> float:

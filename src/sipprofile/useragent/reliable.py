@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..registration import requests
 from ..registration.requests import ClientRequest
 from ..sip.headers import MAXIMUM_CSEQ, split_list
 from ..sip.message import Response
 from ..sip.syntax import decimal
-from .agent import UserAgent
 from .leg import Leg
 from .outgoing import Outgoing
+
+if TYPE_CHECKING:
+    from .agent import UserAgent
 
 
 def arrived(agent: UserAgent, outgoing: Outgoing, leg: Leg | None, response: Response, now: float) -> bool:

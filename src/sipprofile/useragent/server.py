@@ -117,13 +117,15 @@ def respond(agent: UserAgent, incoming: Incoming, answer: Answer, now: float) ->
     """Answer a request. Returns its dialog, which a 1xx or 2xx to an INVITE and a 2xx to SUBSCRIBE or REFER makes.
 
     Raises ``invalid_state`` after a final answer and when nobody waits for one any more, ``invalid_value``,
-    ``missing_field``, ``header_refused`` and ``too_large`` for what cannot be sent.
+    ``missing_field``, ``header_refused`` and ``too_large`` for what cannot be sent, ``quota_exceeded`` when there are
+    too many subscriptions.
     """
     responses.check(incoming, answer)
     if incoming.final or incoming.number not in agent.incoming:
         raise SipProfileError("invalid_state", "The request has its final answer, or nobody waits for one any more.")
     if incoming.owner is None:
         raise SipProfileError("invalid_state", "Nobody has this request yet.")
+    answer = usages.granting(agent, incoming, answer)
     if answer.manual:
         incoming.manual = True
     if responses.makes_dialog(incoming, answer):

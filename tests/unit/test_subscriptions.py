@@ -1,0 +1,504 @@
+"""Subscriptions that the service keeps alive through all the dialogs they live in (RFC 6665 §4.1)."""
+
+from __future__ import annotations
+
+import pytest
+from subscription_world import World, answered
+
+from sipprofile.errors import SipProfileError
+from sipprofile.sip.dialog import tag_of
+from sipprofile.sip.message import Request
+from sipprofile.useragent import ending
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+class TestSubscribe:
+    def test_what_is_sent(self, world: World) -> None:
+        world.subscribe(refresh=600)
+        (sent,) = world.sent
+        assert (sent.header("event"), sent.header("expires")) == ("presence", "600")
+        assert "token@" in (sent.header("contact") or "")
+
+    def test_expires_of_the_owner_counts(self, world: World) -> None:
+        world.subscribe("presence", ("Expires", "77"), refresh=600)
+        assert world.sent[0].headers("expires") == ["77"]
+
+    def test_without_a_time_it_asks_for_an_hour(self, world: World) -> None:
+        world.subscribe(refresh=0)
+        assert world.sent[0].header("expires") == "3600"
+
+    def test_it_needs_an_event(self, world: World) -> None:
+        with pytest.raises(SipProfileError) as raised:
+            world.send("SUBSCRIBE", refresh=60)
+        assert raised.value.code == "missing_field"
+        with pytest.raises(SipProfileError) as raised:
+            world.subscribe("not a token")
+        assert raised.value.code == "invalid_value"
+        assert not world.sent
+
+    def test_the_answer_makes_a_leg(self, world: World) -> None:
+        number = world.subscribe()
+        world.answer(200, "Expires: 3600")
+        assert world.app.news() == [("responded", number, 200)]
+        (leg,) = world.agent.legs.values()
+        assert (leg.state, leg.usages, leg.method, leg.owner) == ("confirmed", ("presence",), "SUBSCRIBE", world.app)
+
+    def test_a_refusal_is_the_owners(self, world: World) -> None:
+        number = world.subscribe()
+        world.answer(489)
+        assert world.app.news() == [("responded", number, 489)]
+        world.assert_nothing_left()
+
+    def test_no_answer_is_the_owners(self, world: World) -> None:
+        number = world.subscribe()
+        world.run(40)
+        assert world.app.news() == [("failed", number, "timeout")]
+        world.assert_nothing_left()
+
+    def test_there_is_a_limit(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sipprofile.useragent.subscription.MAXIMUM_OF_OWNER", 3)
+        for _ in range(3):
+            world.subscribe()
+        with pytest.raises(SipProfileError) as raised:
+            world.subscribe()
+        assert raised.value.code == "quota_exceeded"
+        world.run(40)
+        world.subscribe()
+
+
+class TestTheFirstNotify:
+    def test_it_goes_to_the_owner(self, world: World) -> None:
+        world.subscribe()
+        world.answer(200, "Expires: 3600")
+        assert world.notify() == 200
+        assert world.app.codes() == [200, "NOTIFY"]
+
+    def test_before_the_answer_it_makes_the_leg(self, world: World) -> None:
+        """RFC 6665 §4.1.2.4."""
+        world.subscribe()
+        assert world.notify() == 200
+        (leg,) = world.agent.legs.values()
+        assert (leg.state, leg.usages) == ("confirmed", ("presence",))
+        world.answer(200, "Expires: 3600")
+        assert list(world.agent.legs.values()) == [leg]
+        assert world.app.news()[0][:2] == ("requested", leg.number)
+        assert world.app.legs == [leg]
+
+    @pytest.mark.parametrize("event", ["dialog", "presence;id=7", "presence.winfo"])
+    def test_of_something_else_it_makes_none(self, world: World, event: str) -> None:
+        world.subscribe()
+        assert world.notify(event=event) == 481
+        assert (event == "presence;id=7") == (len(world.agent.legs) == 1)
+
+    def test_with_another_tag_it_makes_none(self, world: World) -> None:
+        world.subscribe()
+        sent = world.sent[0]
+        data = world.within(sent, "NOTIFY", "Event: presence", "Subscription-State: active")
+        tag = tag_of(sent.header("from"))
+        assert world.receive(data.replace(f"tag={tag}".encode(), b"tag=guess")) == 481
+
+    def test_when_none_comes_there_is_no_subscription(self, world: World) -> None:
+        world.subscribe()
+        world.answer(200, "Expires: 3600")
+        leg = world.app.legs[-1]
+        world.app.news()
+        world.run(33)
+        assert world.app.news() == [("leg_changed", leg.number, "resubscribing")]
+        world.run(60)
+        again = world.sent[-1]
+        assert (again.method, tag_of(again.header("to"))) == ("SUBSCRIBE", "")
+        assert again.header("call-id") != world.sent[0].header("call-id")
+
+    def test_of_what_is_not_refreshed_it_is_over(self, world: World) -> None:
+        world.subscribe("presence", ("Expires", "600"), refresh=0)
+        world.answer(200, "Expires: 600")
+        world.run(33)
+        assert world.app.codes() == [200, "subscription_lost"]
+        world.assert_nothing_left()
+        assert len(world.sent) == 1
+
+    @pytest.mark.parametrize(
+        ("state", "event", "status"), [(None, "presence", 400), ("active", "", 489), ("active", "dialog", 481)]
+    )
+    def test_one_that_makes_no_sense(self, world: World, state: str | None, event: str, status: int) -> None:
+        world.subscribed()
+        assert world.notify(state, event) == status
+        assert world.app.news() == []
+
+
+class TestForkedSubscribe:
+    """RFC 6665 §4.5.2: every notifier has a dialog of its own."""
+
+    def test_each_is_a_leg_and_refreshed(self, world: World) -> None:
+        world.subscribe(refresh=600)
+        world.notify("active;expires=600", tag="one")
+        world.notify("active;expires=600", tag="two")
+        world.answer(200, "Expires: 600", tag="one")
+        assert [leg.usages for leg in world.agent.legs.values()] == [("presence",), ("presence",)]
+        world.fresh()
+        world.peer = lambda request: answered(request, 200, "Expires: 600")
+        world.run(560)
+        assert {tag_of(each.header("to")) for each in world.fresh()} == {"one", "two"}
+
+    def test_there_is_a_limit(self, world: World) -> None:
+        world.subscribe()
+        statuses = [world.notify(tag=f"t{n}") for n in range(20)]
+        assert statuses == [200] * 9 + [481] * 11
+
+    def test_after_64_t1_no_more_come(self, world: World) -> None:
+        world.subscribed()
+        assert world.notify(tag="late") == 200
+        world.run(33)
+        assert world.notify(tag="later") == 481
+
+    def test_a_fork_that_is_lost_does_not_begin_again(self, world: World) -> None:
+        world.subscribed()
+        world.notify(tag="two")
+        world.app.news()
+        world.fresh()
+        world.notify("terminated;reason=deactivated", tag="two")
+        world.run(5)
+        assert world.app.codes() == ["NOTIFY", "subscription_lost"]
+        assert world.methods() == []
+
+
+class TestRefresh:
+    def test_in_its_dialog_before_it_ends(self, world: World) -> None:
+        world.subscribed(seconds=600, body=b"filter", content_type="text/plain")
+        first = world.sent[0]
+        world.peer = lambda request: answered(request, 200, "Expires: 600")
+        began = world.now
+        world.run(3000)
+        sent = world.sent[1:]
+        assert 5 <= len(sent) <= 7
+        assert all(each.method == "SUBSCRIBE" and tag_of(each.header("to")) == "peer" for each in sent)
+        assert {each.header("call-id") for each in sent} == {first.header("call-id")}
+        assert {each.uri for each in sent} == {"sip:notifier@192.0.2.7"}
+        assert {each.header("expires") for each in sent} == {"600"}
+        assert {each.body for each in sent} == {b""}
+        assert 300 <= world.times[1] - began <= 545
+        assert world.app.news() == []
+
+    def test_the_contacts_parameters_stay(self, world: World) -> None:
+        world.subscribed(seconds=600, contact_params=";video")
+        world.run(560)
+        assert ";video" in (world.sent[-1].header("contact") or "")
+
+    def test_a_shorter_grant_counts(self, world: World) -> None:
+        world.subscribe(refresh=3600)
+        world.answer(200, "Expires: 60")
+        world.notify("active;expires=60")
+        world.run(37)
+        assert len(world.sent) == 2
+
+    def test_a_notify_that_shortens_it_counts(self, world: World) -> None:
+        world.subscribed(seconds=3600)
+        world.notify("active;expires=60")
+        world.run(37)
+        assert len(world.sent) == 2
+
+    def test_interval_too_brief_at_the_beginning(self, world: World) -> None:
+        number = world.subscribe(refresh=60)
+        world.answer(423, "Min-Expires: 600")
+        world.settle()
+        assert world.app.news() == []
+        assert [each.header("expires") for each in world.sent] == ["60", "600"]
+        world.answer(200, "Expires: 600")
+        assert world.app.news() == [("responded", number, 200)]
+        (leg,) = world.agent.legs.values()
+        assert (leg.owner, leg.usages) == (world.app, ("presence",))
+
+    def test_interval_too_brief_again_and_again_is_the_owners(self, world: World) -> None:
+        number = world.subscribe(refresh=60)
+        for minimum in range(100, 1000, 100):
+            if world.app.told:
+                break
+            world.answer(423, f"Min-Expires: {minimum}")
+            world.settle()
+        assert world.app.news() == [("responded", number, 423)]
+        world.assert_nothing_left()
+        assert len(world.sent) < 6
+
+    def test_interval_too_brief_later(self, world: World) -> None:
+        world.subscribed(seconds=600)
+        world.until_sent()
+        world.answer(423, "Min-Expires: 1800")
+        world.settle()
+        again = world.sent[-1]
+        assert (again.header("expires"), tag_of(again.header("to"))) == ("1800", "peer")
+        world.answer(200, "Expires: 1800")
+        assert world.app.news() == []
+
+    def test_a_failure_is_told_once_and_tried_while_it_lives(self, world: World) -> None:
+        leg = world.subscribed(seconds=3600)
+        world.peer = lambda request: answered(request, 503)
+        world.run(3595)
+        assert world.app.news() == [("leg_changed", leg.number, "not_refreshed")]
+        assert leg.text.startswith("503")
+        assert leg.state == "confirmed"
+        tries = len(world.sent) - 1
+        assert 2 <= tries <= 12
+        world.peer = lambda request: answered(request, 200, "Expires: 3600")
+        world.run(600)
+
+    def test_its_recovery_is_told(self, world: World) -> None:
+        leg = world.subscribed(seconds=3600)
+        world.peer = lambda request: answered(request, 503)
+        while not world.app.told:
+            world.run(10)
+        world.peer = lambda request: answered(request, 200, "Expires: 3600")
+        world.run(120)
+        assert world.app.codes() == ["not_refreshed", "refreshed"]
+        assert world.agent.legs == {leg.number: leg}
+
+    def test_no_answer_at_all_until_it_ends_begins_anew(self, world: World) -> None:
+        leg = world.subscribed(seconds=600)
+        world.run(1200)
+        assert world.app.codes() == ["not_refreshed", "resubscribing"]
+        assert leg.state == "early"
+        world.peer = lambda request: answered(request, 200, "Expires: 600", tag="other")
+        world.run(2000)
+        told = world.app.news()
+        assert [entry[2] for entry in told][:2] == ["resubscribed", "resubscribed"]
+
+    def test_the_waits_grow(self, world: World) -> None:
+        world.subscribed(seconds=600)
+        world.run(36_000)
+        assert len(world.sent) < 45
+
+
+class TestTheNextDialog:
+    def lost(self, world: World) -> tuple[int, Request]:
+        """The notifier does not know the dialog any more; the number of its leg and the next SUBSCRIBE."""
+        leg = world.subscribed(seconds=600)
+        world.until_sent()
+        world.answer(481)
+        world.settle()
+        return leg.number, world.sent[-1]
+
+    def test_481_begins_one_at_once(self, world: World) -> None:
+        number, again = self.lost(world)
+        assert world.app.news() == [("leg_changed", number, "resubscribing")]
+        assert (again.uri, tag_of(again.header("to"))) == ("sip:bob@example.test", "")
+        assert again.header("call-id") != world.sent[0].header("call-id")
+        assert again.header("event") == "presence"
+
+    def test_the_new_leg_says_which_it_replaces(self, world: World) -> None:
+        number, _ = self.lost(world)
+        world.app.news()
+        world.answer(200, "Expires: 600", tag="second")
+        (leg,) = world.agent.legs.values()
+        assert (leg.replaces, leg.owner, leg.usages, leg.state) == (number, world.app, ("presence",), "confirmed")
+        assert world.app.news() == [
+            ("leg_changed", leg.number, "resubscribed"),
+            ("leg_changed", number, "resubscribed"),
+        ]
+        assert world.app.legs[-1].state == "terminated"
+        assert world.notify(tag="second") == 200
+
+    def test_a_notify_before_its_answer_comes_after_the_new_leg(self, world: World) -> None:
+        number, _ = self.lost(world)
+        world.app.news()
+        assert world.notify(tag="second") == 200
+        assert world.app.codes() == ["resubscribed", "resubscribed", "NOTIFY"]
+        world.answer(200, "Expires: 600", tag="second")
+        (leg,) = world.agent.legs.values()
+        assert leg.replaces == number
+        assert world.app.news() == []
+
+    def test_a_notify_of_the_old_dialog_belongs_to_none(self, world: World) -> None:
+        self.lost(world)
+        assert world.notify(of=world.sent[0]) == 481
+
+    def test_the_filter_is_sent_again(self, world: World) -> None:
+        world.subscribed(seconds=600, body=b"filter", content_type="text/plain")
+        world.until_sent()
+        world.answer(481)
+        world.settle()
+        assert (world.sent[-1].body, world.sent[-1].header("content-type")) == (b"filter", "text/plain")
+
+    def test_481_to_that_as_well_waits(self, world: World) -> None:
+        self.lost(world)
+        count = len(world.sent)
+        world.answer(481)
+        world.run(14)
+        assert len(world.sent) == count
+        world.until_sent(within=60)
+        world.answer(481)
+        world.until_sent(within=121)
+
+    @pytest.mark.parametrize("status", [403, 404, 489, 603])
+    def test_a_refusal_is_the_end(self, world: World, status: int) -> None:
+        number, _ = self.lost(world)
+        world.app.news()
+        world.answer(status)
+        assert world.app.news() == [("leg_changed", number, "subscription_lost")]
+        assert world.app.legs[-1].text.startswith(str(status))
+        world.assert_nothing_left()
+
+    def test_nothing_is_sent_in_a_leg_that_rests(self, world: World) -> None:
+        number, _ = self.lost(world)
+        with pytest.raises(SipProfileError) as raised:
+            world.send("MESSAGE", leg=world.agent.legs[number])
+        assert raised.value.code == "invalid_state"
+
+
+class TestTerminated:
+    """RFC 6665 §4.1.3."""
+
+    @pytest.mark.parametrize("reason", ["deactivated", "timeout"])
+    def test_at_once(self, world: World, reason: str) -> None:
+        leg = world.subscribed()
+        assert world.notify(f"terminated;reason={reason}") == 200
+        world.run(2)
+        assert world.app.codes() == ["NOTIFY", "resubscribing"]
+        assert leg.text == f"terminated;reason={reason}"
+        assert len(world.sent) == 2
+        assert tag_of(world.sent[-1].header("to")) == ""
+
+    def test_at_once_is_bounded(self, world: World) -> None:
+        def peer(request: Request) -> bytes:
+            tag = f"t{len(world.sent)}"
+            world.room.call_at(
+                world.now + 0.05,
+                lambda now: world.notify("terminated;reason=deactivated", of=request, tag=tag) and None,
+            )
+            return answered(request, 200, "Expires: 3600", tag=tag)
+
+        world.subscribed()
+        world.peer = peer
+        world.notify("terminated;reason=deactivated")
+        world.run(3600)
+        assert 4 <= len(world.sent) <= 14
+        assert len(world.agent.legs) == 1
+
+    @pytest.mark.parametrize("reason", ["probation", "giveup"])
+    def test_later(self, world: World, reason: str) -> None:
+        world.subscribed()
+        world.notify(f"terminated;reason={reason};retry-after=300")
+        world.run(299)
+        assert len(world.sent) == 1
+        world.run(3)
+        assert len(world.sent) == 2
+
+    @pytest.mark.parametrize("reason", ["rejected", "noresource", "invariant"])
+    def test_no_more(self, world: World, reason: str) -> None:
+        leg = world.subscribed()
+        world.notify(f"terminated;reason={reason}")
+        world.run(0)
+        assert world.app.codes() == ["NOTIFY", "subscription_lost"]
+        assert (leg.state, leg.text) == ("terminated", f"terminated;reason={reason}")
+        world.assert_nothing_left()
+        assert len(world.sent) == 1
+
+    def test_of_what_is_not_refreshed(self, world: World) -> None:
+        world.subscribed(refresh=0)
+        world.notify("terminated;reason=deactivated")
+        world.run(0)
+        assert world.app.codes() == ["NOTIFY", "subscription_lost"]
+        world.assert_nothing_left()
+
+    def test_what_is_not_refreshed_ends_with_its_time(self, world: World) -> None:
+        world.subscribe("presence", ("Expires", "600"), refresh=0)
+        world.answer(200, "Expires: 600")
+        world.notify("active;expires=600")
+        world.run(599)
+        assert len(world.agent.legs) == 1
+        world.run(3)
+        assert world.app.codes()[-1] == "subscription_lost"
+        world.assert_nothing_left()
+
+
+class TestUnsubscribe:
+    """RFC 6665 §4.1.2.3."""
+
+    def test_by_the_owner(self, world: World) -> None:
+        leg = world.subscribed()
+        number = world.subscribe("presence", ("Expires", "0"), refresh=0, leg=leg)
+        world.answer(200, "Expires: 0")
+        assert world.app.news() == [("responded", number, 200)]
+        assert world.notify("terminated;reason=timeout") == 200
+        world.run(0)
+        assert world.app.codes() == ["NOTIFY", "dialog_ended"]
+        world.assert_nothing_left()
+        assert len(world.sent) == 2
+
+    def test_the_last_notify_is_not_waited_for_longer_than_64_t1(self, world: World) -> None:
+        leg = world.subscribed()
+        world.subscribe("presence", ("Expires", "0"), refresh=0, leg=leg)
+        world.answer(200, "Expires: 0")
+        world.run(33)
+        assert world.app.codes() == [200, "dialog_ended"]
+        world.assert_nothing_left()
+
+    def test_one_look(self, world: World) -> None:
+        """RFC 6665 §4.4.3."""
+        world.subscribe("presence", ("Expires", "0"), refresh=0)
+        world.answer(200, "Expires: 0")
+        world.notify("terminated;reason=timeout")
+        world.run(0)
+        assert world.app.codes() == [200, "NOTIFY", "dialog_ended"]
+        world.assert_nothing_left()
+
+    def test_a_change_by_the_owner_is_kept(self, world: World) -> None:
+        leg = world.subscribed(seconds=600)
+        world.subscribe("presence", ("Accept", "text/plain"), refresh=1200, leg=leg)
+        world.answer(200, "Expires: 1200")
+        world.until_sent()
+        assert (world.sent[-1].header("expires"), world.sent[-1].header("accept")) == ("1200", "text/plain")
+        assert len(world.sent) == 3
+
+    def test_a_change_that_is_refused_leaves_what_was(self, world: World) -> None:
+        leg = world.subscribed(seconds=600)
+        number = world.subscribe(refresh=1200, leg=leg)
+        world.answer(503)
+        assert ("responded", number, 503) in world.app.news()
+        assert leg.state == "confirmed"
+
+
+class TestTheLine:
+    def test_a_contact_that_has_changed_is_told_to_the_notifier(self, world: World) -> None:
+        leg = world.subscribed()
+        flow = world.room.by_profile[1].flows[0]
+        flow.contact = "sip:token@192.0.2.99:5060"
+        ending.line_changed(world.agent, 1, world.now)
+        world.run(3)
+        again = world.sent[-1]
+        assert (again.method, tag_of(again.header("to"))) == ("SUBSCRIBE", "peer")
+        assert "192.0.2.99" in (again.header("contact") or "")
+        assert list(world.agent.legs.values()) == [leg]
+
+    def test_nothing_is_sent_when_it_is_the_same(self, world: World) -> None:
+        world.subscribed()
+        ending.line_changed(world.agent, 1, world.now)
+        world.run(5)
+        assert len(world.sent) == 1
+
+    def test_while_there_is_no_registration_it_waits_and_then_goes_on(self, world: World) -> None:
+        leg = world.subscribed(seconds=600)
+        world.registrations.want(False)
+        world.run(541)
+        assert len(world.sent) == 1
+        world.registrations.want(True)
+        world.run(1)
+        ending.line_changed(world.agent, 1, world.now)
+        world.run(3)
+        assert len(world.sent) == 2
+        assert tag_of(world.sent[-1].header("to")) == "peer"
+        assert list(world.agent.legs.values()) == [leg]
+
+    def test_beyond_its_time_it_begins_anew_when_the_line_is_back(self, world: World) -> None:
+        world.subscribed(seconds=600)
+        world.registrations.want(False)
+        world.run(3000)
+        assert world.app.codes() == ["resubscribing"]
+        world.registrations.want(True)
+        world.run(1)
+        ending.line_changed(world.agent, 1, world.now)
+        world.run(3)
+        assert tag_of(world.sent[-1].header("to")) == ""
+        assert len(world.sent) == 2
