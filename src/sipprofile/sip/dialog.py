@@ -8,7 +8,7 @@ import msgspec
 
 from sipprofile.sip.headers import MAXIMUM_CSEQ, parse_name_addr, split_list
 from sipprofile.sip.message import MalformedMessage, Message, Request, Response
-from sipprofile.sip.syntax import SipSyntaxError
+from sipprofile.sip.syntax import SipSyntaxError, is_token
 from sipprofile.sip.uri import Uri
 
 MAXIMUM_ROUTES = 32  # entries of a Record-Route that are taken; more leads to no dialog that works
@@ -134,8 +134,16 @@ class Dialog(msgspec.Struct, gc=False):
 
 def tag_of(value: str | None) -> str:
     """The tag of a From or To, empty when there is none that can be read."""
+    if value is None:
+        return ""
+    _, bracket, params = value.partition(">")
+    if '"' not in value:  # what nearly all look like
+        if bracket and not params:
+            return ""
+        if params.startswith(";tag=") and is_token(params[5:]):
+            return params[5:]
     try:
-        return parse_name_addr(value or "").params.get("tag") or ""
+        return parse_name_addr(value).params.get("tag") or ""
     except SipSyntaxError:
         return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import msgspec
@@ -174,6 +175,11 @@ def parse_via(value: str) -> Via:
 
     Empty parameters are refused here: a response is routed by this header, so nothing is guessed.
     """
+    return _read_via(value)
+
+
+@functools.lru_cache(maxsize=32)  # a request's is read to tell its transaction, to validate it and to answer it
+def _read_via(value: str) -> Via:
     protocol, _, params = value.partition(";")
     parts = protocol.split("/", 2)
     if len(parts) != 3 or parts[0].strip(LWS).upper() != "SIP" or parts[1].strip(LWS) != "2.0":

@@ -76,7 +76,16 @@ class Message:
 
     def malformed(self) -> list[str]:
         """The header lines that cannot be read. They are left out everywhere else."""
-        return [_text(line) for line in _unfold(self._head.splitlines()[1:]) if _is_malformed(line)]
+        lines = self._head.splitlines()[1:]
+        for line in lines:
+            name, colon, _ = line.partition(b":")
+            if not colon or (name not in CANONICAL_NAMES and _is_malformed(line)):
+                return [_text(line) for line in _unfold(lines) if _is_malformed(line)]
+        return []
+
+    def is_repeated(self, name: str) -> bool:
+        """Whether the header has several lines."""
+        return type(self._index.get(name)) is list
 
     def has_stray_line_breaks(self) -> bool:
         """True when a CR or LF stands alone. Each counts as the end of a line, yet no sender may do so."""

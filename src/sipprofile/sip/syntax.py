@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from ipaddress import AddressValueError, IPv6Address
 from operator import itemgetter
@@ -9,6 +10,7 @@ from operator import itemgetter
 TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]"  # RFC 3261 §25.1 token characters
 MAXIMUM_MESSAGE = 65536  # bytes; what a UDP datagram can carry, kept for streams too
 MAXIMUM_HEADERS = 256  # header lines, continuation lines included
+REMEMBERED = 64  # characters of a host and port that are worth remembering
 LWS = " \t\r\n"  # linear white space, after unfolding only SP and HTAB are met
 
 _token = re.compile(TOKEN + "+").fullmatch
@@ -126,6 +128,10 @@ def parse_host(text: str) -> str:
 
 def parse_host_port(text: str) -> tuple[str, int | None]:
     """The host and the port, None when absent, of `host[:port]`. Raises SipSyntaxError."""
+    return _known_host_port(text) if len(text) <= REMEMBERED else _parse_host_port(text)
+
+
+def _parse_host_port(text: str) -> tuple[str, int | None]:
     host, colon, digits = text, "", ""
     if text.startswith("["):
         bracket = text.find("]") + 1
@@ -143,6 +149,9 @@ def parse_host_port(text: str) -> tuple[str, int | None]:
     if not port or port > 65535:
         raise SipSyntaxError(f"the port {excerpt(digits)} is not a number from 1 to 65535")
     return host, port
+
+
+_known_host_port = functools.lru_cache(maxsize=4096)(_parse_host_port)  # every message names the same few
 
 
 def decimal(digits: str, maximum: int) -> int | None:

@@ -138,6 +138,12 @@ class Uri(msgspec.Struct, frozen=True, gc=False):
         return not ((ours.keys() ^ theirs.keys()) & _NEVER_IGNORED)
 
 
+def user_of(uri: str) -> str | None:
+    """The user part of a URI that is known to be one, None when it has none."""
+    userinfo, at, _ = uri.partition("@")
+    return userinfo.split(":", 2)[1] if at else None
+
+
 def _parse_params(text: str) -> tuple[tuple[str, str | None], ...]:
     params: dict[str, str | None] = {}
     for part in text.split(";"):

@@ -47,7 +47,7 @@ def validate_request(request: Request) -> None:
         if not request.header(name):
             raise _bad_request("header", f"the {name} header is missing")
     for name in _SINGLE_VALUED:
-        if len(request.headers(name)) > 1:
+        if request.is_repeated(name):
             raise _bad_request("header", f"the {name} header is given more than once")
     _, method = request.cseq()
     if method != request.method:

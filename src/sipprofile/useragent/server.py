@@ -19,7 +19,7 @@ from ..sip.transaction import Step
 from ..sip.transaction.invite_server import InviteServerState, InviteServerTransaction
 from ..sip.transaction.matching import transaction_key
 from ..sip.transaction.server import ServerTransaction
-from ..sip.uri import Uri
+from ..sip.uri import user_of
 from . import addressed, answering, in_dialog, inviting, legs, provisionals, responses, usages
 from .draft import Answer
 from .incoming import Incoming
@@ -247,10 +247,9 @@ def _judge(
     elif method in IN_DIALOG:
         return 481, ()
     else:
-        uri = Uri.parse(request.uri)
-        line = addressed.line_of(agent, request, uri, key)
+        line = addressed.line_of(agent, request, key)
         if line is None:
-            return _for_nobody(request, uri)
+            return _for_nobody(request)
         if method in responses.MAKES_DIALOG:
             if not request.header("contact"):
                 return 400, ()  # RFC 3261 §8.1.1.8
@@ -285,8 +284,8 @@ def _judge(
     return 0, ()
 
 
-def _for_nobody(request: Request, uri: Uri) -> tuple[int, Headers]:
-    if uri.user is None and request.method == "OPTIONS":
+def _for_nobody(request: Request) -> tuple[int, Headers]:
+    if user_of(request.uri) is None and request.method == "OPTIONS":
         return 200, (ALLOW, ("Accept", "application/sdp"), ("Supported", ""))  # a peer that looks whether we live
     # A hop could not forward it either (RFC 3261 §16.3). An endpoint takes 0 as it is.
     hops = request.header("max-forwards")
