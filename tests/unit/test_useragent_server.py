@@ -12,6 +12,8 @@ from sipprofile.registration.actions import TransportKey
 from sipprofile.sip.message import Response
 from sipprofile.useragent import server, server_transactions
 
+STRANGER = "<sip:x@elsewhere.test>"
+
 
 @pytest.fixture
 def world() -> World:
@@ -482,7 +484,7 @@ class TestForNobody:
         ],
     )
     def test_status(self, world: World, method: str, uri: str, status: int) -> None:
-        (response,) = world.receive(request(method, uri=uri))
+        (response,) = world.receive(request(method, uri=uri, to=STRANGER))
         assert response.status == status
         assert world.owner.heard == []
         assert world.agent.server.by_key == {}
@@ -497,7 +499,9 @@ class TestForNobody:
 
     def test_no_hops_left(self, world: World) -> None:
         """An endpoint takes Max-Forwards 0 (RFC 4475 §3.3.11 names the difference); a hop would answer 483."""
-        data = request("MESSAGE", uri="sip:nobody@192.0.2.10").replace(b"Max-Forwards: 70", b"Max-Forwards: 0")
+        data = request("MESSAGE", uri="sip:nobody@192.0.2.10", to=STRANGER).replace(
+            b"Max-Forwards: 70", b"Max-Forwards: 0"
+        )
         assert world.receive(data)[0].status == 483
         assert world.receive(request().replace(b"Max-Forwards: 70", b"Max-Forwards: 0")) == []
         assert world.owner.heard == [("requested", "MESSAGE", 0)]
@@ -508,8 +512,8 @@ class TestForNobody:
         assert world.receive(request().replace(b"SIP/2.0\r\nVia", b"SIP/7.0\r\nVia"))[0].status == 505
 
     def test_a_retransmission_gets_the_same_tag(self, world: World) -> None:
-        one, again = (world.receive(request(uri="sip:nobody@x"))[0].header("to") for _ in range(2))
-        (other,) = world.receive(request(uri="sip:nobody@x", branch="z9hG4bK2"))
+        one, again = (world.receive(request(to=STRANGER, uri="sip:nobody@x"))[0].header("to") for _ in range(2))
+        (other,) = world.receive(request(to=STRANGER, uri="sip:nobody@x", branch="z9hG4bK2"))
         assert one == again != other.header("to")
 
     def test_no_way_back(self, world: World) -> None:
@@ -517,10 +521,12 @@ class TestForNobody:
 
     def test_long_headers_cost_as_much_as_they_are_long(self) -> None:
         world = World(answers=40)
-        long, short = (request("OPTIONS", uri="sip:192.0.2.1" + more) for more in (";a=" + "b" * 20_000, ""))
+        long, short = (
+            request("OPTIONS", to=STRANGER, uri="sip:192.0.2.1" + more) for more in (";a=" + "b" * 20_000, "")
+        )
         assert sum(bool(world.receive(long)) for _ in range(50)) == 1
         assert all(world.receive(short) for _ in range(39)), "others are starved"
 
     def test_from_where(self, world: World) -> None:
-        (response,) = world.receive(request("OPTIONS", uri="sip:192.0.2.1"), UDP, PROXY)
+        (response,) = world.receive(request("OPTIONS", to=STRANGER, uri="sip:192.0.2.1"), UDP, PROXY)
         assert "INVITE" in (response.header("allow") or "")

@@ -61,6 +61,7 @@ def accepted(
     if flow.outbound:
         flow.old_contact = ""  # the binding was replaced, whatever its contact (RFC 5626 §6)
     flow.registered_aors = registration.agent.associated(plan.aor, response)
+    room.addresses.learn(registration)
     bind(room, flow)
     keepalive.granted(room, registration, flow, response, now)
     flow.middle = b""  # made again in microseconds when the refresh is due; kept, it is a tenth of the memory

@@ -105,7 +105,9 @@ def arrived(room: Registrations, request: Request, now: float) -> None:
         user = Uri.parse(request.uri).user
     except SipSyntaxError:
         return
-    if user is not None and room.tokens.get(user) == known.profile:  # another contact of the same user is not this one
+    if (
+        user is not None and room.addresses.tokens.get(user) == known.profile
+    ):  # another contact of the same user is not this one
         known.arrived = True
         registration = room.by_profile.get(known.profile)
         if registration is not None:

@@ -34,6 +34,7 @@ from . import (
     transactions,
 )
 from .actions import Action, CloseTransport, OpenTransport, Send, TransportKey
+from .addresses import Addresses
 from .bearer import AccessToken
 from .changes import consequence
 from .health import Health
@@ -88,7 +89,7 @@ class Registrations:
         self.by_profile: dict[int, Registration] = {}
         self.ghosts: dict[int, Registration] = {}
         self.flows: dict[int, Flow] = {}
-        self.tokens: dict[str, int] = {}
+        self.addresses = Addresses()
         self.locations = Locations(act, settings.resolve_limit)
         self.health: dict[TransportKey, Health] = {}
         self.transports: dict[TransportKey, Transport] = {}
@@ -140,7 +141,7 @@ class Registrations:
         registration.since = now
         restart.remember(registration, rows, further)
         self.by_profile[profile.id] = registration
-        self.tokens[registration.plan.contact_user] = profile.id
+        self.addresses.add(registration)
         self._count(registration)
         for flow, row in zip(flows, rows, strict=True):
             restart.resume(self, registration, flow, row, now)
@@ -171,18 +172,17 @@ class Registrations:
         registration = self.by_profile[record.profile.id]
         before = registration.plan
         after = self.identities.shared(agent.plan(record.profile, registration.first.contact_token))
-        if before.contact_user != after.contact_user:
-            self._forget_token(before.contact_user, record.profile.id)
-            self.tokens[after.contact_user] = record.profile.id
+        self.addresses.remove(registration)
         registration.agent = agent
         regevent.updated(self, registration, before, after, now)
         outbound.updated(self, registration, after, consequence(before, after), now)
+        self.addresses.add(registration)
         reachability.changed(self, registration, now)
 
     def remove(self, profile: int, now: float) -> None:
         """Forget the profile; a binding that exists or may exist is removed in the background."""
         registration = self.by_profile.pop(profile)
-        self._forget_token(registration.plan.contact_user, profile)
+        self.addresses.remove(registration)
         self._uncount(registration)
         for flow in registration.flows:
             ghosts.haunt(self, registration, flow, now)
@@ -224,13 +224,9 @@ class Registrations:
         """Whether the registrar holds a binding of ours, as far as we know."""
         return any(flow.lease_end > 0 or flow.unknown_until > 0 for flow in self.by_profile[profile].flows)
 
-    def _forget_token(self, user: str, profile: int) -> None:
-        if self.tokens.get(user) == profile:  # a fixed contact user may be that of two profiles
-            del self.tokens[user]
-
     def profile_of_contact(self, user: str) -> int | None:
         """The profile whose Contact has this user part."""
-        return self.tokens.get(user)
+        return self.addresses.tokens.get(user)
 
     # -- answers of the outside ----------------------------------------------------------------------------------
 
