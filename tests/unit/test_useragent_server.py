@@ -9,8 +9,9 @@ from server_world import PROXY, TCP, UDP, World, request
 
 from sipprofile.errors import SipProfileError
 from sipprofile.registration.actions import TransportKey
-from sipprofile.sip.message import Response
-from sipprofile.useragent import server, server_transactions
+from sipprofile.sip.message import Request, Response, parse
+from sipprofile.useragent import client, server, server_transactions
+from sipprofile.useragent.draft import Draft
 
 STRANGER = "<sip:x@elsewhere.test>"
 
@@ -115,12 +116,13 @@ class TestMessage:
             ({"headers": (("v", "x"),)}, "header_refused"),
             ({"headers": (("Contact", "<sip:x@y>"),)}, "header_refused"),
             ({"headers": (("X-A", "b\r\nVia: c"),)}, "header_refused"),
-            ({"headers": (("X A", "b"),)}, "header_refused"),
+            ({"headers": (("X A", "b"),)}, "invalid_value"),
+            ({"headers": (("RSeq", "1"),)}, "header_refused"),
             ({"reason": "OK\r\nX: y"}, "header_refused"),
-            ({"body": b"x", "content_type": "a/b\n"}, "header_refused"),
+            ({"body": b"x", "content_type": "a/b\n"}, "invalid_value"),
             ({"body": b"x"}, "missing_field"),
             ({"body": b"x" * 65_537, "content_type": "text/plain"}, "too_large"),
-            ({"contact_params": "x"}, "invalid_value"),
+            ({"contact_params": ";expires=5"}, "invalid_value"),
             ({"contact_params": ";a,<sip:evil@x>"}, "invalid_value"),
             ({"reliable": True}, "invalid_value"),
         ],
@@ -360,6 +362,41 @@ class TestDialogs:
         before = len(world.sent)
         world.receive(request("UPDATE", to=to, cseq=2, branch="z9hG4bK2", body=b"o2"))
         assert world.statuses(before) == ([status] if status else [])
+
+    @pytest.mark.parametrize(
+        ("ours", "theirs", "body", "status"),
+        [
+            ("INVITE", "INVITE", b"", 491),
+            ("INVITE", "UPDATE", b"o", 491),
+            ("UPDATE", "UPDATE", b"o", 491),
+            ("INVITE", "UPDATE", b"", 0),
+            ("UPDATE", "INVITE", b"o", 0),
+            ("INFO", "INVITE", b"o", 0),
+        ],
+    )
+    def test_a_request_that_crosses_ours(self, world: World, ours: str, theirs: str, body: bytes, status: int) -> None:
+        """RFC 3261 §14.2, RFC 3311 §5.2."""
+        to = called(world)
+        (leg,) = world.agent.legs.values()
+        draft = Draft(ours, body=b"v=0", content_type="application/sdp")
+        client.send(world.agent, world.owner, leg.line, draft, world.now, leg)
+        responses = world.receive(request(theirs, to=to, cseq=2, branch="z9hG4bK2", body=body))
+        assert [response.status for response in responses] == ([status] if status else [])
+
+    def test_our_requests_take_the_way_that_theirs_came(self, world: World) -> None:
+        """RFC 3261 §12.1.1: target, route set and tags; RFC 5626 §5.3: the flow."""
+        world.receive(request("INVITE", "Record-Route: <sip:p2;lr>, <sip:p1;lr>"))
+        leg = world.respond(200)
+        assert leg is not None
+        assert leg.dialog.flow == world.room.by_profile[1].first.id
+        world.sent.clear()
+        client.send(world.agent, world.owner, leg.line, Draft("BYE"), world.now, leg)
+        ((_, key, data),) = world.sent
+        bye = parse(data)
+        assert isinstance(bye, Request)
+        assert (key, bye.uri, bye.headers("route")) == (UDP, "sip:bob@192.0.2.7", ["<sip:p2;lr>", "<sip:p1;lr>"])
+        assert bye.header("to") == "<sip:bob@example.test>;tag=f"
+        assert bye.header("from") == f"<sip:alice@example.test>;tag={leg.dialog.local_tag}"
 
 
 class TestBye:

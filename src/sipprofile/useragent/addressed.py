@@ -39,6 +39,14 @@ def line_of(agent: UserAgent, request: Request, key: TransportKey) -> Line | Non
     return profile_line(agent, profile) if profile is not None else None
 
 
+def flow_of(agent: UserAgent, line: Line, key: TransportKey) -> int:
+    """The flow of ``line`` on which a request came over ``key``, 0 when it is none of them."""
+    registration = agent.room.by_profile.get(line.profile)
+    if registration is None or key.local_port:
+        return 0
+    return next((flow.id for flow in registration.flows if _is_flow(flow, key)), 0)
+
+
 def _contact(agent: UserAgent, user: str, key: TransportKey) -> int | None:
     """The profile whose Contact has this user part: that of the flow, where several have chosen the same."""
     room = agent.room

@@ -61,8 +61,8 @@ def _crossing(agent: UserAgent, leg: Leg, request: Request) -> tuple[int, Header
         if any(_unanswered_offer(incoming) for incoming in theirs):
             return _later(agent)
         methods = ("INVITE", "UPDATE")
-    for ours in agent.room.requests.outstanding.values():
-        if ours.dialog is leg.dialog and ours.method in methods and ours.data:
+    for ours in agent.outgoing.values():
+        if ours.leg is leg and ours.method in methods and ours.status < 200:
             return 491, ()
     return 0, ()
 

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import SipProfileError
 from ..sip.message import Request
-from ..sip.names import COMPACT_FORMS
-from ..sip.syntax import is_token
-from .draft import MAXIMUM_BODY, Answer
+from . import drafts
+from .draft import Answer
 
 if TYPE_CHECKING:
     from .agent import UserAgent
@@ -17,24 +16,6 @@ if TYPE_CHECKING:
 MAKES_DIALOG = ("INVITE", "SUBSCRIBE", "REFER")
 REFRESHES_TARGET = ("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER")
 """Requests whose Contact is the new remote target (RFC 3261 §12.2, RFC 3311 §5.1, RFC 6665 §4.4.1)."""
-OURS = frozenset(
-    (
-        "via",
-        "cseq",
-        "max-forwards",
-        "route",
-        "record-route",
-        "authorization",
-        "proxy-authorization",
-        "from",
-        "to",
-        "call-id",
-        "content-length",
-        "content-type",
-        "rseq",
-    )
-)
-"""Headers of a response that the service alone writes."""
 
 
 def check(incoming: Incoming, answer: Answer) -> None:
@@ -51,25 +32,14 @@ def check(incoming: Incoming, answer: Answer) -> None:
         if status == 408:
             detail = f"A {method} is never answered 408 (RFC 4320 §4.2); use 480 or 504."
             raise SipProfileError("invalid_value", detail, field="status", value=status)
-    if len(answer.body) > MAXIMUM_BODY:
-        detail = f"The body has {len(answer.body)} bytes; at most {MAXIMUM_BODY} can be sent."
-        raise SipProfileError("too_large", detail, field="body", value=len(answer.body))
-    if answer.body and not answer.content_type:
-        raise SipProfileError("missing_field", "A body needs its content_type.", field="content_type")
-    _check_line(answer.reason or "", "reason")
-    _check_line(answer.content_type or "", "content_type")
-    if answer.contact_params and (not answer.contact_params.startswith(";") or set(answer.contact_params) & set("<>,")):
-        detail = "Parameters of the Contact begin with ';' and have no '<', '>' or ','."
-        raise SipProfileError("invalid_value", detail, field="contact_params", value=answer.contact_params)
-    _check_line(answer.contact_params, "contact_params")
     redirects = 300 <= status < 400 or status == 485
-    for name, value in answer.headers:
-        lower = name.lower()
-        lower = COMPACT_FORMS.get(lower, lower)
-        if lower in OURS or (lower == "contact" and not redirects):
-            raise SipProfileError("header_refused", f"The service writes {name} itself.", field="headers", value=name)
-        if not is_token(name):
-            raise SipProfileError("header_refused", "This is no header name.", field="headers", value=name)
+    names = drafts.check_headers(tuple(header for header in answer.headers if not (redirects and _is_contact(header))))
+    if "rseq" in names:
+        raise SipProfileError("header_refused", "RSeq is written by the service.", field="headers", value="RSeq")
+    drafts.check_body(answer.body, answer.content_type, [])
+    drafts.contact_params(answer.contact_params)
+    _check_line(answer.reason or "", "reason")
+    for name, value in answer.headers if redirects else ():
         _check_line(value, name)
     if answer.reliable:
         _check_reliable(incoming, status)
@@ -82,6 +52,10 @@ def _check_reliable(incoming: Incoming, status: int) -> None:
     if not supports(incoming.request, "100rel"):
         detail = "The caller does not support reliable provisional answers (RFC 3262); send it without."
         raise SipProfileError("invalid_value", detail, field="reliable", value=True)
+
+
+def _is_contact(header: tuple[str, str]) -> bool:
+    return header[0].lower() in ("contact", "m")
 
 
 def _check_line(text: str, field: str) -> None:
@@ -122,9 +96,10 @@ def headers_of(agent: UserAgent, incoming: Incoming, answer: Answer, now: float)
     if 100 < status < 300 and leg is not None and not leg.initiator and leg.method == method:
         headers += (("Record-Route", line) for line in request.headers("record-route"))
     if 100 < status < 300 and (method in REFRESHES_TARGET or method in MAKES_DIALOG):
-        headers.append(("Contact", f"<{contact_of(agent, incoming, now)}>{answer.contact_params}"))
+        params = drafts.contact_params(answer.contact_params)
+        headers.append(("Contact", f"<{contact_of(agent, incoming, now)}>{params}"))
     headers += answer.headers
-    if answer.body and answer.content_type:
+    if answer.content_type is not None:
         headers.append(("Content-Type", answer.content_type))
     return headers
 

@@ -76,8 +76,6 @@ EXTENSIONS = frozenset(
 it to say. All others are refused (RFC 3261 §8.2.2.3)."""
 IN_DIALOG = ("BYE", "PRACK", "UPDATE")
 """Methods that make sense only in a dialog."""
-MAXIMUM_LEGS = 100_000
-
 Headers = tuple[tuple[str, str], ...]
 
 
@@ -118,7 +116,8 @@ def respond(agent: UserAgent, incoming: Incoming, answer: Answer, now: float) ->
 
     Raises ``invalid_state`` after a final answer and when nobody waits for one any more, ``invalid_value``,
     ``missing_field``, ``header_refused`` and ``too_large`` for what cannot be sent, ``quota_exceeded`` when there are
-    too many subscriptions.
+    too many
+    dialogs or subscriptions.
     """
     responses.check(incoming, answer)
     if incoming.final or incoming.number not in agent.incoming:
@@ -253,7 +252,7 @@ def _judge(
         if method in responses.MAKES_DIALOG:
             if not request.header("contact"):
                 return 400, ()  # RFC 3261 §8.1.1.8
-            if len(agent.legs) >= MAXIMUM_LEGS:
+            if len(agent.legs) >= legs.MAXIMUM_LEGS:
                 return 503, ()
     caller = tag_of(request.header("from"))
     merged = f"{line.profile} {key.local_port} {request.header('call-id')} {caller} {number} {method}"
@@ -311,6 +310,7 @@ def _make_leg(agent: UserAgent, incoming: Incoming) -> None:
     assert incoming.owner is not None
     request = incoming.request
     dialog = Dialog.called(request, incoming.tag)
+    dialog.flow = addressed.flow_of(agent, incoming.line, incoming.key)
     leg = legs.begin(agent, incoming.owner, incoming.line, dialog, request.method, initiator=False)
     incoming.leg = leg
     leg.pending = (incoming.number,)
