@@ -116,8 +116,7 @@ def respond(agent: UserAgent, incoming: Incoming, answer: Answer, now: float) ->
 
     Raises ``invalid_state`` after a final answer and when nobody waits for one any more, ``invalid_value``,
     ``missing_field``, ``header_refused`` and ``too_large`` for what cannot be sent, ``quota_exceeded`` when there are
-    too many
-    dialogs or subscriptions.
+    too many dialogs or subscriptions.
     """
     responses.check(incoming, answer)
     if incoming.final or incoming.number not in agent.incoming:
