@@ -5,20 +5,21 @@ as in the asynchronous client; ``profile.close()`` simply returns when it is don
 
     from sipprofile import sync
 
-    with sync.use("trunk", app="com.example.script") as line:
-        print(line.profile.aor)
-        for event in line.events(timeout=60):
-            print(event.event)
+    with sync.use("trunk", app="com.example.script", claims=["MESSAGE"]) as line:
+        print(line.profile.aor, line.message("sip:bob@example.com", "hi").status)
+        for request in line.requests(timeout=60):
+            request.respond(200)
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from ..claims import Claim
 from ..errors import SipProfileError
 from ..events import Reason
 from ..profile import ProfileType
@@ -28,6 +29,11 @@ from .document import SaveWarning
 from .events import AnyEvent, EventStream, ProfileRegistryObserver
 from .profile import ManagedProfile, Profile
 from .registry_base import RegistryBase, SupportedType
+from .response import Response
+
+if TYPE_CHECKING:
+    from .connection_observer import ConnectionObserver
+    from .sync_connection import IncomingRequest, InviteDialog, SipConnection, Subscription
 
 T = TypeVar("T")
 Handle = TypeVar("Handle", bound=Profile)
@@ -192,9 +198,9 @@ class ProfileRegistry(_Registry[Profile]):
         super().__init__(sip)
         self._inner = registry.ProfileRegistry(sip._inner, observer=observer)
 
-    def enable(self, profile: Profile) -> None:
+    def enable(self, profile: Profile, *, connection_observer: ConnectionObserver | None = None) -> None:
         """Say "I want to use it"; returns at once."""
-        self.sip.run(self._inner.enable(profile))
+        self.sip.run(self._inner.enable(profile, connection_observer=connection_observer))
 
     def disable(self, profile: Profile) -> None:
         """Give up the use."""
@@ -203,6 +209,12 @@ class ProfileRegistry(_Registry[Profile]):
     def is_enabled(self, profile: Profile) -> bool:
         """This registry has enabled it."""
         return self._inner.is_enabled(profile)
+
+    def connection(self, profile: Profile, observer: ConnectionObserver | None = None) -> SipConnection:
+        """What to send and receive SIP requests with; raises ``not_enabled``."""
+        from .sync_connection import SipConnection
+
+        return SipConnection(self.sip, self.sip.run(self._inner.connection(profile, observer)))
 
     def force_disable(self, profile: Profile) -> None:
         """End the registration for everybody, without SIP."""
@@ -254,10 +266,12 @@ class ManagedProfileRegistry(_Registry[ManagedProfile]):
 class Line:
     """A profile in use, as :class:`sipprofile.Line`. Made by :func:`use`."""
 
-    def __init__(self, name: str | None, sip: Sip, wait: bool, timeout: float | None) -> None:
+    def __init__(
+        self, name: str | None, sip: Sip, wait: bool, timeout: float | None, claims: Iterable[Claim | str] = ()
+    ) -> None:
         self.sip = sip
         self.registry = ProfileRegistry(sip)
-        self._inner = asynchronous.Line(name, sip._inner, wait, timeout)
+        self._inner = asynchronous.Line(name, sip._inner, wait, timeout, claims)
         self.registry._inner = self._inner.registry
 
     @property
@@ -268,6 +282,33 @@ class Line:
     def events(self, *, timeout: float | None = None) -> Iterator[AnyEvent]:
         """What happens to it from now on; ends after ``timeout`` seconds without an event."""
         return self.registry.events(self.profile, timeout=timeout)
+
+    def connection(self) -> SipConnection:
+        """What sends and receives for this profile."""
+        return self.registry.connection(self.profile)
+
+    def request(self, method: str, uri: str | None = None, **options: Any) -> Response:
+        """Send a request and return its final response."""
+        return self.sip.run(self._inner.request(method, uri, **options))
+
+    def message(self, uri: str, text: str, *, timeout: float | None = None) -> Response:
+        """Send a text."""
+        return self.sip.run(self._inner.message(uri, text, timeout=timeout))
+
+    def invite(self, uri: str, **options: Any) -> InviteDialog:
+        """Call ``uri``."""
+        return self.connection().invite(uri, **options)
+
+    def subscribe(self, event: str, uri: str | None = None, *, expires: int = 3600) -> Subscription:
+        """Subscribe to an event package."""
+        return self.connection().subscribe(event, uri, expires=expires)
+
+    def requests(self, *, timeout: float | None = None) -> Iterator[IncomingRequest]:
+        """The requests that were claimed, or what nobody else has; ends after ``timeout`` seconds without one."""
+        connection = self.connection()
+        if not connection.claims:
+            connection.claim(default=True)
+        return connection.requests(timeout=timeout)
 
     def __enter__(self) -> Self:
         self.sip.open()
@@ -292,6 +333,7 @@ def use(
     token: str | None = None,
     wait: bool = True,
     timeout: float | None = None,
+    claims: Iterable[Claim | str] = (),
 ) -> Line:
     """:func:`sipprofile.use` without ``await``: a context manager."""
-    return Line(name, Sip(asynchronous.application(app), url=url, token=token), wait, timeout)
+    return Line(name, Sip(asynchronous.application(app), url=url, token=token), wait, timeout, claims)
