@@ -34,7 +34,7 @@ def accepted(agent: UserAgent, outgoing: Outgoing, leg: Leg, now: float) -> bool
         again(agent, outgoing, leg)
         return False
     leg.ack_cseq, leg.ack_credentials, leg.ack = outgoing.cseq, outgoing.credentials, None
-    if outgoing.draft.body and not outgoing.draft.manual:
+    if outgoing.abandoned or (outgoing.draft.body and not outgoing.draft.manual):
         _acknowledge(agent, leg, (), b"", now)
     else:
         wait = 64 * agent.room.settings.t1

@@ -67,8 +67,10 @@ def send(agent: UserAgent, owner: Owner, line: Line, draft: Draft, now: float, l
     if code:
         raise _error(code)
     agent.outgoing[outgoing.number] = outgoing
-    if leg is not None and draft.method == "INVITE":
-        leg.invite = outgoing.number
+    if leg is not None:
+        leg.asked += (outgoing.number,)
+        if draft.method == "INVITE":
+            leg.invite = outgoing.number
     usages.sent(agent, outgoing, now)
     return outgoing
 
@@ -100,9 +102,7 @@ def _check_state(agent: UserAgent, method: str, leg: Leg) -> None:
     if leg.state == "terminated":
         raise SipProfileError("invalid_state", "The dialog has ended.", dialog=leg.number, state=leg.state)
     if method == "INVITE":
-        outgoing, incoming = agent.outgoing.get(leg.invite), agent.incoming.get(leg.invite)
-        pending = (outgoing is not None and outgoing.status < 200) or (incoming is not None and not incoming.final)
-        if leg.state == "early" or pending:  # RFC 3261 §14.1
+        if leg.state == "early" or _invite_pending(agent, leg):  # RFC 3261 §14.1
             raise SipProfileError(
                 "invalid_state", "Another INVITE is not answered yet.", dialog=leg.number, state=leg.state
             )
@@ -110,6 +110,14 @@ def _check_state(agent: UserAgent, method: str, leg: Leg) -> None:
         raise SipProfileError(
             "invalid_state", "Who is called refuses the INVITE instead.", dialog=leg.number, state=leg.state
         )
+
+
+def _invite_pending(agent: UserAgent, leg: Leg) -> bool:
+    ours = [agent.outgoing[number] for number in leg.asked if number in agent.outgoing]
+    theirs = [agent.incoming[number] for number in leg.pending if number in agent.incoming]
+    return any(each.method == "INVITE" for each in ours) or any(
+        each.request.method == "INVITE" and not each.final for each in theirs
+    )
 
 
 # -- what comes back ---------------------------------------------------------------------------------------------------
@@ -222,6 +230,7 @@ def _in_dialog(agent: UserAgent, outgoing: Outgoing, leg: Leg, response: Respons
         if outgoing.method != "INVITE" or reliable.arrived(agent, outgoing, leg, response, now):
             _tell(agent, outgoing, response, leg, now)
         return
+    _answered(leg, outgoing)
     invite = outgoing.method == "INVITE"
     if status < 300:
         if outgoing.method in REFRESHES_TARGET:
@@ -242,6 +251,8 @@ def _failed(agent: UserAgent, outgoing: Outgoing, code: str, now: float) -> None
     """No final response will come."""
     agent.outgoing.pop(outgoing.number, None)
     leg = outgoing.leg
+    if leg is not None:
+        _answered(leg, outgoing)
     handled = usages.failed(agent, outgoing, code, now)
     if not handled and not outgoing.abandoned:
         outgoing.owner.failed(outgoing, code, now)
@@ -251,6 +262,10 @@ def _failed(agent: UserAgent, outgoing: Outgoing, code: str, now: float) -> None
         legs.end_invite(agent, leg, "dialog_ended", now)
     elif leg is not None and code == "timeout":
         _unheard_of(agent, outgoing, leg, now)
+
+
+def _answered(leg: Leg, outgoing: Outgoing) -> None:
+    leg.asked = tuple(number for number in leg.asked if number != outgoing.number)
 
 
 def _unheard_of(agent: UserAgent, outgoing: Outgoing, leg: Leg, now: float) -> None:

@@ -61,8 +61,9 @@ def _crossing(agent: UserAgent, leg: Leg, request: Request) -> tuple[int, Header
         if any(_unanswered_offer(incoming) for incoming in theirs):
             return _later(agent)
         methods = ("INVITE", "UPDATE")
-    for ours in agent.outgoing.values():
-        if ours.leg is leg and ours.method in methods and ours.status < 200:
+    for number in leg.asked:
+        ours = agent.outgoing.get(number)
+        if ours is not None and ours.method in methods:
             return 491, ()
     return 0, ()
 

@@ -35,6 +35,8 @@ class Leg(msgspec.Struct, eq=False):
     """ACK, PRACK and the answers to them are the owner's work; see :class:`~.draft.Draft`."""
     pending: tuple[int, ...] = ()
     """Numbers of incoming requests in it that have no final answer yet."""
+    asked: tuple[int, ...] = ()
+    """Numbers of our requests in it that have no final answer yet."""
     code: str = "none"
     """Why it has ended."""
     text: str = ""
