@@ -360,7 +360,9 @@ class Service:
     def _settle(self) -> None:
         """What must not happen in the middle of an input happens at its end."""
         now = self._registry.now
-        while self._overrun or self._changes_awaited:
+        lines = self._sharing.lines
+        while self._overrun or self._changes_awaited or lines.unsettled:
+            lines.settle(now)
             changes, self._changes_awaited = self._changes_awaited, []
             for change in changes:
                 self._runner.happened(("changed", change.profile), change, now)
@@ -369,6 +371,7 @@ class Service:
                 self._sessions.end(session, SipProfileError("slow_consumer"), now)
 
     def _changed(self, change: StateChanged) -> None:
+        self._sharing.lines.changed(change)
         if self._runner.awaited(("changed", change.profile)):
             self._changes_awaited.append(change)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..useragent import server
+from ..useragent import ending, server
 from ..useragent.agent import UserAgent
 from ..useragent.draft import Answer
 from ..useragent.incoming import Incoming
@@ -15,6 +15,7 @@ from .activation import Activation
 from .claims import Claims
 from .delivery import Delivery
 from .effects import Effect
+from .lines import Lines
 from .registry import Registry
 from .standing import Standing
 from .timers import Timers
@@ -50,6 +51,7 @@ class Sharing:
         def decline(incoming: Incoming, answer: Answer, now: float) -> None:
             server.decline(agent, incoming, answer.status, answer.headers, now)
 
+        self.lines = Lines(agent)
         self.claims = Claims(settings.claim_rules, name_of, lingers)
         self.activation = Activation(dict(settings.activate), self.claims, timers, act, respond)
         self.delivery = Delivery(agent, self.claims, self.activation, respond, decline, self._owner_gone)
@@ -57,5 +59,4 @@ class Sharing:
         self.standing.targets["activate"] = self.activation.owner
 
     def _owner_gone(self, owner: Owner, now: float) -> None:
-        for incoming in [one for one in self.agent.incoming.values() if one.owner is owner]:
-            server.give_up(self.agent, incoming, 480, now)
+        ending.owner_gone(self.agent, owner, now)

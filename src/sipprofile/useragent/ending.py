@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -150,7 +151,8 @@ def profile_gone(agent: UserAgent, profile: int, code: str, now: float) -> None:
         server.give_up(agent, incoming, UNAVAILABLE, now)
         if owner is not None:
             owner.withdrawn(incoming, code, now)
-    _fail_outgoing(agent, profile, code, now)
+    for outgoing in [each for each in agent.outgoing.values() if each.line.profile == profile]:
+        _fail(agent, outgoing, code, now)
     for publication in list(agent.publications.by_number.values()):
         if publication.line.profile == profile and not publication.ending:
             publication_owner, first = publication.owner, publication.first
@@ -171,11 +173,20 @@ def profile_gone(agent: UserAgent, profile: int, code: str, now: float) -> None:
 
 
 def line_lost(agent: UserAgent, profile: int, code: str, now: float) -> None:
-    """The registration has ended, perhaps not for good: requests under way fail, dialogs stay, and their owners are
-    told. Subscriptions and publications are refreshed when the line is back, see :func:`line_changed`."""
-    _fail_outgoing(agent, profile, code, now)
-    for leg in [each for each in agent.legs.values() if each.line.profile == profile and each.state != "terminated"]:
-        leg.owner.leg_changed(leg, code, now)
+    """The registration of ``profile`` has ended, see :func:`lines_lost`."""
+    lines_lost(agent, {profile: code}, now)
+
+
+def lines_lost(agent: UserAgent, codes: Mapping[int, str], now: float) -> None:
+    """Registrations have ended, perhaps not for good: requests under way fail, dialogs stay, and their owners are told.
+
+    Subscriptions and publications are refreshed when the line is back, see :func:`line_changed`.
+    """
+    for outgoing in [each for each in agent.outgoing.values() if each.line.profile in codes]:
+        _fail(agent, outgoing, codes[outgoing.line.profile], now)
+    for leg in [each for each in agent.legs.values() if each.line.profile in codes]:
+        if leg.state != "terminated":
+            leg.owner.leg_changed(leg, codes[leg.line.profile], now)
 
 
 def line_changed(agent: UserAgent, profile: int, now: float) -> None:
@@ -184,12 +195,11 @@ def line_changed(agent: UserAgent, profile: int, now: float) -> None:
     publications.line_changed(agent, profile, now)
 
 
-def _fail_outgoing(agent: UserAgent, profile: int, code: str, now: float) -> None:
-    for outgoing in [each for each in agent.outgoing.values() if each.line.profile == profile]:
-        if outgoing.status >= 200 or outgoing.owner is UNOWNED:
-            continue
-        told = usages.failed(agent, outgoing, code, now)
-        owner, outgoing.owner = outgoing.owner, UNOWNED
-        client.abandon(agent, outgoing, now)
-        if not told:
-            owner.failed(outgoing, code, now)
+def _fail(agent: UserAgent, outgoing: Outgoing, code: str, now: float) -> None:
+    if outgoing.status >= 200 or outgoing.owner is UNOWNED:
+        return
+    told = usages.failed(agent, outgoing, code, now)
+    owner, outgoing.owner = outgoing.owner, UNOWNED
+    client.abandon(agent, outgoing, now)
+    if not told:
+        owner.failed(outgoing, code, now)

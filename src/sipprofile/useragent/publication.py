@@ -26,8 +26,6 @@ class Publication(msgspec.Struct, eq=False):
     """The entity tag that the owner was told; it stands for the one in force."""
     outgoing: Outgoing | None = None
     refresh_at: float = 0.0
-    waits: bool = False
-    """For the profile to be registered."""
     troubled: bool = False
     """The owner was told that a refresh failed."""
     ending: bool = False
@@ -39,13 +37,15 @@ class Publication(msgspec.Struct, eq=False):
 class Publications:
     """The publications that are refreshed, by what is asked about them."""
 
-    __slots__ = ("by_number", "by_request")
+    __slots__ = ("by_number", "by_request", "waiting")
 
     def __init__(self) -> None:
         self.by_number: dict[int, Publication] = {}
         """By the number of the request that its owner sent."""
         self.by_request: dict[int, Publication] = {}
         """By that of a PUBLISH on its way."""
+        self.waiting: dict[int, set[int]] = {}
+        """Numbers of those that wait for their profile to be registered, by profile."""
 
     def by_etag(self, owner: Owner, etag: str) -> Publication | None:
         """The owner's publication that it knows by this tag."""

@@ -157,8 +157,9 @@ def end(agent: UserAgent, known: Publication, now: float) -> None:
 
 def line_changed(agent: UserAgent, profile: int, now: float) -> None:
     """The profile is registered: what waited for that goes out."""
-    for known in agent.publications.by_number.values():
-        if known.waits and known.line.profile == profile:
+    for number in sorted(agent.publications.waiting.pop(profile, ())):
+        known = agent.publications.by_number.get(number)
+        if known is not None and known.outgoing is None:
             _wake(agent, known, now + LINE_SPREAD * agent.room.random.random())
 
 
@@ -178,7 +179,6 @@ def _go_on(agent: UserAgent, known: Publication, follows: Next, now: float) -> N
 
 
 def _wake(agent: UserAgent, known: Publication, at: float) -> None:
-    known.waits = False
     known.refresh_at = at
     agent.room.call_at(at, partial(_due, agent, known, at))
 
@@ -187,6 +187,7 @@ def _due(agent: UserAgent, known: Publication, at: float, now: float) -> None:
     if known.refresh_at != at or known.outgoing is not None or known.first.number not in agent.publications.by_number:
         return
     known.refresh_at = 0.0
+    _waits_no_more(agent, known)
     if known.etag and not known.grant.lives(now):
         known.etag = ""
         known.grant.lost()
@@ -200,7 +201,7 @@ def _due(agent: UserAgent, known: Publication, at: float, now: float) -> None:
     except SipProfileError as error:
         if error.code in WAITS_FOR_LINE and known.owners_etag:
             _wake(agent, known, now + LINE_RETRY * (0.5 + 0.5 * agent.room.random.random()))
-            known.waits = True
+            agent.publications.waiting.setdefault(known.line.profile, set()).add(known.first.number)
         else:
             _forget(agent, known)
             known.owner.failed(known.first, "publication_lost" if known.owners_etag else "not_registered", now)
@@ -218,8 +219,17 @@ def _remove_it(agent: UserAgent, known: Publication, now: float) -> None:
         return
 
 
+def _waits_no_more(agent: UserAgent, known: Publication) -> None:
+    waiting = agent.publications.waiting.get(known.line.profile)
+    if waiting is not None:
+        waiting.discard(known.first.number)
+        if not waiting:
+            del agent.publications.waiting[known.line.profile]
+
+
 def _forget(agent: UserAgent, known: Publication) -> None:
     agent.publications.by_number.pop(known.first.number, None)
+    _waits_no_more(agent, known)
     if known.outgoing is not None:
         agent.publications.by_request.pop(known.outgoing.number, None)
         known.outgoing = None

@@ -16,6 +16,7 @@ from .event_headers import with_headers
 from .leg import Leg
 from .refreshing import Next, unheard
 from .subscription import TIMER_N, Renewal, Subscription, pace_of
+from .unowned import UNOWNED
 
 if TYPE_CHECKING:
     from .agent import UserAgent
@@ -144,8 +145,10 @@ def unsubscribe(agent: UserAgent, subscription: Subscription, now: float) -> Non
     subscription.ending = True
     subscription.refresh_at = 0.0
     subscription.asked = None
-    if leg is None and subscription.outgoing is not None:
-        return  # when its dialog is known
+    outgoing = subscription.outgoing
+    if outgoing is not None and outgoing.leg is None and (leg is None or subscription.rests):
+        _release(agent, subscription, now)
+        return  # it ends when its dialog is known
     if leg is None or subscription.rests or subscription.refer:
         over(agent, subscription, "dialog_ended", "", now)
         return
@@ -154,6 +157,16 @@ def unsubscribe(agent: UserAgent, subscription: Subscription, now: float) -> Non
         client.send(agent, Renewal(subscription), subscription.line, _draft(subscription, 0), now, leg=leg)
     except SipProfileError:
         over(agent, subscription, "dialog_ended", "", now)
+
+
+def _release(agent: UserAgent, subscription: Subscription, now: float) -> None:
+    """To its owner it is over; the dialog that is being asked for is ended as soon as it is there."""
+    leg, subscription.leg = subscription.leg, None
+    subscription.trouble = ""
+    agent.subscriptions.give(subscription, UNOWNED)
+    if leg is not None:
+        agent.subscriptions.by_usage.pop((leg.number, subscription.event), None)
+        legs.usage_ended(agent, leg, subscription.event, "dialog_ended", "", now)
 
 
 # -- sending ---------------------------------------------------------------------------------------------------------
