@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
 from claims_world import Owner, World, facts
 
 from sipprofile.claims import Claim
+from sipprofile.server.activation import Activations
+from sipprofile.server.sharing_sections import ActivateSection
 from sipprofile.service.activation import MAXIMUM_HELD, PAUSE
 from sipprofile.service.effects import Activate
 
@@ -118,3 +128,92 @@ class TestStarts:
         one.claims.claim(second, 1, shared, None, one.now)
         one.pass_time(0)
         assert (first.told, second.told) == ([("requested", incoming.number)], [])
+
+
+class Log:
+    def info(self, *_: Any, **__: Any) -> None: ...
+
+    warning = info
+
+
+class Shell:
+    """Starts applications and waits for what becomes of them."""
+
+    def __init__(self, **sections: ActivateSection) -> None:
+        self.tasks: list[asyncio.Task[None]] = []
+        self.failed: list[str] = []
+        self.activations = Activations(sections, "unix:/run/x", Log(), self._begin, self.failed.append)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self.tasks.append(asyncio.get_running_loop().create_task(work))
+
+    def start(self) -> None:
+        self.activations.activate(Activate("bot"))
+
+    async def done(self) -> None:
+        await asyncio.wait_for(asyncio.gather(*self.tasks), 20)
+
+
+def program(text: str) -> ActivateSection:
+    return ActivateSection(command=(sys.executable, "-c", text))
+
+
+class TestPrograms:
+    async def test_it_finds_the_service_and_nothing_else_of_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SIPPROFILE_PASSWORD", "secret")
+        inherited = os.open(tmp_path, os.O_RDONLY)
+        os.set_inheritable(inherited, True)
+        report = tmp_path / "report"
+        text = f"""
+import os
+fds = [fd for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{{fd}}")]
+own = os.getpid() == os.getsid(0) == os.getpgid(0)
+open({str(report)!r}, "w").write(f"{{own}} {{len(fds) <= 3}} {{os.environ['SIPPROFILE_URL']}} "
+    f"{{'SIPPROFILE_PASSWORD' in os.environ}} {{os.getcwd()}} {{os.read(0, 1)}}")
+"""
+        shell = Shell(bot=program(text))
+        shell.start()
+        await shell.done()
+        os.close(inherited)
+        assert report.read_text() == "True True unix:/run/x False / b''"
+        assert shell.failed == []
+
+    async def test_one_at_a_time(self, tmp_path: Path) -> None:
+        report = tmp_path / "report"
+        text = f"import time; open({str(report)!r}, 'a').write('x'); time.sleep(0.3)"
+        shell = Shell(bot=program(text))
+        for _ in range(3):
+            shell.start()
+        await shell.done()
+        assert report.read_text() == "x"
+        shell.start()
+        await shell.done()
+        assert report.read_text() == "xx"
+
+    @pytest.mark.parametrize(
+        "section",
+        [program("raise SystemExit(3)"), ActivateSection(command=("/nowhere/at/all",))],
+        ids=["status", "none"],
+    )
+    async def test_one_that_fails_is_told(self, section: ActivateSection) -> None:
+        shell = Shell(bot=section)
+        shell.start()
+        await shell.done()
+        assert shell.failed == ["bot"]
+
+    @pytest.mark.parametrize("status", [0, 5])
+    async def test_a_unit_is_ordered_from_systemd(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+    ) -> None:
+        systemctl = tmp_path / "systemctl"
+        systemctl.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/order\nexit {status}\n')
+        systemctl.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        shell = Shell(bot=ActivateSection(unit="bot.service"))
+        shell.start()
+        await shell.done()
+        manager = "" if os.geteuid() == 0 else "--user "
+        assert (tmp_path / "order").read_text() == f"{manager}start --no-block -- bot.service\n"
+        assert shell.failed == (["bot"] if status else [])

@@ -14,9 +14,15 @@ import pytest
 from sipprofile.errors import SipProfileError
 from sipprofile.server import configuration
 from sipprofile.server.configuration import Configuration, TokenSource, WebhookSection, decode, line_of
+from sipprofile.server.sharing_sections import ActivateSection, RuleSection
 
 NEEDED = "needed"
-NAMED: dict[str, Any] = {"token_sources": TokenSource(), "webhooks": WebhookSection(url=NEEDED, secret_file=NEEDED)}
+NAMED: dict[str, Any] = {
+    "token_sources": TokenSource(),
+    "webhooks": WebhookSection(url=NEEDED, secret_file=NEEDED),
+    "activate": ActivateSection(),
+    "claims": RuleSection(),  # its only key is a list of these
+}
 """What the sections hold that have a name."""
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -49,6 +55,13 @@ class TestMistakes:
             ("# a\n\n[listen]\ntls_key = 'k.pem'\n", 4, "listen.tls_key", "k.pem"),
             ("[webhooks.a]\nurl = 'ftp://x'\nsecret_file = 's'\n", 2, "webhooks.a.url", None),
             ("[webhooks.a]\nurl = 'https://me:pw@x'\nsecret_file = 's'\n", 2, "webhooks.a.url", None),
+            ("[activate.bot]\ncommand = ['/b']\nunit = 'b.service'\n", 1, "activate.bot", None),
+            ("[activate.bot]\ncommand = ['bot']\n", 2, "activate.bot.command", "['bot']"),
+            ("[activate.bot]\nunit = '--now'\n", 2, "activate.bot.unit", "--now"),
+            ("[activate.bot]\nunit = 'b.service'\ntimeout = 11\n", 3, "activate.bot.timeout", 11),
+            ("[activate.'b t']\nunit = 'b.service'\n", 1, "activate.b t", None),
+            ("[[claims.rules]]\nprofiles = 'trunk'\n", 1, "claims.rules[0].profiles", None),
+            ("[[claims.rules]]\nmethods = ['MESSGE']\n", 1, "claims.rules[0].methods", "['MESSGE']"),
             ("[webhooks.a]\nurl = 'https://x'\nsecret_file = 's'\ntimeout = 21\n", 4, "webhooks.a.timeout", 21),
         ],
     )
@@ -109,7 +122,7 @@ class TestDocument:
         found: dict[str, str] = {}
         section = ""
         for line in DOCUMENT.read_text().splitlines():
-            if heading := re.fullmatch(r"## \[(\w+)(?:\.NAME)?\]", line):
+            if heading := re.fullmatch(r"## \[+(\w+)(?:\.NAME|\.rules)?\]+", line):
                 section = heading[1]
             elif row := re.match(r"\| `(\w+)` \| (.*?) \| \S", line):
                 found[f"{section}.{row[1]}"] = row[2]
@@ -180,3 +193,36 @@ class TestPlaces:
         monkeypatch.delenv("STATE_DIRECTORY", raising=False)
         monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
         monkeypatch.setattr(os, "geteuid", lambda: uid)
+
+
+class TestClaimRules:
+    """``[[claims.rules]]`` names users and groups; the core knows their numbers."""
+
+    def test_names_become_numbers(self) -> None:
+        text = """
+        [[claims.rules]]
+        profiles = ["trunk*"]
+        users = ["root", "1234"]
+        groups = ["0"]
+        tokens = ["bot"]
+        methods = ["MESSAGE"]
+        events = ["presence"]
+        exclusive = false
+
+        [[claims.rules]]
+        users = ["nobody-has-this-name"]
+        """
+        first, second = decode(text, "sipprofile.toml").service_settings().claim_rules
+        assert (first.profiles, first.uids, first.gids) == (("trunk*",), {0, 1234}, {0})
+        assert (first.tokens, first.methods, first.events, first.exclusive) == (
+            {"bot"},
+            ("MESSAGE",),
+            ("presence",),
+            False,
+        )
+        assert (second.uids, second.nobody) == (frozenset(), True)
+
+    def test_applications(self) -> None:
+        settings = decode("[activate.bot]\nunit = 'bot@1.service'\ntimeout = 3\n", "x").service_settings()
+        assert settings.activate == (("bot", 3.0),)
+        assert decode("", "x").service_settings().claim_rules == ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import grp
 import ipaddress
 import os
 import pwd
@@ -17,6 +16,7 @@ from aiohttp import web
 
 from ..errors import SipProfileError
 from ..service.policy import CAPABILITIES, Actor
+from .accounts import gid_of, uid_of
 from .revocation import TOKEN
 from .tokens import Token, Tokens
 
@@ -64,13 +64,13 @@ class PeerRights:
         self._users: dict[int, frozenset[str]] = {0: ALL}
         self._groups: dict[int, frozenset[str]] = {}
         for name, capabilities in users.items():
-            uid = _uid(name)
+            uid = uid_of(name)
             if uid is None:
                 self.unknown.append(f"user {name}")
             else:
                 self._users[uid] = frozenset(capabilities)
         for name, capabilities in groups.items():
-            gid = _gid(name)
+            gid = gid_of(name)
             if gid is None:
                 self.unknown.append(f"group {name}")
             else:
@@ -176,24 +176,6 @@ def _numeric(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _uid(name: str) -> int | None:
-    if name.isdecimal():
-        return int(name)
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        return None
-
-
-def _gid(name: str) -> int | None:
-    if name.isdecimal():
-        return int(name)
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        return None
 
 
 @functools.lru_cache(maxsize=1024)

@@ -23,6 +23,8 @@ from ..profile import value_at
 from ..registration.settings import RegistrationSettings
 from ..service.policy import CAPABILITIES
 from ..service.settings import ServiceSettings
+from . import sharing_sections
+from .sharing_sections import ActivateSection, ClaimsSection
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -76,6 +78,7 @@ class LimitsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sessions: Count = ServiceSettings().sessions
     holds: Count = ServiceSettings().holds
     answers: Count = ServiceSettings().answers
+    requests: Count = ServiceSettings().requests
     event_streams: Count = 100
 
 
@@ -110,6 +113,8 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: LimitsSection = LimitsSection()
     token_sources: dict[str, TokenSource] = {}
     webhooks: dict[str, WebhookSection] = {}
+    claims: ClaimsSection = ClaimsSection()
+    activate: dict[str, ActivateSection] = {}
 
     def service_settings(self) -> ServiceSettings:
         """What the service core is told."""
@@ -119,6 +124,9 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             sessions=self.limits.sessions,
             holds=self.limits.holds,
             answers=self.limits.answers,
+            requests=self.limits.requests,
+            claim_rules=self.claims.core_rules(),
+            activate=tuple((name, section.timeout) for name, section in self.activate.items()),
             token_sources=tuple(self.token_sources),
             webhooks=tuple(self.webhooks),
         )
@@ -213,6 +221,7 @@ def _mistakes(configuration: Configuration) -> list[tuple[str, str]]:
         with_port = port.isdecimal() and _numeric(host.removeprefix("[").removesuffix("]"))
         if not _numeric(server) and not with_port:
             found.append((f"sip.nameservers[{number}]", "Expected a numeric IP address"))
+    found.extend(sharing_sections.mistakes(configuration.claims, configuration.activate))
     for name, source in configuration.token_sources.items():
         if (source.file is None) == (not source.command):
             found.append((f"token_sources.{name}", "Expected either file or command"))

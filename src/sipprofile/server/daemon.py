@@ -11,6 +11,7 @@ import contextlib
 import errno
 import itertools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from ..errors import SipProfileError
@@ -32,6 +33,7 @@ from ..registration.actions import (
     TransportKey,
 )
 from ..service.effects import (
+    Activate,
     Commit,
     Effect,
     EndSession,
@@ -49,10 +51,12 @@ from ..service.service import Service
 from ..store.store import Store
 from ..store.writer import Writer
 from . import clock, tls_settings
+from .activation import Activations
 from .completions import Completions
 from .configuration import TokenSource
 from .logging import RateBound
 from .lookups import Lookups
+from .sharing_sections import ActivateSection
 from .webhooks import Webhooks
 
 CHECK_INTERVAL = 2.0  # seconds between looks at the clocks
@@ -97,7 +101,10 @@ class Daemon:
         wall_offset: float,
         token_sources: Mapping[str, TokenSource] | None = None,
         webhooks: Webhooks | None = None,
+        activate: Mapping[str, ActivateSection] | None = None,
+        url: str = "",
     ) -> None:
+        """``url`` is where applications that are started find the service."""
         self.service = service
         self.stopping = asyncio.Event()
         self.stopped = asyncio.Event()
@@ -125,6 +132,8 @@ class Daemon:
         self._deferred_since: float | None = None
         self._check: asyncio.TimerHandle | None = None
         lookups = Lookups(service, resolver, token_sources or {}, log, self._begin, self._input)
+        not_started = partial(self._input, service.activation_failed)
+        applications = Activations(activate or {}, url, log, self._begin, not_started)
         self._perform: dict[type, Callable[[Any], None]] = {
             Reply: self._reply,
             Commit: self._commit,
@@ -138,6 +147,7 @@ class Daemon:
             OpenTransport: self._open_transport,
             CloseTransport: self._close_transport,
             FetchToken: lookups.fetch_token,
+            Activate: applications.activate,
             Probe: self._probe,
             ForgetNames: lambda _: self._resolver.forget(),
             Listen: self._listen,

@@ -118,7 +118,7 @@ async def _serve(settings: Configuration, log: Any) -> None:
             tcp = listening.tcp_listener(settings.listen.host, settings.listen.port)
             stack.callback(tcp.close)
         ring = EventRing(settings.limits.event_streams)
-        daemon = await _load(settings, directory, ring, log, stack)
+        daemon = await _load(settings, directory, path, ring, log, stack)
         await _open_interface(settings, directory, daemon, ring, (unix, tcp), log, stack)
         _freeze()
         loop = asyncio.get_running_loop()
@@ -139,7 +139,7 @@ async def _serve(settings: Configuration, log: Any) -> None:
 
 
 async def _load(
-    settings: Configuration, directory: Path, ring: EventRing, log: Any, stack: contextlib.AsyncExitStack
+    settings: Configuration, directory: Path, path: Path, ring: EventRing, log: Any, stack: contextlib.AsyncExitStack
 ) -> Daemon:
     """The daemon with everything stored, its sockets open."""
     hooks = read_webhooks(settings.webhooks)
@@ -174,6 +174,8 @@ async def _load(
         wall_offset=offset,
         token_sources=settings.token_sources,
         webhooks=webhooks,
+        activate=settings.activate,
+        url=f"unix:{path}",
     )
     stack.push_async_callback(daemon.close)
     await daemon.open_sockets(settings.sip.bind, settings.sip.port, accept=settings.sip.tcp_listen)

@@ -13,14 +13,13 @@ from .claims import Claims, Held
 from .criteria import Facts
 from .effects import Activate, Effect
 from .nobody import later
+from .settings import LONGEST_HOLD
 from .timers import Timers
 
 if TYPE_CHECKING:
     from ..sip.message import Request, Response
     from ..useragent.outgoing import Outgoing
 
-LONGEST_HOLD = 10.0
-"""Seconds that a request waits for whom it is for."""
 PAUSE = 5.0
 """Seconds between two starts of the same application."""
 MAXIMUM_HELD = 256

@@ -7,6 +7,9 @@ import msgspec
 from ..registration.settings import RegistrationSettings
 from .claim_rules import ClaimRule
 
+LONGEST_HOLD = 10.0
+"""Seconds that a request waits at most for an application that is started for it."""
+
 
 class ServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Times in seconds, sizes in bytes."""
