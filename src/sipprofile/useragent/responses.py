@@ -99,9 +99,16 @@ def headers_of(agent: UserAgent, incoming: Incoming, answer: Answer, now: float)
         params = drafts.contact_params(answer.contact_params)
         headers.append(("Contact", f"<{contact_of(agent, incoming, now)}>{params}"))
     headers += answer.headers
+    manual = leg is not None and leg.manual
+    if method == "INVITE" and 200 <= status < 300 and not manual and not _has(answer, "allow"):
+        headers.append(("Allow", drafts.ALLOW))  # RFC 3261 §13.3.1.4
     if answer.content_type is not None:
         headers.append(("Content-Type", answer.content_type))
     return headers
+
+
+def _has(answer: Answer, name: str) -> bool:
+    return any(given.lower() == name for given, _ in answer.headers)
 
 
 def contact_of(agent: UserAgent, incoming: Incoming, now: float) -> str:

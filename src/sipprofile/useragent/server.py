@@ -74,6 +74,8 @@ EXTENSIONS = frozenset(
 )
 """Option tags that ask nothing of the service itself, or what it does: whether an application understands them is for
 it to say. All others are refused (RFC 3261 §8.2.2.3)."""
+BUSY = (("Retry-After", "1"),)
+"""With a 503: otherwise proxies would look elsewhere for as long as they like (RFC 3261 §21.5.4)."""
 IN_DIALOG = ("BYE", "PRACK", "UPDATE")
 """Methods that make sense only in a dialog."""
 Headers = tuple[tuple[str, str], ...]
@@ -252,13 +254,14 @@ def _judge(
             if not request.header("contact"):
                 return 400, ()  # RFC 3261 §8.1.1.8
             if len(agent.legs) >= legs.MAXIMUM_LEGS:
-                return 503, ()
+                return 503, BUSY
     caller = tag_of(request.header("from"))
     merged = f"{line.profile} {key.local_port} {request.header('call-id')} {caller} {number} {method}"
     if merged in agent.server.merged:
         return 482, ()  # RFC 3261 §8.2.2.2
-    if agent.server.open >= MAXIMUM_OPEN or not agent.server.wanted.has_room(now, request.head_size):
-        return 503, ()
+    room = MAXIMUM_OPEN if leg is None else 2 * MAXIMUM_OPEN  # what ends a dialog makes room for others
+    if agent.server.open >= room or not agent.server.wanted.has_room(now, request.head_size):
+        return 503, BUSY
     reliable = key.protocol != "udp"
     settings = agent.room.settings
     machine: InviteServerTransaction | ServerTransaction
