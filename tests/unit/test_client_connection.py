@@ -318,6 +318,23 @@ class TestPublish:
         await publication.remove()
         assert service.said("stop-refresh") == []
 
+    async def test_a_refresh_that_is_tried_again(
+        self, service: FakeService, registry: ProfileRegistry, profile: Profile
+    ) -> None:
+        errors: list[Any] = []
+
+        class Observer:
+            def error_occurred(self, error: Any, request: Any, dialog: Any) -> None:
+                errors.append(error.reason.code)
+
+        connection = await registry.connection(profile, Observer())  # type: ignore[arg-type]
+        publication = await connection.publish("presence", "<x/>", "application/pidf+xml")
+        assert publication.outgoing is not None
+        await service.sip("failed", profile=1, request=publication.outgoing.number, code="not_refreshed")
+        await until(lambda: errors == ["not_refreshed"])
+        await publication.remove()
+        assert len(service.said("stop-refresh")) == 1
+
 
 class TestFetchBindings:
     """CSIPConnection::FetchRegistrationsL (RFC 3261 §10.2.3)."""

@@ -263,6 +263,48 @@ class TestInsideACall:
         assert [each.sipfrag_status async for each in referral] == [100, 200]
         assert (referral.state, dialog.state) == ("terminated", "confirmed")
 
+    async def test_two_referrals_are_told_apart_by_their_ids(
+        self, service: FakeService, connection: SipConnection
+    ) -> None:
+        dialog = await answered(service, connection)
+        referrals = [await dialog.refer(f"sip:{name}@example.test") for name in "cd"]
+        for number, id_ in ((7, 2), (8, 3), (9, 2)):
+            headers = [["Event", f"refer;id={id_}"], ["Subscription-State", "active;expires=60"]]
+            members = {**NOTIFY, "headers": headers, "body": {"text": f"SIP/2.0 {100 + number} x"}}
+            await service.incoming(number, "NOTIFY", dialog=50, **members)
+        await until(lambda: referrals[0].latest is not None and referrals[0].latest.sipfrag_status == 109)
+        assert referrals[1].latest is not None
+        assert referrals[1].latest.sipfrag_status == 108
+
+    async def test_a_referral_that_ends_without_a_word(self, service: FakeService, connection: SipConnection) -> None:
+        dialog = await answered(service, connection)
+        referral = await dialog.refer("sip:carol@example.test")
+        headers = [["Event", "refer;id=2"], ["Subscription-State", "active;expires=60"]]
+        await service.incoming(7, "NOTIFY", dialog=50, **{**NOTIFY, "headers": headers})
+        await until(lambda: referral.latest)
+        await service.sip("dialog", dialog=50, state="confirmed", code="none", usages=["refer;id=2"])
+        assert referral.state == "active"
+        await service.sip("dialog", dialog=50, state="confirmed", code="dialog_ended", usages=[])
+        assert (await asyncio.wait_for(referral.ended(), 5)).code == "dialog_ended"
+        assert dialog.state == "confirmed"
+
+    async def test_a_referral_is_told_its_end_after_the_bye(
+        self, service: FakeService, connection: SipConnection
+    ) -> None:
+        """RFC 5057 §4.2: the dialog lasts as long as one of its usages."""
+        dialog = await answered(service, connection)
+        referral = await dialog.refer("sip:carol@example.test")
+        await service.incoming(7, "BYE", dialog=50, answered=True)
+        await service.sip("dialog", dialog=50, state="confirmed", code="dialog_ended", usages=["refer;id=2"])
+        assert (await asyncio.wait_for(dialog.ended(), 5)).code == "dialog_ended"
+        headers = [["Event", "refer;id=2"], ["Subscription-State", "terminated;reason=noresource"]]
+        await service.incoming(
+            8, "NOTIFY", dialog=50, **{**NOTIFY, "headers": headers, "body": {"text": "SIP/2.0 200 OK"}}
+        )
+        assert [each.sipfrag_status async for each in referral] == [200]
+        await service.sip("dialog", dialog=50, state="terminated", code="dialog_ended")
+        await until(lambda: not connection.dialogs)
+
 
 class TestSubscribe:
     """CSIPSubscribeDialogAssoc: SendSubscribeL, UpdateL, SendUnsubscribeL, Event (RFC 6665)."""
@@ -356,6 +398,20 @@ class TestSubscribe:
         assert subscription.state != "terminated"
         await service.sip("dialog", dialog=70, state="terminated", code="subscription_lost")
         assert (await asyncio.wait_for(subscription.ended(), 5)).code == "subscription_lost"
+
+    async def test_it_goes_on_in_another_dialog(self, service: FakeService, connection: SipConnection) -> None:
+        """RFC 6665 §4.1.2.2: the notifier does not know it any more."""
+        service.on_send = lambda command, number: [response(number, 200, dialog=70)]
+        subscription = await connection.subscribe("message-summary")
+        await service.sip("dialog", dialog=70, state="early", code="resubscribing")
+        await service.sip("dialog", dialog=71, state="confirmed", code="resubscribed", replaces=70)
+        await service.sip("dialog", dialog=70, state="terminated", code="resubscribed")
+        await service.incoming(7, "NOTIFY", dialog=71, **self.notify("active", "again"))
+        notification = await asyncio.wait_for(anext(aiter(subscription)), 5)
+        assert (notification.text, notification.dialog.number, subscription.state) == ("again", 71, "active")
+        assert [dialog.number for dialog in connection.dialogs] == [71]
+        await subscription.unsubscribe()
+        assert service.said("end")[0]["dialog"] == 71
 
     async def test_unread_notifications_are_bounded(self, service: FakeService, connection: SipConnection) -> None:
         service.on_send = lambda command, number: [response(number, 200, dialog=70)]

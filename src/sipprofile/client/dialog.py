@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MAXIMUM_UNREAD = 64
 """Unread requests of one dialog; further ones are answered 480."""
 
+GOOD_NEWS = frozenset(("none", "refreshed", "resubscribed", "dialog_ended"))
+"""Changes that are no errors; ``dialog_ended`` without the end of the dialog is that of one of its usages."""
+
 DialogState = Literal["init", "early", "confirmed", "terminated"]
 """``EInit``, ``EEarly``, ``EConfirmed``, ``ETerminated``."""
 
@@ -126,7 +129,11 @@ class Dialog:
         """End it in the way that is right for it: BYE, CANCEL, a final response, unsubscribing. Does nothing twice."""
         if self.state == "terminated" or not self.number:
             return
-        await self.connection.command("end", dialog=self.number)
+        try:
+            await self.connection.command("end", dialog=self.number)
+        except SipProfileError as error:
+            if error.code not in ("not_found", "invalid_state"):  # it has ended just now
+                raise
 
     async def ended(self) -> Reason:
         """Wait for its end; returns why it came."""
@@ -172,11 +179,15 @@ class Dialog:
             return
         if arrival.state == "terminated":
             self.terminated(arrival.why())
-        else:
-            if arrival.state == "confirmed" and self.state != "confirmed":
-                self._became("confirmed")
-            if arrival.code != "none":
-                self.connection.tell("error_occurred", RequestFailed(arrival.why()), None, self)
+            return
+        if arrival.state == "confirmed":
+            self.confirmed()
+        for subscription in tuple(self.subscriptions):
+            if subscription.usage and subscription.usage not in arrival.usages and self.method == "INVITE":
+                self.subscriptions.remove(subscription)
+                subscription.dialog_ended(self, arrival.why())
+        if arrival.code not in GOOD_NEWS:
+            self.connection.tell("error_occurred", RequestFailed(arrival.why()), None, self)
 
     def takes(self, request: IncomingRequest) -> bool:
         """Whether one of its usages has dealt with ``request``."""
@@ -184,7 +195,23 @@ class Dialog:
             return any(each.renewed_by(request) for each in self.notifiers)
         if request.method != "NOTIFY":
             return False
-        return any(each.notified(request, self) for each in tuple(self.subscriptions))
+        # RFC 6665 §4.4.1: of several with one package the one whose id it is, else one that has not heard any yet
+        mine = sorted(self.subscriptions, key=lambda each: each.event_id is None)
+        return any(each.notified(request, self) for each in mine)
+
+    def replaced_by(self, number: int) -> Dialog:
+        """Its subscription goes on in another dialog."""
+        dialog = Dialog(self.connection, self.method)
+        dialog.number = number
+        self.connection.user.dialogs[number] = dialog
+        for subscription in tuple(self.subscriptions):
+            subscription.joins(dialog)
+        dialog.confirmed()
+        self.connection.user.catch_up()
+        return dialog
+
+    def heard(self, request: IncomingRequest) -> None:
+        """The application has been given ``request``; a BYE ends a call."""
 
     def requested(self, request: IncomingRequest) -> bool:
         """A request for whoever reads :meth:`requests`; false when there is no room."""
@@ -194,15 +221,16 @@ class Dialog:
         """An unread request is not wanted any more."""
         self._requests.remove(request)
 
-    def terminated(self, reason: Reason) -> None:
-        """It has ended."""
-        if self.state == "terminated":
+    def terminated(self, reason: Reason, *, subscriptions_too: bool = True) -> None:
+        """It has ended; after a BYE a referral may still be told how it went."""
+        if self.state != "terminated":
+            self.reason = reason
+            self._requests.close()
+            self._became("terminated")
+            self._ended.set()
+        if self.subscriptions and not subscriptions_too:
             return
-        self.reason = reason
         self.connection.user.dialogs.pop(self.number, None)
-        self._requests.close()
-        self._became("terminated")
-        self._ended.set()
         for subscription in tuple(self.subscriptions):
             subscription.dialog_ended(self, reason)
 

@@ -158,7 +158,7 @@ class InviteDialog(Dialog):
             await self.outgoing.cancel()
             return
         if self.state == "confirmed" or self.incoming is not None:
-            self.terminated(Reason.of("dialog_ended"))
+            self.terminated(Reason.of("dialog_ended"), subscriptions_too=False)
 
     async def __aenter__(self) -> InviteDialog:
         return self
@@ -201,6 +201,10 @@ class InviteDialog(Dialog):
         self._forks.close()
         super().completed(reason)
 
+    def heard(self, request: IncomingRequest) -> None:
+        if request.method == "BYE":
+            self.terminated(Reason.of("dialog_ended"), subscriptions_too=False)
+
     def awaits_ack(self, incoming: IncomingRequest) -> None:
         """An INVITE of the other side, the first or a later one, was answered with a 2xx."""
         self._unacknowledged[incoming.number] = incoming
@@ -213,10 +217,10 @@ class InviteDialog(Dialog):
             return
         super().received(arrival)
 
-    def terminated(self, reason: Reason) -> None:
+    def terminated(self, reason: Reason, *, subscriptions_too: bool = True) -> None:
         self.provisionals.close()
         self._forks.close()
         for incoming in self._unacknowledged.values():
             incoming.not_acknowledged(reason)
         self._unacknowledged.clear()
-        super().terminated(reason)
+        super().terminated(reason, subscriptions_too=subscriptions_too)

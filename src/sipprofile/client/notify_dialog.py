@@ -32,7 +32,7 @@ class NotifyDialog:
 
     def __init__(self, request: IncomingRequest, dialog: Dialog, seconds: int) -> None:
         self.dialog = dialog
-        self.event = request.header("event") or "refer"
+        self.event = request.header("event") or _refer_event(request)
         """The value of Event."""
         self.refer_to = request.header("refer-to")
         """What a REFER asks for."""
@@ -138,6 +138,12 @@ class NotifyDialog:
             return f"{state};expires={self.expires}"
         value = f"terminated;reason={reason or 'noresource'}"
         return value if retry_after is None else f"{value};retry-after={retry_after}"
+
+
+def _refer_event(request: IncomingRequest) -> str:
+    """The Event of what a REFER subscribes to (RFC 3515 §2.4.6)."""
+    number = (request.header("cseq") or "").partition(" ")[0]
+    return f"refer;id={number}" if number.isdecimal() else "refer"
 
 
 def granted(request: IncomingRequest, expires: int | None) -> int:

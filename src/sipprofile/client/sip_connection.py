@@ -438,6 +438,8 @@ class SipConnection:
                 taken = self.tell("incoming_request", request, dialog) or taken
         elif not taken:
             taken = dialog.requested(request) if dialog is not None else self._requests.put(request)
+        if dialog is not None:
+            dialog.heard(request)
         if not taken and not request.answered:
             self.sip.submit("respond", request=request.number, status=480)
             request.withdraw("quota_exceeded", "Too many requests are unread.")

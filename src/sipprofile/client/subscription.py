@@ -75,6 +75,8 @@ class Subscription:
         self.latest: Notification | None = None
         self.outgoing: OutgoingRequest | None = None
         """The SUBSCRIBE or REFER that made it."""
+        self.event_id: str | None = None
+        """The id in Event that tells it from others of its package in one dialog, once a notification has come."""
         self._notifications: Unread[Notification] = Unread(MAXIMUM_UNREAD)
         self._ended = asyncio.Event()
 
@@ -125,6 +127,14 @@ class Subscription:
 
     # For the connection
 
+    @property
+    def usage(self) -> str:
+        """What the service calls it among a dialog's usages; empty while that is not known."""
+        if self.event_id is None:
+            return ""
+        package = parameters(self.event)[0].lower()
+        return f"{package};id={self.event_id}" if self.event_id else package
+
     def joins(self, dialog: Dialog) -> None:
         """It lives in ``dialog``."""
         dialog.subscriptions.append(self)
@@ -157,8 +167,11 @@ class Subscription:
 
     def notified(self, request: IncomingRequest, dialog: Dialog) -> bool:
         """A NOTIFY in one of its dialogs; false when it is about something else."""
-        if parameters(request.header("event"))[0].lower() != parameters(self.event)[0].lower():
+        package, given = parameters(request.header("event"))
+        id_ = given.get("id", "")
+        if package.lower() != parameters(self.event)[0].lower() or self.event_id not in (None, id_):
             return False
+        self.event_id = id_
         notification = Notification(request, dialog)
         if notification.state in ("pending", "active"):
             self.state = notification.state  # type: ignore[assignment]

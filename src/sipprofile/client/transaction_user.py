@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MAXIMUM_EARLY = 64
 """Frames kept that came before the answer that says whose they are."""
 
+GOES_ON = frozenset(("not_refreshed", "resubscribing"))
+"""Troubles of what the service renews that are not its end."""
+
 
 class TransactionUser:
     """The tables of one :class:`~sipprofile.Sip`, by the service's numbers, and the way of each frame to its object."""
@@ -71,6 +74,8 @@ class TransactionUser:
             self._keep(arrival)
         elif arrival.event == "response":
             outgoing.responded(arrival)
+        elif arrival.code in GOES_ON:
+            outgoing.connection.tell("error_occurred", RequestFailed(arrival.why()), outgoing, None)
         else:
             outgoing.failed(RequestFailed(arrival.why()))
 
@@ -92,6 +97,8 @@ class TransactionUser:
         dialog = self.dialogs.get(number)
         if dialog is None and number and arrival.call_id is not None and arrival.call_id in self.by_call_id:
             dialog = self.by_call_id[arrival.call_id].dialog(number)
+        if dialog is None and arrival.replaces in self.dialogs:
+            dialog = self.dialogs[arrival.replaces].replaced_by(number)
         if dialog is None:
             self._keep(arrival)
         return dialog
