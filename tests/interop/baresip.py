@@ -56,15 +56,20 @@ class Baresip:
     def __init__(
         self, directory: Path, kamailio: Kamailio, user: str, *, expires: int = 60, correspondent: str = ""
     ) -> None:
+        self.aor = kamailio.aor(user)
+        password = kamailio.settings.users[user]
+        account = f'<{self.aor}>;auth_user={user};auth_pass={password};outbound="{kamailio.uri}";regint={expires}'
+        self._prepare(directory, account, correspondent or self.aor)
+
+    def _prepare(self, directory: Path, account: str, correspondent: str) -> None:
         self.port = free_port()
         self.directory = directory
         self.log = directory / "baresip.log"
-        self.aor = kamailio.aor(user)
         self.events: list[dict[str, Any]] = []
         """What ctrl_tcp reported since the last start, as far as it was read."""
-        self._correspondent = correspondent or self.aor
-        password = kamailio.settings.users[user]
-        self._account = f'<{self.aor}>;auth_user={user};auth_pass={password};outbound="{kamailio.uri}";regint={expires}'
+        self._account = account
+        self._correspondent = correspondent
+        self._listen = f"sip_listen {self.host}:{self.port}"
         self._control_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -207,7 +212,7 @@ class Baresip:
 
     def _write_configuration(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        lines = [f"sip_listen {self.host}:{self.port}", f"net_interface {self.host}"]
+        lines = [self._listen, f"net_interface {self.host}"]
         lines += [f"ctrl_tcp_listen {self.host}:{self._control_port}", f"module_path {_modules()}", "module g711.so"]
         lines += ["module_tmp account.so", *(f"module_app {name}.so" for name in ("ctrl_tcp", "menu", "contact"))]
         for name, text in (

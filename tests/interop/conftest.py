@@ -69,9 +69,9 @@ def start_sipp(tmp_path: Path) -> Iterator[Callable[..., Sipp]]:
     require(Sipp.program(), "sipp", "sip-tester")
     with ExitStack() as running:
 
-        def start(scenario: str | Path, keys: Mapping[str, str], *, limit: int = 60) -> Sipp:
+        def start(scenario: str | Path, keys: Mapping[str, str], **more: Any) -> Sipp:
             directory = tmp_path / f"sipp-{len(list(tmp_path.iterdir()))}"
-            return running.enter_context(Sipp(directory, scenario, keys, limit=limit))
+            return running.enter_context(Sipp(directory, scenario, keys, **more))
 
         yield start
 

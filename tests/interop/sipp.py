@@ -46,9 +46,19 @@ class Sipp:
     host = "127.0.0.1"
 
     def __init__(
-        self, directory: Path, scenario: str | Path, keys: Mapping[str, str], *, calls: int = 1, limit: int = 60
+        self,
+        directory: Path,
+        scenario: str | Path,
+        keys: Mapping[str, str],
+        *,
+        calls: int = 1,
+        limit: int = 60,
+        remote: str = "",
+        rate: int = 10,
     ) -> None:
+        """`remote`: the address and port that a scenario which calls sends to, `rate` calls a second."""
         self.port = free_port()
+        self._remote = [remote, "-r", str(rate)] if remote else []
         self.directory = directory
         self._scenario = scenario if isinstance(scenario, Path) else SCENARIOS / f"{scenario}.xml"
         self._keys = keys
@@ -72,6 +82,7 @@ class Sipp:
             raise RuntimeError("sipp is not installed")
         self.directory.mkdir(parents=True, exist_ok=True)
         command = [program, "-sf", str(self._scenario), "-i", self.host, "-p", str(self.port)]
+        command += self._remote
         command += ["-m", str(self._calls), "-timeout", f"{self._limit}s", "-timeout_error", "-nostdin"]
         command += ["-trace_err", "-error_file", str(self.directory / "errors.log")]
         command += ["-trace_msg", "-message_file", str(self.directory / "messages.log")]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sipprofile.profile import Bridge
-from sipprofile.service.bridge import mapping
+from sipprofile.service.bridge import mapping, statuses
 from sipprofile.service.bridge.dialogs import DialogName
 from sipprofile.service.bridge.mapping import Side
 from sipprofile.sip.message import Request, build_request, parse
@@ -221,5 +221,11 @@ class TestIdentities:
 
 @pytest.mark.parametrize(("status", "program", "provider"), [(401, 403, 480), (407, 403, 480), (486, 486, 486)])
 def test_nobody_is_asked_for_a_password_of_the_other_side(status: int, program: int, provider: int) -> None:
-    assert mapping.status_for_program(status) == program
-    assert mapping.status_for_provider(status) == provider
+    assert statuses.for_program(status, "INVITE") == program
+    assert statuses.for_provider(status, "INVITE") == provider
+
+
+def test_only_an_invite_is_answered_408() -> None:
+    """RFC 4320 §4.2."""
+    assert [statuses.for_program(408, method) for method in ("INVITE", "MESSAGE")] == [408, 504]
+    assert [statuses.after_failure("timeout", method) for method in ("INVITE", "MESSAGE")] == [408, 504]

@@ -158,7 +158,7 @@ class Changes:
         self._dismiss(entry.id)
         self._standing.remove(entry.id)
         self._usage.detach(entry, now)
-        registry.bridges.removed(entry)
+        registry.bridges.removed(entry, now)
         if registry.served(entry):
             registry.registrations.remove(entry.id, now)
         if was_default:

@@ -100,11 +100,12 @@ class Service:
             boot_id=boot_id,
         )
         registry.on_change = self._changed
-        self._bridges = registry.bridges = Bridges(registry, act, self._timers)
         self._usage = Usage(registry, self._timers)
         self._sessions = Sessions(registry, self._usage, self._hub, act)
         self._sharing = sharing = Sharing(registry, self._timers, act, random)
         self._agent, self._claims, self._delivery = sharing.agent, sharing.claims, sharing.delivery
+        self._bridges = registry.bridges = Bridges(registry, sharing.agent, sharing.delivery, act, self._timers)
+        sharing.standing.targets["bridge"] = self._bridges.owner
         self._changes = Changes(registry, self._usage, self._sessions.dismiss, sharing.standing)
         self._controls = Controls(registry, self._usage, self._changes, self._sessions.detach)
         self._commands = Commands(registry, self._sessions, self._controls, self._hub, self._runner)
@@ -222,7 +223,11 @@ class Service:
         """A SIP message came in over ``key`` from ``source``."""
         self._registry.now = now
         request = self._registrations.received(data, source, key, now)
-        if request is not None:
+        if request is None:
+            return
+        if key.local_port and not self._bridges.admits(key):
+            server.refuse(self._agent, request, source, key, 403, (), now)
+        else:
             server.received(self._agent, request, source, key, now)
 
     def resolved(self, question: Question, records: tuple[Record, ...], ttl: float, now: float) -> None:
@@ -261,7 +266,10 @@ class Service:
     def transport_failed(self, key: TransportKey, code: str, text: str, now: float) -> None:
         """A transport could not be opened or was lost."""
         self._registry.now = now
-        self._registrations.transport_failed(key, code, text, now)
+        if key.local_port:
+            self._bridges.unreachable(key, code, now)
+        else:
+            self._registrations.transport_failed(key, code, text, now)
 
     def listening(self, profile: int, port: int, now: float) -> None:
         """``Listen`` succeeded: the profile's local program finds us at ``port``."""

@@ -9,6 +9,7 @@ from ..errors import SipProfileError
 from ..profile import Profile
 from ..useragent.owner import Owner
 from .activation import Activated
+from .bridge.standing import standing_claims
 from .claims import Claims
 from .settings import ServiceSettings
 
@@ -28,7 +29,8 @@ class Standing:
     def check(self, profile: Profile) -> None:
         """Raise ``invalid_value`` for a target that the service does not know, ``claim_in_use`` for a claim that
         clashes with another's. ``profile`` is valid otherwise."""
-        for index, claim in enumerate(profile.claims):
+        claims = standing_claims(profile)
+        for index, claim in enumerate(claims):
             kind, _, name = claim.to.partition(":")
             field = f"claims[{index}].to"
             if kind == "bridge" and profile.bridge is None:
@@ -40,7 +42,7 @@ class Standing:
                 raise SipProfileError("invalid_value", detail, field=field, value=claim.to)
             if kind not in self.targets:
                 raise SipProfileError("not_supported", f"{kind} cannot have claims.", field=field, value=claim.to)
-        checked = [claim for claim in profile.claims if not claim.to.startswith("activate:")]  # in nobody's way
+        checked = [claim for claim in claims if not claim.to.startswith("activate:")]  # in nobody's way
         self._claims.check(profile.id, checked, self._owners.get(profile.id, ()))
 
     def renew(self, profile: Profile, now: float) -> list[str]:
@@ -48,7 +50,7 @@ class Standing:
         self.remove(profile.id)
         owners: list[Owner] = []
         missing = []
-        for claim in profile.claims:
+        for claim in standing_claims(profile):
             try:
                 self._make(profile.id, claim, owners, now)
             except (SipProfileError, LookupError):  # what the configuration no longer has, or what was stored by hand

@@ -32,7 +32,7 @@ def check(incoming: Incoming, answer: Answer) -> None:
         if status == 408:
             detail = f"A {method} is never answered 408 (RFC 4320 §4.2); use 480 or 504."
             raise SipProfileError("invalid_value", detail, field="status", value=status)
-    redirects = 300 <= status < 400 or status == 485
+    redirects = 300 <= status < 400 or status == 485 or method == "REGISTER"
     names = drafts.check_headers(tuple(header for header in answer.headers if not (redirects and _is_contact(header))))
     if "rseq" in names:
         raise SipProfileError("header_refused", "RSeq is written by the service.", field="headers", value="RSeq")

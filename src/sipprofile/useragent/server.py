@@ -219,8 +219,8 @@ def _judge(
 ) -> tuple[int, Headers]:
     """Deliver a well-formed request; a status with headers: it is refused."""
     method = request.method
-    if method not in METHODS:
-        return 405, (ALLOW,)  # REGISTER too: we are no registrar (RFC 3261 §8.2.1)
+    if method not in METHODS and (method != "REGISTER" or not key.local_port):
+        return 405, (ALLOW,)  # REGISTER too: we are a registrar for local programs only (RFC 3261 §8.2.1)
     if method == "CANCEL":
         return _cancelled(agent, request, via, source, key, now), ()
     wanted = request.headers("require")

@@ -5,54 +5,80 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ...agents.bridge import admits
-from ...profile import Bridge
 from ...records import ProfileRecord
-from ...registration import bridge_port
-from ...registration.actions import Action
+from ...registration import bridge_port, transactions
+from ...registration.actions import Action, TransportKey
+from ...useragent.profile_line import profile_line
 from ..timers import Timers
+from .bridge import Bridge
 from .sockets import Sockets
 
 if TYPE_CHECKING:
+    from ...useragent.agent import UserAgent
+    from ...useragent.owner import Owner
+    from ..delivery import Delivery
     from ..registry import Entry, Registry
 
 
 class Bridges:
     """By profile. ``act`` performs Listen and StopListening."""
 
-    def __init__(self, registry: Registry, act: Callable[[Action], None], timers: Timers) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        agent: UserAgent,
+        delivery: Delivery,
+        act: Callable[[Action], None],
+        timers: Timers,
+    ) -> None:
+        self._by_port: dict[int, Bridge] = {}
+        """By the port that their programs send to."""
         self._registry = registry
+        self._agent = agent
+        self._delivery = delivery
         self._bridges: dict[int, Bridge] = {}
-        self._by_port: dict[int, int] = {}
         self._sockets = Sockets(act, timers, lambda profile: bridge_port.remembered(registry.registrations, profile))
+
+    def owner(self, profile: int, _: str) -> Owner:
+        """Who gets what a profile's bridge has claimed; see :class:`~sipprofile.service.standing.Standing`."""
+        return self._bridges[profile]
 
     def configured(self, entry: Entry, record: ProfileRecord, now: float) -> None:
         """The profile is stored like this from now on."""
-        bridge = record.profile.bridge
-        if bridge is None:
-            self.removed(entry)
+        profile = record.profile
+        if profile.bridge is None:
+            self.removed(entry, now)
             return
-        self._bridges[entry.id] = bridge
-        if self._sockets.want(entry.id, bridge.host, bridge.port):
+        bridge = self._bridges.get(entry.id)
+        if bridge is None:
+            line = profile_line(self._agent, entry.id)
+            self._bridges[entry.id] = Bridge(self._agent, profile, line, self._delivery.respond)
+        else:
+            bridge.configure(profile)
+        if self._sockets.want(entry.id, profile.bridge.host, profile.bridge.port):
             self._lost(entry)
 
-    def removed(self, entry: Entry) -> None:
+    def removed(self, entry: Entry, now: float) -> None:
         """The profile has no bridge any more, or is gone."""
-        if self._bridges.pop(entry.id, None) is not None:
+        bridge = self._bridges.pop(entry.id, None)
+        if bridge is not None:
+            self._delivery.owner_gone(bridge, now)
             self._sockets.unwant(entry.id)
             self._lost(entry)
 
-    def admits(self, port: int, host: str) -> bool:
-        """Whether ``host`` may send requests to the bridge at ``port``."""
-        profile = self._by_port.get(port)
-        return profile is not None and admits(self._bridges[profile], host)
+    def admits(self, key: TransportKey) -> bool:
+        """Whether what comes in over ``key`` is from where the program of that port may be."""
+        bridge = self._by_port.get(key.local_port)
+        return bridge is not None and bridge.local.admits(key.host)
 
     def listening(self, profile: int, port: int, now: float) -> None:
         """:class:`~sipprofile.registration.actions.Listen` succeeded."""
-        entry = self._registry.get(profile)
-        if not self._sockets.listening(profile, port) or entry is None:
+        entry, bridge = self._registry.get(profile), self._bridges.get(profile)
+        if not self._sockets.listening(profile, port) or entry is None or bridge is None:
             return
-        self._by_port[port] = profile
+        bridge.local.port = port
+        self._by_port[port] = self._delivery.programs[port] = bridge
+        self._agent.local_lines[port] = bridge.local
         bridge_port.remember(self._registry.registrations, profile, port)
         entry.bridge_port = port
         self._registry.announce("status", entry)
@@ -61,7 +87,15 @@ class Bridges:
         """:class:`~sipprofile.registration.actions.Listen` failed."""
         self._sockets.not_listening(profile, now)
 
+    def unreachable(self, key: TransportKey, code: str, now: float) -> None:
+        """An ICMP error names the program: nobody listens there."""
+        transactions.transport_lost(self._registry.registrations, key, code, now)
+
     def _lost(self, entry: Entry) -> None:
-        if entry.bridge_port:
-            del self._by_port[entry.bridge_port]
-            entry.bridge_port = 0
+        """The socket is closed; calls go on with what the new one brings."""
+        bridge = self._by_port.pop(entry.bridge_port, None)
+        if bridge is not None:
+            self._delivery.programs.pop(entry.bridge_port, None)
+            self._agent.local_lines.pop(entry.bridge_port, None)
+            bridge.local.port = 0
+        entry.bridge_port = 0

@@ -111,9 +111,9 @@ def request_uri(side: Side, request: Request, registered: bool) -> str:
         case "token":
             user = _user_of(request.uri) or aor_user
         case "to":
-            user = _user_of(_uri_in(request.header("to"))) or aor_user
+            user = _user_of(uri_in(request.header("to"))) or aor_user
         case "p-called-party-id":
-            user = _user_of(_uri_in(request.header("p-called-party-id"))) or aor_user
+            user = _user_of(uri_in(request.header("p-called-party-id"))) or aor_user
         case "aor":
             user = aor_user
     return str(msgspec.structs.replace(program, user=user, password=None, headers=""))
@@ -123,7 +123,7 @@ def identities(side: Side, request: Request) -> list[str]:
     """As whom the program wants to be seen, in order; the last resort, the AOR, is not among them."""
     found = []
     for name in ("p-preferred-identity", "p-asserted-identity", "from"):
-        text = outward(side, _uri_in(request.header(name)))
+        text = outward(side, uri_in(request.header(name)))
         if text and text not in found and text != str(side.aor) and not _is_anonymous(text):
             found.append(text)
     return found
@@ -132,7 +132,7 @@ def identities(side: Side, request: Request) -> list[str]:
 def is_anonymous(request: Request) -> bool:
     """Whether the program wants its identity withheld (RFC 3323 §4.1, RFC 3325 §9.3)."""
     wanted = {part.strip().lower() for value in request.headers("privacy") for part in value.split(";")}
-    return bool(wanted & {"id", "user", "header"}) or _is_anonymous(_uri_in(request.header("from")))
+    return bool(wanted & {"id", "user", "header"}) or _is_anonymous(uri_in(request.header("from")))
 
 
 def display_name(request: Request) -> str | None:
@@ -143,14 +143,12 @@ def display_name(request: Request) -> str | None:
         return None
 
 
-def status_for_program(status: int) -> int:
-    """A final status of the provider's side: the program is never asked for a password."""
-    return 403 if status in (401, 407) else status
-
-
-def status_for_provider(status: int) -> int:
-    """A final status of the program: the caller has no password for it."""
-    return 480 if status in (401, 407) else status
+def uri_in(value: str | None) -> str:
+    """The URI of a From, To or the like; empty when there is none that can be read."""
+    try:
+        return parse_name_addr(value or "").uri
+    except SipSyntaxError:
+        return ""
 
 
 def _headers(
@@ -189,13 +187,6 @@ def _is_local(side: Side, uri: Uri) -> bool:
 
 def _is_anonymous(uri: str) -> bool:
     return uri.partition("@")[2].partition(":")[0].partition(";")[0].lower() == ANONYMOUS
-
-
-def _uri_in(value: str | None) -> str:
-    try:
-        return parse_name_addr(value or "").uri
-    except SipSyntaxError:
-        return ""
 
 
 def _user_of(uri: str) -> str | None:

@@ -1,0 +1,477 @@
+"""A bridge: a back-to-back user agent, for signalling alone, between a registration and a local program (RFC 7092).
+
+Each request that comes in on one side goes out on the other, in the other leg when it is inside of a dialog, and what
+is answered there is answered here. Calls are joined end to end: SDP, ACK and PRACK are those of the two ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ...errors import SipProfileError
+from ...sip.message import MalformedMessage, Message, Request, Response
+from ...sip.syntax import decimal
+from ...sip.uri import Uri
+from ...useragent import client, ending
+from ...useragent.draft import Answer, Draft
+from ...useragent.outgoing import Outgoing
+from ...useragent.responses import supports
+from . import mapping
+from .dialogs import DialogName
+from .local_line import LocalLine
+from .mapping import Side
+from .program import Program, alive
+from .relay import MOST_HELD, Pairs, Relay
+from .statuses import after_error, after_failure, for_program, for_provider
+
+if TYPE_CHECKING:
+    from ...profile import Profile
+    from ...registration.line import Line
+    from ...useragent.agent import UserAgent
+    from ...useragent.incoming import Incoming
+    from ...useragent.leg import Leg
+
+CALLS = 1_000
+REQUESTS = 10_000
+"""Under way at once."""
+
+Respond = Callable[["Bridge", int, Answer, float], "Leg | None"]
+"""See :meth:`sipprofile.service.delivery.Delivery.respond`."""
+
+
+class Bridge:
+    """The owner of both legs of each call. ``provider`` is the profile's line, :attr:`local` the program's."""
+
+    def __init__(self, agent: UserAgent, profile: Profile, provider: Line, respond: Respond) -> None:
+        self.label = "bridge"
+        self._agent = agent
+        self._provider = provider
+        self._respond = respond
+        self._program = Program()
+        self._relays: dict[int, Relay] = {}
+        self._by_outgoing: dict[int, Relay] = {}
+        self._pairs = Pairs()
+        self._waiting: dict[int, list[Incoming]] = {}
+        """Requests in a leg whose other one is not known yet (RFC 6665 §4.4.1: a NOTIFY before the 2xx)."""
+        assert profile.bridge is not None
+        aor = Uri.parse(profile.aor)
+        self.local = LocalLine(profile.id, profile.bridge, aor.user or "bridge", self)
+        self.configure(profile)
+
+    def configure(self, profile: Profile) -> None:
+        """The profile was changed."""
+        assert profile.bridge is not None
+        self._settings = profile.bridge
+        self._aor = Uri.parse(profile.aor)
+        self.local.configure(profile.bridge, self._aor.user or "bridge")
+
+    def __len__(self) -> int:
+        """Requests and legs under way."""
+        return len(self._relays) + len(self._pairs)
+
+    # -- what the user agent tells ---------------------------------------------------------------------------------
+
+    def requested(self, incoming: Incoming, now: float) -> None:
+        """A request from either side."""
+        if incoming.leg is not None:
+            self._inside(incoming, incoming.leg, now)
+            return
+        method = incoming.request.method
+        if self._is_local(incoming.line):
+            if method == "REGISTER":
+                answer = self._program.register(self.local, incoming.request, incoming.source, now)
+                self._answer(incoming, answer, now)
+                return
+            if method == "OPTIONS" and "@" not in incoming.request.uri:
+                self._answer(incoming, alive(self._is_registered(now)), now)
+                return
+        if len(self._relays) >= REQUESTS or (method == "INVITE" and len(self._pairs) >= 2 * CALLS):
+            self._answer(incoming, Answer(503, headers=(("Retry-After", "5"),)), now)
+            return
+        try:
+            self._begin(incoming, now)
+        except SipProfileError as error:
+            self._answer(incoming, Answer(after_error(error.code)), now)
+
+    def withdrawn(self, incoming: Incoming, code: str, now: float) -> None:
+        """The side that asked does not wait any more."""
+        relay = self._relays.pop(incoming.number, None)
+        if relay is None:
+            return
+        relay.wanted = False
+        if incoming.request.method == "INVITE" and incoming.leg is not None and relay.outgoing.leg is not None:
+            with contextlib.suppress(SipProfileError):  # a call that is up stays up: its re-INVITE alone is cancelled
+                client.cancel(self._agent, relay.outgoing, now)
+            return
+        self._by_outgoing.pop(relay.outgoing.number, None)
+        client.abandon(self._agent, relay.outgoing, now)
+
+    def acknowledged(self, incoming: Incoming, ack: Request | None, now: float) -> None:
+        """The ACK of one end is that of the other, with its body (RFC 3264 §5: a delayed offer)."""
+        other = None if incoming.leg is None else self._pairs.other(incoming.leg)
+        if other is None:
+            return
+        if ack is not None:
+            headers = self._headers(incoming.line, ack, now)
+            self._acknowledge(other, headers, ack.body, ack.header("content-type"), now)
+
+    def provisionally_acknowledged(self, incoming: Incoming, rseq: int, now: float) -> None:
+        """PRACKs are requests here."""
+
+    def responded(self, outgoing: Outgoing, response: Response, leg: Leg | None, now: float) -> None:
+        """A response of the other side."""
+        relay = self._by_outgoing.get(outgoing.number)
+        if relay is None or not relay.wanted:
+            self._too_late(outgoing, response, leg, now)
+            return
+        if self._must_wait(relay, response):
+            if len(relay.held) < MOST_HELD:
+                relay.held.append((response, leg))
+            return
+        self._pass_on(relay, response, leg, now)
+        if outgoing.method == "PRACK" and relay.incoming.leg is not None:
+            self._release(relay.incoming.leg, now)
+
+    def failed(self, outgoing: Outgoing, code: str, now: float) -> None:
+        """The other side did not answer."""
+        relay = self._by_outgoing.get(outgoing.number)
+        if relay is None:
+            return
+        self._forget(relay)
+        method = outgoing.method
+        status = 480 if self._is_local(outgoing.line) else after_failure(code, method)
+        self._answer(relay.incoming, Answer(status), now)
+        if method == "PRACK" and relay.incoming.leg is not None:
+            self._release(relay.incoming.leg, now)
+
+    def leg_changed(self, leg: Leg, code: str, now: float) -> None:
+        """One side of a call has ended by itself: so does the other, unless its INVITE is still to be answered."""
+        if leg.state != "terminated":
+            return
+        other = self._pairs.part(leg)
+        self._waiting.pop(leg.number, None)
+        if other is not None and not self._is_pending(other):
+            self._end(other, code, now)
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    def _begin(self, incoming: Incoming, now: float) -> None:
+        """A request outside of dialogs."""
+        request = incoming.request
+        side = self._side(now)
+        forwards = mapping.max_forwards(request)
+        if forwards < 0:
+            self._answer(incoming, Answer(483), now)
+            return
+        if not self._is_local(incoming.line):
+            if not side.program:
+                self._answer(incoming, Answer(480), now)
+                return
+            registered = bool(self._program.registered(now)) and not self._settings.uri
+            self._send(
+                incoming,
+                self.local,
+                Draft(
+                    request.method,
+                    mapping.request_uri(side, request, registered),
+                    to=mapping.uri_in(request.header("to")) or None,
+                    identity=mapping.uri_in(request.header("from")) or f"sip:anonymous@{mapping.ANONYMOUS}",
+                    display_name=mapping.display_name(request),
+                    headers=mapping.to_program(side, request, self._peer_of),
+                    body=request.body,
+                    content_type=request.header("content-type"),
+                    manual=True,
+                    max_forwards=forwards,
+                ),
+                None,
+                now,
+            )
+            return
+        draft = Draft(
+            request.method,
+            mapping.outward(side, request.uri),
+            to=mapping.outward(side, mapping.uri_in(request.header("to"))) or None,
+            display_name=mapping.display_name(request),
+            anonymous=mapping.is_anonymous(request),
+            headers=mapping.to_provider(side, request, self._peer_of),
+            body=request.body,
+            content_type=request.header("content-type"),
+            manual=True,
+            max_forwards=forwards,
+        )
+        for identity in mapping.identities(side, request):
+            try:
+                self._send(incoming, self._provider, msgspec.structs.replace(draft, identity=identity), None, now)
+                return
+            except SipProfileError as error:
+                if error.code != "identity_refused":
+                    raise
+        self._send(incoming, self._provider, draft, None, now)
+
+    def _inside(self, incoming: Incoming, leg: Leg, now: float) -> None:
+        """A request in one of our dialogs."""
+        request = incoming.request
+        other = self._pairs.other(leg)
+        if request.method == "BYE":
+            self._hang_up(incoming, leg, now)
+            return
+        if other is None:
+            self._wait(incoming, leg, now)
+            return
+        rack = self._rack(leg, request)
+        if request.method == "PRACK" and not rack:  # ours alone: the other side's provisional was not a reliable one
+            self._answer(incoming, Answer(200), now)
+            self._release(leg, now)
+            return
+        try:
+            self._send(incoming, other.line, self._draft_inside(incoming, leg, rack, now), other, now)
+        except SipProfileError as error:
+            self._answer(incoming, Answer(after_error(error.code)), now)
+
+    def _draft_inside(self, incoming: Incoming, leg: Leg, rack: str, now: float) -> Draft:
+        request = incoming.request
+        headers = list(self._headers(incoming.line, request, now))
+        if request.method == "PRACK":
+            headers.append(("RAck", rack))
+        elif request.method in ("NOTIFY", "SUBSCRIBE"):
+            headers = [(name, self._event(leg, name, value)) for name, value in headers]
+        return Draft(
+            request.method,
+            headers=tuple(headers),
+            body=request.body,
+            content_type=request.header("content-type"),
+            manual=True,
+            max_forwards=max(mapping.max_forwards(request), 0),
+        )
+
+    def _hang_up(self, incoming: Incoming, leg: Leg, now: float) -> None:
+        """A BYE ends one side at once, whatever the other says to it."""
+        other = self._pairs.part(leg)
+        self._answer(incoming, Answer(200), now)
+        if other is None or other.state == "terminated":
+            return
+        request = incoming.request
+        draft = Draft(
+            "BYE",
+            headers=self._headers(incoming.line, request, now),
+            body=request.body,
+            content_type=request.header("content-type"),
+            manual=True,
+        )
+        try:
+            client.send(self._agent, self, other.line, draft, now, other)
+        except SipProfileError:
+            self._end(other, "dialog_ended", now)
+
+    def _wait(self, incoming: Incoming, leg: Leg, now: float) -> None:
+        """The other leg is not known: a NOTIFY was faster than the answer to its SUBSCRIBE, or the other side is
+        gone."""
+        waiting = self._waiting.setdefault(leg.number, [])
+        if incoming.request.method == "NOTIFY" and len(waiting) < MOST_HELD and self._by_outgoing:
+            waiting.append(incoming)
+            return
+        if not waiting:
+            del self._waiting[leg.number]
+        self._answer(incoming, Answer(481), now)
+
+    def _send(self, incoming: Incoming, line: Line, draft: Draft, leg: Leg | None, now: float) -> None:
+        outgoing = client.send(self._agent, self, line, draft, now, leg)
+        relay = Relay(incoming, outgoing)
+        self._relays[incoming.number] = relay
+        self._by_outgoing[outgoing.number] = relay
+
+    # -- responses -------------------------------------------------------------------------------------------------
+
+    def _must_wait(self, relay: Relay, response: Response) -> bool:
+        """Whether a reliable provisional before it has no PRACK yet: each is to be told from the next (RFC 3262 §3)."""
+        invitation = relay.incoming.invitation
+        if invitation is None or not invitation.provisional or response.status >= 300:
+            return False
+        return bool(relay.held) or response.status >= 200 or bool(_rack_of(response))
+
+    def _pass_on(self, relay: Relay, response: Response, leg: Leg | None, now: float) -> None:
+        incoming, status = relay.incoming, response.status
+        method = incoming.request.method
+        final = status >= 200
+        if not final and (method != "INVITE" or status == 100):
+            return
+        status = (for_program if self._is_local(incoming.line) else for_provider)(status, method)
+        rack = "" if final or not supports(incoming.request, "100rel") else _rack_of(response)
+        answer = Answer(
+            status,
+            response.reason if status == response.status else None,
+            headers=self._headers(self._opposite(incoming.line), response, now) + _elsewhere(response),
+            body=response.body,
+            content_type=response.header("content-type"),
+            reliable=bool(rack),
+            manual=True,
+        )
+        try:
+            ours = self._respond(self, incoming.number, answer, now)
+        except SipProfileError:
+            self._not_passed(relay, response, leg, now)
+            return
+        if final:
+            self._settle(relay, leg)
+        if rack and leg is not None and incoming.invitation is not None:
+            relay.acknowledges[incoming.invitation.rseq] = rack
+        if leg is None or ours is None or status >= 300:
+            return
+        if self._pairs.other(leg) is not ours:
+            self._join(ours, leg, now)
+        if method == "REFER":
+            self._pairs.refer(ours, incoming.cseq, leg, relay.outgoing.cseq)
+
+    def _not_passed(self, relay: Relay, response: Response, leg: Leg | None, now: float) -> None:
+        """The response cannot be sent as it is: without its answer the call must end."""
+        if response.status < 200:
+            return
+        self._settle(relay, None)
+        if leg is not None and relay.incoming.request.method == "INVITE" and response.status < 300:
+            self._end(leg, "cancelled", now)
+        self._answer(relay.incoming, Answer(500), now)
+
+    def _too_late(self, outgoing: Outgoing, response: Response, leg: Leg | None, now: float) -> None:
+        """Another fork was faster, or nobody waits any more: a 2xx to an INVITE is acknowledged, a new dialog ended."""
+        if leg is None or outgoing.method != "INVITE" or not 200 <= response.status < 300:
+            return
+        if outgoing.leg is not None:
+            self._acknowledge(leg, (), b"", None, now)
+        elif self._pairs.other(leg) is None:
+            self._end(leg, "answered_elsewhere", now)
+
+    def _release(self, leg: Leg, now: float) -> None:
+        """A provisional was acknowledged: what waited for that goes out, up to the next reliable one."""
+        relay = self._relays.get(leg.invite)
+        if relay is None:
+            return
+        while relay.held and not relay.incoming.final:
+            response, other = relay.held[0]
+            held, relay.held = relay.held, []
+            if self._must_wait(relay, response):
+                relay.held = held
+                return
+            self._pass_on(relay, response, other, now)
+            relay.held = held[1:]
+
+    # -- both ------------------------------------------------------------------------------------------------------
+
+    def _join(self, ours: Leg, leg: Leg, now: float) -> None:
+        """The two sides know each other; what was too fast for that goes on."""
+        self._pairs.join(ours, leg)
+        for early in self._waiting.pop(leg.number, ()):
+            if not early.final:
+                self._inside(early, leg, now)
+
+    def _acknowledge(
+        self, leg: Leg, headers: tuple[tuple[str, str], ...], body: bytes, content_type: str | None, now: float
+    ) -> None:
+        """The ACK of a 2xx, in the worst case a plain one."""
+        with contextlib.suppress(SipProfileError):
+            try:
+                client.acknowledge(self._agent, leg, headers, body, content_type, now)
+            except SipProfileError:
+                client.acknowledge(self._agent, leg, (), b"", None, now)
+
+    def _end(self, leg: Leg, code: str, now: float) -> None:
+        """End one side, which is told to the other."""
+        if leg.state != "terminated":
+            ending.end_leg(self._agent, leg, now, code)
+
+    def _answer(self, incoming: Incoming, answer: Answer, now: float) -> None:
+        if incoming.final:
+            return
+        try:
+            self._respond(self, incoming.number, answer, now)
+        except SipProfileError:
+            self._respond(self, incoming.number, Answer(500), now)
+
+    def _settle(self, relay: Relay, winner: Leg | None) -> None:
+        """The final answer went out: other forks belong to nobody."""
+        self._forget(relay)
+        for leg in relay.outgoing.legs.values():
+            if leg is not winner:
+                self._pairs.part(leg)
+
+    def _forget(self, relay: Relay) -> None:
+        self._relays.pop(relay.incoming.number, None)
+        self._by_outgoing.pop(relay.outgoing.number, None)
+
+    def _is_pending(self, leg: Leg) -> bool:
+        """Whether the INVITE of an early leg is still to be answered by us or by the other side."""
+        return leg.state == "early" and (leg.invite in self._relays or leg.invite in self._by_outgoing)
+
+    def _is_local(self, line: Line) -> bool:
+        return line is self.local
+
+    def _opposite(self, line: Line) -> Line:
+        return self._provider if self._is_local(line) else self.local
+
+    def _headers(self, line: Line, message: Message, now: float) -> tuple[tuple[str, str], ...]:
+        """The headers of what came in on ``line`` for the other side."""
+        side = self._side(now)
+        to_other = mapping.to_provider if self._is_local(line) else mapping.to_program
+        return to_other(side, message, self._peer_of)
+
+    def _side(self, now: float) -> Side:
+        program = self._settings.uri or self._program.registered(now)
+        registration = self._agent.room.by_profile.get(self.local.profile)
+        token = "" if registration is None else registration.plan.contact_user
+        return Side(self._settings, self._aor, self.local.port, program, token)
+
+    def _is_registered(self, now: float) -> bool:
+        registration = self._agent.room.by_profile.get(self.local.profile)
+        return registration is not None and registration.status == "registered"
+
+    def _peer_of(self, name: DialogName) -> DialogName | None:
+        leg = self._agent.legs_by_dialog.get((name.call_id, name.local, name.remote))
+        other = None if leg is None else self._pairs.other(leg)
+        if other is None:
+            return None
+        dialog = other.dialog
+        return DialogName(dialog.call_id, dialog.local_tag, dialog.remote_tag)
+
+    def _rack(self, leg: Leg, request: Request) -> str:
+        """The RAck of a PRACK for the other side (RFC 3262 §7.2), empty when nothing there waits for one."""
+        rseq = decimal((request.header("rack") or "").partition(" ")[0], 1 << 32)
+        relay = self._relays.get(leg.invite)
+        return "" if relay is None or rseq is None else relay.acknowledges.get(rseq, "")
+
+    def _event(self, leg: Leg, name: str, value: str) -> str:
+        """``Event: refer;id=N`` for the other side: N is a CSeq (RFC 3515 §2.4.6)."""
+        if mapping.canonical(name) != "event" or ";" not in value:
+            return value
+        package, *params = value.split(";")
+        changed = []
+        for param in params:
+            key, _, text = param.partition("=")
+            text = text.strip()
+            if key.strip().lower() == "id" and text.isdecimal() and len(text) < 11:
+                text = str(self._pairs.referral(leg, int(text)) or text)
+                param = f"id={text}"
+            changed.append(param)
+        return ";".join([package, *changed])
+
+
+def _elsewhere(response: Response) -> tuple[tuple[str, str], ...]:
+    """Where a redirection points (RFC 3261 §21.3), and an ambiguous address (§21.4.23)."""
+    if response.status // 100 != 3 and response.status != 485:
+        return ()
+    return tuple(("Contact", value) for value in response.headers("contact") if value.isprintable())
+
+
+def _rack_of(response: Response) -> str:
+    """The RAck that acknowledges a provisional; empty when it is not a reliable one (RFC 3262 §4)."""
+    rseq = response.header("rseq")
+    required = {tag.strip().lower() for line in response.headers("require") for tag in line.split(",")}
+    if rseq is None or not rseq.isdecimal() or "100rel" not in required:
+        return ""
+    try:
+        number, method = response.cseq()
+    except MalformedMessage:
+        return ""
+    return f"{rseq} {number} {method}"
