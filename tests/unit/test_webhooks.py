@@ -15,7 +15,7 @@ from sipprofile.errors import SipProfileError
 from sipprofile.events import Event, RegistrationState
 from sipprofile.server import webhook_client, webhooks
 from sipprofile.server.configuration import WebhookSection
-from sipprofile.server.webhook_client import Webhook, WebhookAnswer, WebhookFailed, read_webhooks, signature
+from sipprofile.server.webhook_client import Webhook, WebhookFailed, read_webhooks, signature
 from sipprofile.server.webhooks import Webhooks
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "webhooks.md"
@@ -42,7 +42,7 @@ class Server:
         self.gate.set()
         self.at_once = self.most_at_once = 0
 
-    async def post(self, hook: Webhook, number: str, kind: str, body: bytes, limit: float) -> WebhookAnswer:
+    async def post(self, hook: Webhook, number: str, kind: str, body: bytes, limit: float) -> bytes:
         self.posts.append((hook.name, number, kind, body))
         self.at_once += 1
         self.most_at_once = max(self.at_once, self.most_at_once)
@@ -52,7 +52,7 @@ class Server:
             self.at_once -= 1
         if self.outcomes:
             raise self.outcomes.pop(0)
-        return WebhookAnswer(200, "application/json", b"")
+        return b"{}"
 
     async def close(self) -> None:
         pass
@@ -213,7 +213,7 @@ class TestInquiries:
     @pytest.fixture
     def asked(self, world: Make) -> tuple[World, list[Any]]:
         wire, heard = world(one={}), []
-        wire.hooks.answered = lambda token, answer: heard.append((token, answer.status))
+        wire.hooks.answered = lambda token, body: heard.append((token, body))
         wire.hooks.failed = lambda token: heard.append((token, None))
         return wire, heard
 
@@ -221,7 +221,7 @@ class TestInquiries:
         wire, heard = asked
         wire.hooks.ask(7, "one", b"{}")
         await wire.quiet()
-        assert heard == [(7, 200)]
+        assert heard == [(7, b"{}")]
         assert wire.told == ["request"]
 
     async def test_it_is_asked_once(self, asked: tuple[World, list[Any]]) -> None:

@@ -19,6 +19,8 @@ PRIORITIES = (-100, 100)
 
 EVENT_METHODS = frozenset(("SUBSCRIBE", "NOTIFY", "PUBLISH"))
 """The methods that name an event package (RFC 6665, RFC 3903)."""
+OF_WEBHOOKS = frozenset(("MESSAGE", "NOTIFY", "OPTIONS"))
+"""Methods that one answer is enough for."""
 UNCLAIMED = frozenset(("ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "REGISTER"))
 """Methods that belong to a transaction or dialog and go to its owner, and the one that is for registrars."""
 
@@ -99,3 +101,6 @@ def standing_problems(claims: list[StandingClaim]) -> Iterator[Problem]:
             yield Problem("missing_field", field, "Say who gets it: bridge, webhook:NAME or activate:NAME.")
         elif _is_target(claim.to) is None:
             yield Problem("invalid_value", field, "It is bridge, webhook:NAME or activate:NAME.", claim.to)
+        elif claim.to.startswith("webhook:") and not (claim.methods and OF_WEBHOOKS.issuperset(claim.methods)):
+            detail = f"A webhook takes {', '.join(sorted(OF_WEBHOOKS))}; the claim must name which of them."
+            yield Problem("not_supported", f"claims[{index}].methods", detail, ", ".join(claim.methods) or None)

@@ -57,14 +57,6 @@ class Webhook(msgspec.Struct, frozen=True):
         return url.scheme == "http" and not local
 
 
-class WebhookAnswer(msgspec.Struct, frozen=True, gc=False):
-    """What a webhook answered with a 2xx."""
-
-    status: int
-    content_type: str
-    body: bytes
-
-
 def read_webhooks(sections: Mapping[str, WebhookSection]) -> dict[str, Webhook]:
     """The webhooks with their secrets; raises ``bad_configuration`` for a secret file that others may read."""
     return {name: Webhook(name, section, _read_secret(name, section)) for name, section in sections.items()}
@@ -110,8 +102,8 @@ class WebhookClient:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, hook: Webhook, number: str, kind: str, body: bytes, limit: float) -> WebhookAnswer:
-        """The answer to ``body``; ``number`` is the same each time that the same thing is posted.
+    async def post(self, hook: Webhook, number: str, kind: str, body: bytes, limit: float) -> bytes:
+        """What a 2xx to ``body`` holds; ``number`` is the same each time that the same thing is posted.
 
         ``limit``: seconds. Raises :class:`WebhookFailed`.
         """
@@ -159,7 +151,7 @@ class WebhookClient:
         return self._session
 
 
-async def _read(response: aiohttp.ClientResponse) -> WebhookAnswer:
+async def _read(response: aiohttp.ClientResponse) -> bytes:
     if not 200 <= response.status < 300:
         again = response.status in (408, 425, 429) or response.status >= 500
         wait = response.headers.get("Retry-After", "")
@@ -171,4 +163,4 @@ async def _read(response: aiohttp.ClientResponse) -> WebhookAnswer:
         if len(body) > MAXIMUM_ANSWER:
             response.close()
             raise WebhookFailed(f"its answer is longer than {MAXIMUM_ANSWER:,} bytes", again=False)
-    return WebhookAnswer(response.status, response.headers.get("Content-Type", ""), body)
+    return body

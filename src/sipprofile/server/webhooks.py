@@ -21,7 +21,7 @@ import msgspec
 from ..events import Event
 from . import clock
 from .logging import RateBound
-from .webhook_client import Webhook, WebhookAnswer, WebhookClient, WebhookFailed
+from .webhook_client import Webhook, WebhookClient, WebhookFailed
 
 QUEUE = 1_000
 """Events that wait for one webhook; the oldest is dropped for another one."""
@@ -73,11 +73,11 @@ class Inquiries:
 class Webhooks:
     """All webhooks of the configuration.
 
-    ``answered(token, status, content_type, body)`` and ``failed(token)`` are told what became of :meth:`ask`.
+    ``answered(token, body)`` and ``failed(token)`` are told what became of :meth:`ask`.
     """
 
-    answered: Callable[[int, WebhookAnswer], None]
-    failed: Callable[[int], None]
+    answered: Callable[[int, bytes], Any]
+    failed: Callable[[int], Any]
 
     def __init__(self, hooks: Mapping[str, Webhook], log: Any) -> None:
         self._log = log
@@ -202,6 +202,10 @@ class Webhooks:
     def _dropped(self, outbox: Outbox, reason: str) -> None:
         outbox.dropped += 1
         self._complain("a webhook was not told of an event", outbox.hook.name, reason)
+
+    def complain(self, name: str, reason: str) -> None:
+        """What the webhook has answered a request with cannot be sent."""
+        self._complain("a webhook's answer cannot be sent", name, reason)
 
     def _complain(self, words: str, name: str, reason: str) -> None:
         if self._complaints.passes(clock.now()):

@@ -71,8 +71,37 @@ class Activate(msgspec.Struct, frozen=True, gc=False):
     name: str
 
 
+class PostWebhook(msgspec.Struct, frozen=True, gc=False):
+    """Post ``payload`` to the webhook ``name``; answer with ``webhook_answered`` or ``webhook_failed``."""
+
+    token: int
+    name: str
+    payload: bytes
+
+
+class WebhookUnusable(msgspec.Struct, frozen=True, gc=False):
+    """Tell the operator that what the webhook ``name`` has answered cannot be sent."""
+
+    name: str
+    detail: str
+
+
 class Stopped(msgspec.Struct, frozen=True, gc=False):
     """After a stop: nothing is outstanding any more."""
 
 
-Effect = Reply | Commit | Save | ReadProfiles | ReadHistory | Wake | EndSession | Publish | Activate | Stopped | Action
+Effect = (
+    Reply
+    | Commit
+    | Save
+    | ReadProfiles
+    | ReadHistory
+    | Wake
+    | EndSession
+    | Publish
+    | Activate
+    | PostWebhook
+    | WebhookUnusable
+    | Stopped
+    | Action
+)

@@ -257,6 +257,16 @@ class Service:
         self._registry.now = now
         self._sharing.activation.failed(name, now)
 
+    def webhook_answered(self, token: int, body: bytes, now: float) -> None:
+        """``PostWebhook`` was answered with a 2xx."""
+        self._registry.now = now
+        self._sharing.webhooks.answered(token, body, now)
+
+    def webhook_failed(self, token: int, now: float) -> None:
+        """``PostWebhook`` was not answered, or refused."""
+        self._registry.now = now
+        self._sharing.webhooks.failed(token, now)
+
     def transport_opened(self, key: TransportKey, local: tuple[str, int], now: float, mtu: int = 0) -> None:
         """``OpenTransport`` succeeded, or what it told has changed; ``local`` is the address others see, ``mtu`` that
         of a path for UDP, 0 when it is not known."""

@@ -19,6 +19,7 @@ from .lines import Lines
 from .registry import Registry
 from .standing import Standing
 from .timers import Timers
+from .webhooks import Webhooks
 
 if TYPE_CHECKING:
     from random import Random
@@ -57,6 +58,8 @@ class Sharing:
         self.delivery = Delivery(agent, self.claims, self.activation, respond, decline, self._owner_gone)
         self.standing = Standing(self.claims, settings)
         self.standing.targets["activate"] = self.activation.owner
+        self.webhooks = Webhooks(self.delivery.respond, act, name_of, lambda: registry.wall_offset)
+        self.standing.targets["webhook"] = self.webhooks.owner
 
     def _owner_gone(self, owner: Owner, now: float) -> None:
         ending.owner_gone(self.agent, owner, now)

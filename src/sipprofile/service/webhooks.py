@@ -1,0 +1,158 @@
+"""Requests that standing claims give to webhooks: asked about over HTTP, and answered with what the webhook says.
+
+The original API has no counterpart: there whoever receives has a session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from ..errors import SipProfileError
+from ..useragent.draft import Answer
+from .arrival import request_members
+from .content import Body, encoded
+from .effects import Effect, PostWebhook, WebhookUnusable
+
+if TYPE_CHECKING:
+    from ..sip.message import Request, Response
+    from ..useragent.incoming import Incoming
+    from ..useragent.leg import Leg
+    from ..useragent.outgoing import Outgoing
+
+MAXIMUM_PENDING = 4_096
+"""Requests that wait for webhooks; what comes beyond is answered at once."""
+RETRY_AFTER = 30  # seconds; told to callers when a webhook gives no answer
+LATER = Answer(480, headers=(("Retry-After", str(RETRY_AFTER)),))
+
+
+class HookAnswer(msgspec.Struct, frozen=True):
+    """What a webhook says; an empty 2xx says 200."""
+
+    status: Annotated[int, msgspec.Meta(ge=200, le=699)] = 200
+    reason: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    text: str | None = None
+    base64: bytes | None = None
+    content_type: str | None = None
+
+    def response(self) -> Answer:
+        """The SIP response; raises ``invalid_value``."""
+        body, content_type = b"", self.content_type
+        if self.text is not None or self.base64 is not None:
+            body = Body(self.text, self.base64).octets()
+            if content_type is None:
+                content_type = "application/octet-stream" if self.text is None else "text/plain;charset=UTF-8"
+        return Answer(self.status, self.reason, self.headers, body, content_type if body else None)
+
+
+class WebhookOwner:
+    """One webhook for one profile: an :class:`~sipprofile.useragent.owner.Owner` without dialogs and requests."""
+
+    def __init__(self, profile: int, name: str, webhooks: Webhooks) -> None:
+        self.profile = profile
+        self.name = name
+        self.label = f"webhook:{name}"
+        self._webhooks = webhooks
+
+    def requested(self, incoming: Incoming, now: float) -> None:
+        """Have the webhook asked."""
+        self._webhooks.ask(self, incoming, now)
+
+    def withdrawn(self, incoming: Incoming, code: str, now: float) -> None:
+        """Nobody waits for its answer: what it says comes too late."""
+        self._webhooks.forget(incoming)
+
+    def acknowledged(self, incoming: Incoming, ack: Request | None, now: float) -> None:
+        """It takes no INVITE."""
+
+    def provisionally_acknowledged(self, incoming: Incoming, rseq: int, now: float) -> None:
+        """It takes no INVITE."""
+
+    def responded(self, outgoing: Outgoing, response: Response, leg: Leg | None, now: float) -> None:
+        """It sends nothing."""
+
+    def failed(self, outgoing: Outgoing, code: str, now: float) -> None:
+        """It sends nothing."""
+
+    def leg_changed(self, leg: Leg, code: str, now: float) -> None:
+        """It has no dialogs."""
+
+
+class Webhooks:
+    """The requests that webhooks are asked about. ``respond`` is :meth:`~.delivery.Delivery.respond`."""
+
+    def __init__(
+        self,
+        respond: Callable[[Any, int, Answer, float], Leg | None],
+        act: Callable[[Effect], None],
+        name_of: Callable[[int], str],
+        wall_offset: Callable[[], float],
+    ) -> None:
+        self._respond = respond
+        self._act = act
+        self._name_of = name_of
+        self._wall_offset = wall_offset
+        self._owners: WeakValueDictionary[tuple[int, str], WebhookOwner] = WeakValueDictionary()
+        self._pending: dict[int, tuple[WebhookOwner, Incoming]] = {}
+        """By the request's number, which is the token of the question too."""
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def owner(self, profile: int, name: str) -> WebhookOwner:
+        """Who holds the claims of ``profile`` to ``webhook:name``; the same one as long as somebody has it."""
+        owner = self._owners.get((profile, name))
+        if owner is None:
+            owner = self._owners[profile, name] = WebhookOwner(profile, name, self)
+        return owner
+
+    def ask(self, owner: WebhookOwner, incoming: Incoming, now: float) -> None:
+        """Have the webhook asked about a request, or told of one that is answered already."""
+        if not incoming.final:
+            if len(self._pending) >= MAXIMUM_PENDING:
+                self._answer(owner, incoming, LATER, now)
+                return
+            self._pending[incoming.number] = (owner, incoming)
+        name = self._name_of(owner.profile)
+        members = {"name": name, **request_members(owner.profile, incoming, self._wall_offset())}
+        self._act(PostWebhook(incoming.number, owner.name, encoded(members)))
+
+    def forget(self, incoming: Incoming) -> None:
+        """Nobody waits for the answer."""
+        self._pending.pop(incoming.number, None)
+
+    def answered(self, token: int, body: bytes, now: float) -> None:
+        """The webhook has answered with a 2xx."""
+        owner, incoming = self._pending.pop(token, (None, None))
+        if owner is None or incoming is None or incoming.final:
+            return
+        try:
+            answer = msgspec.json.decode(body, type=HookAnswer).response() if body.strip() else Answer(200)
+            self._respond(owner, incoming.number, answer, now)
+        except msgspec.MsgspecError as error:
+            self._unusable(owner, incoming, str(error), now)
+        except SipProfileError as error:
+            if error.code != "invalid_state":  # nobody waits for it any more
+                self._unusable(owner, incoming, error.detail, now)
+
+    def failed(self, token: int, now: float) -> None:
+        """The webhook has given no answer."""
+        owner, incoming = self._pending.pop(token, (None, None))
+        if owner is not None and incoming is not None:
+            self._answer(owner, incoming, LATER, now)
+
+    def _unusable(self, owner: WebhookOwner, incoming: Incoming, detail: str, now: float) -> None:
+        self._act(WebhookUnusable(owner.name, detail))
+        self._answer(owner, incoming, LATER, now)
+
+    def _answer(self, owner: WebhookOwner, incoming: Incoming, answer: Answer, now: float) -> None:
+        if incoming.final:
+            return
+        try:
+            self._respond(owner, incoming.number, answer, now)
+        except SipProfileError:
+            pass  # nobody waits for it any more
