@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 import sipprofile
+from sipprofile.testing.peer_server import SipPeerServer
 from sipprofile.testing.server import RegistrarServer
 
 from .conftest import RunningService
@@ -32,9 +33,11 @@ class Receiver:
         self.posts: list[tuple[dict[str, str], bytes]] = []
         self.answers: list[Callable[[], aiohttp.web.StreamResponse]] = []
         self.url = ""
+        self.delay = 0.0
 
     async def take(self, request: aiohttp.web.Request) -> aiohttp.web.StreamResponse:
         self.posts.append((dict(request.headers), await request.read()))
+        await asyncio.sleep(self.delay)
         return self.answers.pop(0)() if self.answers else aiohttp.web.Response()
 
     def documents(self) -> list[Any]:
@@ -159,3 +162,84 @@ def test_a_secret_that_others_may_read_stops_the_start(service: RunningService) 
     assert service.wait() == 78
     assert f"chmod 600 {secret}" in service.log.read_text()
     assert SECRET.decode() not in service.log.read_text()
+
+
+class TestRequests:
+    """What is sent to a profile is answered by whom its claim names."""
+
+    @pytest_asyncio.fixture
+    async def caller(self, hooked: RunningService) -> AsyncIterator[SipPeerServer]:
+        """Somebody who sends to alice by way of her registrar."""
+        async with RegistrarServer(users={"alice": "secret"}) as registrar:
+            await add(hooked, registrar, "desk", register="always")
+            claim = {"methods": ["MESSAGE", "NOTIFY", "OPTIONS"], "to": "webhook:operations"}
+            answer = hooked.request("PATCH", "/v1/profiles/by-name/desk", {"claims": [claim]})
+            assert answer.status == 200, answer.document
+            async with asyncio.timeout(LIMIT):
+                while not registrar.bindings("sip:alice@example.test"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            async with SipPeerServer("bob", next_hop=(registrar.host, registrar.port)) as caller:
+                yield caller
+
+    async def test_it_is_answered_with_what_the_webhook_says(self, caller: SipPeerServer, receiver: Receiver) -> None:
+        receiver.answers = [
+            lambda: aiohttp.web.json_response({"status": 202, "headers": [["X-Desk", "7"]], "text": "thanks"})
+        ]
+        answer = await caller.send(
+            "MESSAGE", "sip:alice@example.test", body="Hellö".encode(), content_type="text/plain;charset=UTF-8"
+        )
+        assert (answer.status, answer.header("x-desk"), answer.body) == (202, "7", b"thanks")
+        [(headers, body)] = receiver.posts
+        assert headers["X-Sipprofile-Event"] == "request"
+        asked = json.loads(body)
+        assert (asked["method"], asked["name"], asked["body"]) == ("MESSAGE", "desk", {"text": "Hellö"})
+        at = headers["X-Sipprofile-Signature"].partition(",")[0].removeprefix("t=")
+        assert headers["X-Sipprofile-Signature"].endswith(
+            hmac.new(SECRET, at.encode() + b"." + body, hashlib.sha256).hexdigest()
+        )
+
+    async def test_an_empty_answer_is_yes(self, caller: SipPeerServer, receiver: Receiver) -> None:
+        assert (
+            await caller.send("MESSAGE", "sip:alice@example.test", body=b"hi", content_type="text/plain")
+        ).status == 200
+        assert (await caller.send("OPTIONS", "sip:alice@example.test")).status == 200
+        assert [document["method"] for document in receiver.documents()] == ["MESSAGE", "OPTIONS"]
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            lambda: aiohttp.web.Response(status=500),
+            lambda: aiohttp.web.Response(text="no JSON"),
+            lambda: aiohttp.web.json_response({"headers": [["Via", "SIP/2.0/UDP 192.0.2.1"]]}),
+        ],
+        ids=["error", "noise", "header"],
+    )
+    async def test_no_answer_is_a_later_one(
+        self, caller: SipPeerServer, receiver: Receiver, answer: Callable[[], aiohttp.web.StreamResponse]
+    ) -> None:
+        receiver.answers = [answer]
+        response = await caller.send("MESSAGE", "sip:alice@example.test")
+        assert (response.status, response.header("retry-after")) == (480, "30")
+        assert len(receiver.posts) == 1
+
+    async def test_a_webhook_that_takes_too_long(
+        self, caller: SipPeerServer, receiver: Receiver, hooked: RunningService
+    ) -> None:
+        receiver.delay = 3.0  # its timeout is a second
+        begin = time.monotonic()
+        response = await caller.send("MESSAGE", "sip:alice@example.test")
+        assert response.status == 480
+        assert 0.9 < time.monotonic() - begin < 2.5
+        assert "did not answer within 1 s" in hooked.log.read_text()
+
+    async def test_other_methods_are_not_its(self, caller: SipPeerServer, receiver: Receiver) -> None:
+        assert (await caller.send("INVITE", "sip:alice@example.test")).status == 405
+        assert receiver.posts == []
+
+    async def test_a_claim_for_calls_is_refused(self, caller: SipPeerServer, hooked: RunningService) -> None:
+        claim = {"methods": ["INVITE"], "to": "webhook:operations"}
+        answer = hooked.request("PATCH", "/v1/profiles/by-name/desk", {"claims": [claim]})
+        assert (answer.status, answer.document["code"]) == (422, "not_supported")
+        claim = {"methods": ["MESSAGE"], "to": "webhook:elsewhere"}
+        answer = hooked.request("PATCH", "/v1/profiles/by-name/desk", {"claims": [claim]})
+        assert (answer.status, answer.document["code"]) == (422, "invalid_value")
