@@ -157,13 +157,11 @@ class TestAnswers:
 
 class TestOwners:
     def test_one_for_each_profile_and_name(self, world: Hooked) -> None:
-        assert world.hooks.owner(1, "desk") is world.desk
-        assert world.hooks.owner(2, "desk") is not world.desk
+        assert world.hooks.owner(1, "desk") == world.desk
+        assert world.hooks.owner(2, "desk") != world.desk
+        assert world.hooks.owner(1, "door") != world.desk
         assert world.desk.label == "webhook:desk"
-
-    def test_nobody_has_what_nobody_uses(self, world: Hooked) -> None:
-        world.hooks.owner(3, "desk")
-        assert list(world.hooks._owners) == [(1, "desk")]
+        assert world.claims.of_owner(world.hooks.owner(1, "desk"), 1) == [1]
 
 
 class TestClaims:

@@ -37,7 +37,6 @@ from ..service.effects import (
     Commit,
     Effect,
     EndSession,
-    PostWebhook,
     Publish,
     ReadHistory,
     ReadProfiles,
@@ -45,7 +44,6 @@ from ..service.effects import (
     Save,
     Stopped,
     Wake,
-    WebhookUnusable,
 )
 from ..service.operations import Operation
 from ..service.policy import Actor
@@ -115,9 +113,6 @@ class Daemon:
         self._loaded = False
         self._resolver = resolver
         self.webhooks = webhooks
-        if webhooks is not None:
-            webhooks.answered = lambda token, body: self._input(service.webhook_answered, token, body)
-            webhooks.failed = lambda token: self._input(service.webhook_failed, token)
         self._log = log
         self._publish = publish
         self._wall_offset = wall_offset
@@ -147,8 +142,6 @@ class Daemon:
             Wake: self._wake,
             EndSession: self._end_session,
             Publish: self._published,
-            PostWebhook: self._post_webhook,
-            WebhookUnusable: self._webhook_unusable,
             Stopped: lambda _: self.stopped.set(),
             Resolve: lookups.resolve,
             OpenTransport: self._open_transport,
@@ -160,6 +153,8 @@ class Daemon:
             Listen: self._listen,
             StopListening: self._stop_listening,
         }
+        if webhooks is not None:
+            self._perform.update(webhooks.serve(service, self._input))
 
     # Start and end
 
@@ -454,14 +449,6 @@ class Daemon:
 
     def _published(self, effect: Publish) -> None:
         self._publish(effect.event, clock.now())
-
-    def _post_webhook(self, effect: PostWebhook) -> None:
-        if self.webhooks is not None:
-            self.webhooks.ask(effect.token, effect.name, effect.payload)
-
-    def _webhook_unusable(self, effect: WebhookUnusable) -> None:
-        if self.webhooks is not None:
-            self.webhooks.complain(effect.name, effect.detail)
 
     def _open_transport(self, effect: OpenTransport) -> None:
         if self.transports is not None:

@@ -19,6 +19,8 @@ from typing import Any, Final
 import msgspec
 
 from ..events import Event
+from ..service.effects import PostWebhook, WebhookUnusable
+from ..service.service import Service
 from . import clock
 from .logging import RateBound
 from .webhook_client import Webhook, WebhookClient, WebhookFailed
@@ -73,7 +75,7 @@ class Inquiries:
 class Webhooks:
     """All webhooks of the configuration.
 
-    ``answered(token, body)`` and ``failed(token)`` are told what became of :meth:`ask`.
+    ``answered(token, body)`` and ``failed(token)`` are told what became of :meth:`ask`; :meth:`serve` sets them.
     """
 
     answered: Callable[[int, bytes], Any]
@@ -93,6 +95,17 @@ class Webhooks:
         for name, hook in hooks.items():
             if hook.in_clear:
                 log.warning("what is posted to a webhook can be read on its way: use https", webhook=name)
+
+    def serve(self, service: Service, tell: Callable[..., Any]) -> dict[type, Callable[[Any], None]]:
+        """How effects of ``service`` are performed, by their type; ``tell`` gives it an input."""
+        self.answered = lambda token, body: tell(service.webhook_answered, token, body)
+        self.failed = lambda token: tell(service.webhook_failed, token)
+        return {
+            PostWebhook: lambda effect: self.ask(effect.token, effect.name, effect.payload),
+            WebhookUnusable: lambda effect: self._complain(
+                "a webhook's answer cannot be sent", effect.name, effect.detail
+            ),
+        }
 
     def publish(self, event: Event) -> None:
         """Have the webhooks that want ``event`` told of it."""
@@ -202,10 +215,6 @@ class Webhooks:
     def _dropped(self, outbox: Outbox, reason: str) -> None:
         outbox.dropped += 1
         self._complain("a webhook was not told of an event", outbox.hook.name, reason)
-
-    def complain(self, name: str, reason: str) -> None:
-        """What the webhook has answered a request with cannot be sent."""
-        self._complain("a webhook's answer cannot be sent", name, reason)
 
     def _complain(self, words: str, name: str, reason: str) -> None:
         if self._complaints.passes(clock.now()):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
-from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -50,13 +49,22 @@ class HookAnswer(msgspec.Struct, frozen=True):
 
 
 class WebhookOwner:
-    """One webhook for one profile: an :class:`~sipprofile.useragent.owner.Owner` without dialogs and requests."""
+    """One webhook for one profile: an :class:`~sipprofile.useragent.owner.Owner` without dialogs and requests.
+
+    All of the same webhook and profile are equal: nobody keeps them but who holds claims.
+    """
 
     def __init__(self, profile: int, name: str, webhooks: Webhooks) -> None:
         self.profile = profile
         self.name = name
         self.label = f"webhook:{name}"
         self._webhooks = webhooks
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WebhookOwner) and (other.profile, other.name) == (self.profile, self.name)
+
+    def __hash__(self) -> int:
+        return hash((self.profile, self.name))
 
     def requested(self, incoming: Incoming, now: float) -> None:
         """Have the webhook asked."""
@@ -96,7 +104,6 @@ class Webhooks:
         self._act = act
         self._name_of = name_of
         self._wall_offset = wall_offset
-        self._owners: WeakValueDictionary[tuple[int, str], WebhookOwner] = WeakValueDictionary()
         self._pending: dict[int, tuple[WebhookOwner, Incoming]] = {}
         """By the request's number, which is the token of the question too."""
 
@@ -104,11 +111,8 @@ class Webhooks:
         return len(self._pending)
 
     def owner(self, profile: int, name: str) -> WebhookOwner:
-        """Who holds the claims of ``profile`` to ``webhook:name``; the same one as long as somebody has it."""
-        owner = self._owners.get((profile, name))
-        if owner is None:
-            owner = self._owners[profile, name] = WebhookOwner(profile, name, self)
-        return owner
+        """Who holds the claims of ``profile`` to ``webhook:name``."""
+        return WebhookOwner(profile, name, self)
 
     def ask(self, owner: WebhookOwner, incoming: Incoming, now: float) -> None:
         """Have the webhook asked about a request, or told of one that is answered already."""
