@@ -73,6 +73,7 @@ class FakeService:
         self.dialogs: dict[int, int] = {}
         """By the number of a request that is responded to: the dialog that this makes."""
         self.state = "active"
+        self.message_answer: dict[str, Any] = {"status": 200, "reason": "OK", "headers": []}
         self._numbers = 100
         self._runner: web.AppRunner | None = None
 
@@ -370,6 +371,8 @@ class FakeService:
             profile, rest = self._profile(int(parts[0])), parts[1:]
         id_ = profile["id"]
         if rest:
+            if rest[0] == "message":
+                return self.message_answer
             return await self._verb(id_, rest[0])
         if method == "PATCH":
             if request.headers.get("If-Match") not in (None, f'"{profile["revision"]}"'):

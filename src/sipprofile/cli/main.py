@@ -20,6 +20,8 @@ COMMANDS = {
     "history": "listing:history",
     "key": "state:key",
     "list": "listing:list_profiles",
+    "listen": "messaging:listen",
+    "message": "messaging:message",
     "pause": "controlling:pause",
     "resume": "controlling:resume",
     "retry-now": "controlling:retry_now",
@@ -47,6 +49,8 @@ EXIT_CODES = {
     "shutting_down": 6,
     "registration_failed": 7,
     "timed_out": 8,
+    "request_failed": 9,
+    "request_refused": 9,
 }
 """Exit code by error code; any other error is 1, a wrong command line 2."""
 
