@@ -96,7 +96,7 @@ class TestWhatFits:
     def test_default_is_everything_else(self) -> None:
         world = World()
         world.owner("rest", Claim(default=True))
-        for method in ("INVITE", "MESSAGE", "REFER", "DANCE"):
+        for method in ("INVITE", "MESSAGE", "REFER", "INFO"):
             assert holders(world.claims, method) == "rest"
         world.owner("bot", Claim(methods=["MESSAGE"], exclusive=False))
         assert holders(world.claims, "MESSAGE") == "bot"

@@ -297,13 +297,19 @@ class TestChanging:
             ("proxies.0.password=", {"proxies": [{"uri": "sip:p", "username": "u", "password": None}]}),
             ("proxies=", {"proxies": None}),
             ("unknown=x", {"unknown": "x"}),
+            ("claims=", {"claims": None}),
+            (
+                'claims=[{"default": true, "to": "bridge"}]',
+                {"claims": [{"default": True, "to": "bridge"}]},
+            ),
         ],
     )
     def test_values_by_type(self, assignment: str, patch: dict[str, Any]) -> None:
         assert patch_of((assignment,), {"proxies": [{"uri": "sip:p", "username": "u"}]}) == patch
 
     @pytest.mark.parametrize(
-        "assignment", ["expires=soon", "linger=x", "proxies.2.uri=x", "proxies.x=y", "proxies.0=y", 'headers=["']
+        "assignment",
+        ["expires=soon", "linger=x", "proxies.2.uri=x", "proxies.x=y", "proxies.0=y", 'headers=["', "claims=bridge"],
     )
     def test_values_that_make_no_sense(self, assignment: str) -> None:
         with pytest.raises(click.UsageError):

@@ -212,7 +212,9 @@ class TestClaimRules:
         [[claims.rules]]
         users = ["nobody-has-this-name"]
         """
-        first, second = decode(text, "sipprofile.toml").service_settings().claim_rules
+        found = decode(text, "sipprofile.toml")
+        assert found.claims.unknown() == ["user nobody-has-this-name"]
+        first, second = found.service_settings().claim_rules
         assert (first.profiles, first.uids, first.gids) == (("trunk*",), {0, 1234}, {0})
         assert (first.tokens, first.methods, first.events, first.exclusive) == (
             {"bot"},

@@ -150,6 +150,12 @@ class TestWhoMayComeBack:
         world.claims.release(1, bot)
         assert answer(world, "MESSAGE") == (480, {})
 
+    def test_nor_who_ends_without_being_lost(self) -> None:
+        world = self.world()
+        bot = world.owner("bot", Claim(methods=["MESSAGE"]))
+        world.delivery.owner_gone(bot, world.now, lost=False)
+        assert answer(world, "MESSAGE") == (480, {})
+
     def test_many_losses_are_not_kept_for_ever(self) -> None:
         world = self.world()
         for _ in range(5_000):

@@ -123,6 +123,7 @@ class TestProfilesOwnClaims:
         assert held.claim == Claim(default=True)
         one.ask(Patch(profile, {"expires": 600}))
         assert len(list(one.service._claims.of_profile(profile))) == 1
+        claim(one, profile, Claim(methods=["INVITE"], exclusive=False))
         one.ask(Remove(profile))
         assert list(one.service._claims.of_profile(profile)) == []
 
@@ -185,6 +186,14 @@ class TestProfilesOwnClaims:
 
 
 class TestActivation:
+    def test_what_waits_is_answered_when_the_service_stops(self) -> None:
+        one = world()
+        one.create(contact_user="token-1", claims=[{"methods": ["MESSAGE"], "to": "activate:bot"}])
+        arrive(one)
+        one.service.stop(False, one.now)
+        one.perform()
+        assert statuses(one) == [480]
+
     def test_an_application_is_started_for_a_request(self) -> None:
         one = world()
         profile = one.create(contact_user="token-1", claims=[{"methods": ["MESSAGE"], "to": "activate:bot"}])

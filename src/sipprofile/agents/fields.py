@@ -296,7 +296,13 @@ def describe_fields() -> dict[str, dict[str, Any]]:
 
 def _type_name(annotation: Any) -> str:
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    for long, short in (("typing.", ""), ("sipprofile.profile.", ""), ("NoneType", "null"), ("None", "null")):
+    for long, short in (
+        ("typing.", ""),
+        ("sipprofile.profile.", ""),
+        ("sipprofile.claims.", ""),
+        ("NoneType", "null"),
+        ("None", "null"),
+    ):
         text = text.replace(long, short)
     if text.startswith("Literal"):
         return "str"

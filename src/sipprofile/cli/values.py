@@ -97,6 +97,8 @@ def _value(path: list[str], text: str) -> Any:
     if wanted == list[str] and not text.startswith("["):
         return [text]
     try:
+        if path == ["claims"]:
+            return msgspec.json.decode(text, type=list[dict[str, Any]])
         if wanted == list[str]:
             return msgspec.json.decode(text, type=list[str])
         return msgspec.convert(text, wanted, strict=False) if wanted in NUMBERS else text

@@ -196,6 +196,8 @@ async def _open_interface(
     rights = PeerRights(settings.access.users, settings.access.groups)
     if rights.unknown:
         log.info("access names what this machine does not know", names=rights.unknown)
+    if unknown := settings.claims.unknown():
+        log.warning("claims.rules name what this machine does not know", names=unknown)
     listen = settings.listen
     tokens = Tokens(directory)
     access = Access(

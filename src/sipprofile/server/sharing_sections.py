@@ -49,6 +49,11 @@ class ClaimsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     rules: tuple[RuleSection, ...] = ()
 
+    def unknown(self) -> list[str]:
+        """Users and groups that this machine does not know."""
+        users = [f"user {name}" for rule in self.rules for name in rule.users if uid_of(name) is None]
+        return users + [f"group {name}" for rule in self.rules for name in rule.groups if gid_of(name) is None]
+
     def core_rules(self) -> tuple[ClaimRule, ...]:
         """As the core knows them."""
         return tuple(section.rule() for section in self.rules)

@@ -123,6 +123,11 @@ class Activation:
             waiting, application.held = application.held, deque()
             self._give_up(waiting, now)
 
+    def stop(self, now: float) -> None:
+        """The service ends: nobody waits any longer."""
+        for name in self._applications:
+            self.failed(name, now)
+
     def _expired(self, application: Activated, now: float) -> None:
         over: deque[tuple[float, Incoming]] = deque()
         while application.held and application.held[0][0] <= now:

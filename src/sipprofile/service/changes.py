@@ -156,7 +156,7 @@ class Changes:
         registry.announce("destroyed", entry)
         registry.remove(entry)
         self._dismiss(entry.id)
-        self._standing.remove(entry.id)
+        self._standing.profile_gone(entry.id)
         self._usage.detach(entry, now)
         registry.bridges.removed(entry, now)
         if registry.served(entry):

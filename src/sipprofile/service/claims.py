@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ..agents.claim_fields import claim_problems
+from ..agents.claim_fields import CLAIMED, claim_problems
 from ..claims import Claim, StandingClaim
 from ..errors import SipProfileError
 from ..useragent.owner import Owner
@@ -63,6 +63,8 @@ class Claims:
         self._last = 0
         self._by_profile: dict[int, dict[int, Held]] = {}
         self._by_owner: dict[Owner, dict[int, Held]] = {}
+        self._by_method: dict[int, dict[str, list[Held]]] = {}
+        """Those of a profile that take a method; made when they are first asked for after a change."""
         self._departed: dict[int, list[Departed]] = {}
 
     def claim(
@@ -97,6 +99,7 @@ class Claims:
         held_claim = Held(self._last, owner, profile, claim, criteria, reserve)
         self._by_owner.setdefault(owner, {})[self._last] = held_claim
         self._by_profile.setdefault(profile, {})[self._last] = held_claim
+        self._by_method.pop(profile, None)
         self.claimed(held_claim, now)
         return held_claim.number
 
@@ -121,12 +124,12 @@ class Claims:
             raise SipProfileError("not_found", "There is no claim of yours with this number.", value=number)
         self._remove(held)
 
-    def owner_gone(self, owner: Owner, now: float) -> None:
-        """The owner is lost with all its claims."""
+    def owner_gone(self, owner: Owner, now: float, *, lost: bool = True) -> None:
+        """All claims of an owner end. One that was ``lost`` may come back, and callers are told so."""
         for held in list(self._by_owner.get(owner, {}).values()):
             self._remove(held)
             until = now + self._lingers(held.profile)
-            if until > now and not held.reserve:
+            if lost and until > now and not held.reserve:
                 departed = [one for one in self._departed.get(held.profile, ()) if one.until > now]
                 departed.append(Departed(held.criteria, until))
                 self._departed[held.profile] = departed[-MAXIMUM_OF_PROFILE:]
@@ -149,7 +152,7 @@ class Claims:
         """Who gets a request: one, or several with equal shared claims; empty: nobody has claimed it."""
         best: list[Held] = []
         best_rank: tuple[Any, ...] = ()
-        for held in self._by_profile.get(profile, {}).values():
+        for held in self._taking(profile, facts.method):
             score = held.criteria.fit(facts)
             if not score:
                 continue
@@ -161,6 +164,16 @@ class Claims:
         if len(best) < 2:
             return best
         return list({held.owner: held for held in reversed(best)}.values())[::-1]
+
+    def _taking(self, profile: int, method: str) -> list[Held]:
+        if profile not in self._by_profile or method not in CLAIMED:
+            return []
+        known = self._by_method.setdefault(profile, {})
+        taking = known.get(method)
+        if taking is None:
+            taking = [held for held in self._by_profile[profile].values() if held.criteria.takes(method)]
+            known[method] = taking
+        return taking
 
     def back_in(self, profile: int, facts: Facts, now: float) -> float:
         """Seconds in which somebody lost may come back who had claimed this request; 0 = nobody."""
@@ -177,6 +190,7 @@ class Claims:
                 raise _in_use(other.owner.label, other.claim, "claim")
 
     def _remove(self, held: Held) -> None:
+        self._by_method.pop(held.profile, None)
         for table, key in ((self._by_owner, held.owner), (self._by_profile, held.profile)):
             claims: dict[int, Held] = table[key]  # type: ignore[index]
             del claims[held.number]

@@ -95,9 +95,10 @@ class Delivery:
                 return contest.answer(owner, answer, now)
         raise SipProfileError("invalid_state", "No answer of yours to this request is waited for.", value=number)
 
-    def owner_gone(self, owner: Owner, now: float) -> None:
-        """An owner is lost: its claims, its part in contests, and everything that the user agent has of it."""
-        self._claims.owner_gone(owner, now)
+    def owner_gone(self, owner: Owner, now: float, *, lost: bool = True) -> None:
+        """An owner ends: its claims, its part in contests, and everything that the user agent has of it. Callers of one
+        that was ``lost`` are told when to try again."""
+        self._claims.owner_gone(owner, now, lost=lost)
         for contest in [one for one in self._contests.values() if one.takes_part(owner)]:
             contest.leaves(owner, now)
         self._gone(owner, now)

@@ -355,6 +355,7 @@ class Service:
             self._stopping = True
             self._sessions.end_all(SipProfileError("shutting_down"))
             self._runner.give_up(SipProfileError("shutting_down"), now)
+            self._sharing.activation.stop(now)
             self._timers.clear()
         self._registrations.stop(deregister, now)
 

@@ -59,8 +59,13 @@ class Standing:
             self._owners[profile.id] = owners
         return missing
 
+    def profile_gone(self, profile: int) -> None:
+        """The profile was removed, and with it all claims on it."""
+        self._owners.pop(profile, None)
+        self._claims.profile_gone(profile)
+
     def remove(self, profile: int) -> None:
-        """The profile is gone, or its configuration is another: nobody gets anything by it any more."""
+        """The profile's configuration is another: nobody gets anything by the old one any more."""
         for owner in self._owners.pop(profile, ()):
             for number in self._claims.of_owner(owner, profile):
                 self._claims.release(number, owner)
