@@ -21,10 +21,7 @@ SETTINGS = ServiceSettings(activate=(("bot", 4.0),), webhooks=("desk",))
 
 
 def world(**settings: Any) -> World:
-    made = World(settings=SETTINGS, **settings)
-    made.service._sharing.standing.targets["webhook"] = lambda profile, name: hooks.setdefault(name, Owner(name))
-    hooks: dict[str, Owner] = {}
-    return made
+    return World(settings=SETTINGS, **settings)
 
 
 def arrive(one: World, method: str = "MESSAGE", *headers: str, number: int = 1) -> None:
@@ -115,12 +112,15 @@ class TestProfilesOwnClaims:
         one = world()
         profile = one.create(
             contact_user="token-1",
-            claims=[{"methods": ["MESSAGE"], "to": "webhook:desk"}, {"events": ["a"], "to": "webhook:desk"}],
+            claims=[
+                {"methods": ["MESSAGE"], "to": "webhook:desk"},
+                {"methods": ["NOTIFY"], "events": ["a"], "to": "webhook:desk"},
+            ],
         )
         assert len(list(one.service._claims.of_profile(profile))) == 2
-        one.ask(Patch(profile, {"claims": [{"default": True, "to": "webhook:desk"}]}))
+        one.ask(Patch(profile, {"claims": [{"default": True, "methods": ["MESSAGE"], "to": "webhook:desk"}]}))
         (held,) = one.service._claims.of_profile(profile)
-        assert held.claim == Claim(default=True)
+        assert held.claim == Claim(default=True, methods=["MESSAGE"])
         one.ask(Patch(profile, {"expires": 600}))
         assert len(list(one.service._claims.of_profile(profile))) == 1
         claim(one, profile, Claim(methods=["INVITE"], exclusive=False))
@@ -142,12 +142,17 @@ class TestProfilesOwnClaims:
             ([{"to": "webhook:desk"}], "missing_field", "claims[0].methods"),
             ([{"default": True}], "missing_field", "claims[0].to"),
             ([{"default": True, "to": "desk"}], "invalid_value", "claims[0].to"),
-            ([{"default": True, "to": "webhook:other"}], "invalid_value", "claims[0].to"),
+            ([{"methods": ["MESSAGE"], "to": "webhook:other"}], "invalid_value", "claims[0].to"),
+            ([{"default": True, "to": "webhook:desk"}], "not_supported", "claims[0].methods"),
             ([{"default": True, "to": "activate:other"}], "invalid_value", "claims[0].to"),
             ([{"default": True, "to": "bridge"}], "invalid_value", "claims[0].to"),
             ([{"methods": ["BYE"], "to": "activate:bot"}], "not_supported", "claims[0].methods[0]"),
-            ([{"default": True, "to": "webhook:desk", "colour": 1}], "unknown_field", "claims[0].colour"),
-            ([{"default": True, "to": "webhook:desk"}] * 33, "invalid_value", "claims"),
+            (
+                [{"default": True, "methods": ["MESSAGE"], "to": "webhook:desk", "colour": 1}],
+                "unknown_field",
+                "claims[0].colour",
+            ),
+            ([{"default": True, "methods": ["MESSAGE"], "to": "webhook:desk"}] * 33, "invalid_value", "claims"),
         ],
     )
     def test_what_is_refused_at_save(self, claims: list[dict[str, Any]], code: str, field: str) -> None:
@@ -167,7 +172,7 @@ class TestProfilesOwnClaims:
 
     def test_so_is_one_among_themselves(self) -> None:
         one = world()
-        claims = [{"default": True, "to": "webhook:desk"}, {"default": True, "to": "bridge"}]
+        claims = [{"default": True, "methods": ["MESSAGE"], "to": "webhook:desk"}, {"default": True, "to": "bridge"}]
         one.service._sharing.standing.targets["bridge"] = lambda profile, name: Owner("bridge")
         with pytest.raises(SipProfileError) as caught:
             one.create(claims=claims, bridge={"uri": "sip:127.0.0.1:5070"})
@@ -179,7 +184,7 @@ class TestProfilesOwnClaims:
 
     def test_they_may_be_kept_by_a_replacement(self) -> None:
         one = world()
-        claims = [{"default": True, "to": "webhook:desk"}]
+        claims = [{"default": True, "methods": ["MESSAGE"], "to": "webhook:desk"}]
         profile = one.create(claims=claims)
         answer = one.ask(Replace(profile, document("trunk", claims=claims)))
         assert answer["claims"] == claims
