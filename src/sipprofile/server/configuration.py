@@ -37,6 +37,7 @@ class ServiceSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     socket: str | None = None
     log_format: Literal["auto", "text", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    audit: str | None = None
 
 
 class ListenSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,6 +81,8 @@ class LimitsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answers: Count = ServiceSettings().answers
     requests: Count = ServiceSettings().requests
     event_streams: Count = 100
+    session_requests: Count = ServiceSettings().session_requests
+    session_dialogs: Count = ServiceSettings().session_dialogs
 
 
 class TokenSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,6 +130,8 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             requests=self.limits.requests,
             claim_rules=self.claims.core_rules(),
             activate=tuple((name, section.timeout) for name, section in self.activate.items()),
+            session_requests=self.limits.session_requests,
+            session_dialogs=self.limits.session_dialogs,
             token_sources=tuple(self.token_sources),
             webhooks=tuple(self.webhooks),
         )

@@ -34,6 +34,7 @@ from ..registration.actions import (
 )
 from ..service.effects import (
     Activate,
+    Audit,
     Commit,
     Effect,
     EndSession,
@@ -84,7 +85,8 @@ class SessionEnd(Protocol):
 class Daemon:
     """Drives one :class:`Service` with sockets, resolver, store and clock.
 
-    ``publish`` gets every event once, with the time. :attr:`stopping` is set when a stop was asked for,
+    ``publish`` gets every event once, with the time, and ``audit`` every line of the audit log.
+    :attr:`stopping` is set when a stop was asked for,
     :attr:`stopped` when the core has nothing outstanding.
     """
 
@@ -98,6 +100,7 @@ class Daemon:
         resolver: Resolver,
         log: Any,
         publish: Callable[[Event, float], None],
+        audit: Callable[[Audit, float], None] = lambda *_: None,
         wall_offset: float,
         token_sources: Mapping[str, TokenSource] | None = None,
         webhooks: Webhooks | None = None,
@@ -115,6 +118,7 @@ class Daemon:
         self.webhooks = webhooks
         self._log = log
         self._publish = publish
+        self._audit = audit
         self._wall_offset = wall_offset
         self._slept = clock.slept()
         self._network: NetworkMonitor | None = None
@@ -142,6 +146,7 @@ class Daemon:
             Wake: self._wake,
             EndSession: self._end_session,
             Publish: self._published,
+            Audit: lambda effect: self._audit(effect, clock.now()),
             Stopped: lambda _: self.stopped.set(),
             Resolve: lookups.resolve,
             OpenTransport: self._open_transport,

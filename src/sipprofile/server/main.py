@@ -20,6 +20,7 @@ from ..service.service import Service
 from . import clock, configuration, connections, http, listening, logging, state
 from .access import Access, PeerRights
 from .agents import load_agents
+from .audit import AuditLog
 from .configuration import Configuration
 from .daemon import Daemon
 from .events import EventRing
@@ -164,6 +165,8 @@ async def _load(
         event_log.publish(event, now)
         webhooks.publish(event)
 
+    audit = AuditLog(log, settings.service.audit)
+    stack.callback(audit.close)
     resolver = Resolver(nameservers=settings.sip.nameservers or None, clock=clock.now)
     daemon = Daemon(
         service,
@@ -171,6 +174,7 @@ async def _load(
         resolver=resolver,
         log=log,
         publish=publish,
+        audit=audit.write,
         wall_offset=offset,
         token_sources=settings.token_sources,
         webhooks=webhooks,

@@ -68,6 +68,7 @@ class DaemonCollector:
             "Incoming SIP requests beyond limits.answers.",
             value=counts["requests_unanswered"],
         )
+        yield from self._shared(counts)
         transports = self._daemon.transports
         yield CounterMetricFamily(
             "sipprofile_datagrams_dropped",
@@ -104,6 +105,21 @@ class DaemonCollector:
             waiting.add_metric((name,), counts["waiting"])
         yield from counters.values()
         yield waiting
+
+    def _shared(self, counts: dict[str, Any]) -> Iterator[Metric]:
+        """What applications do through the profiles."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        requests = CounterMetricFamily(
+            "sipprofile_sip_requests",
+            "SIP requests that applications have sent (out) or answered (in).",
+            labels=("direction", "method"),
+        )
+        for labels, number in counts["sip_requests"].items():
+            requests.add_metric(labels, number)
+        yield requests
+        yield GaugeMetricFamily("sipprofile_claims", "Claims that hold.", value=counts["claims"])
+        yield GaugeMetricFamily("sipprofile_dialogs", "SIP dialogs.", value=counts["dialogs"])
 
     def _queues(self, queues: Any, names: frozenset[str]) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily

@@ -119,6 +119,23 @@ def schemas() -> dict[str, Any]:
             ("steps",),
             steps=_list(_object(("step", "ok"), step=text, ok={"type": ["boolean", "null"]}, detail=text, remedy=text)),
         ),
+        Message=_object(
+            ("uri",),
+            uri={"type": "string", "description": "Whom it is for."},
+            text={"type": "string", "description": "The body; either text or base64, at most 64 kB."},
+            base64={"type": "string", "contentEncoding": "base64"},
+            content_type={"type": "string", "default": "text/plain;charset=UTF-8"},
+            **{
+                "from": {"type": "string", "description": "The address-of-record unless given; see allowed_identities."}
+            },
+            headers=_list(_list(text)),
+        ),
+        MessageResponse=_object(
+            ("status", "reason", "headers"),
+            status={"type": "integer", "description": "The final response's status code; 200 and 202 are success."},
+            reason=text,
+            headers=_list(_list(text)),
+        ),
         Types=_object(("types",), types=_list({"type": "object"})),
         Status=_object(
             ("version", "protocol", "uptime", "ready"),

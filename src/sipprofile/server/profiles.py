@@ -18,6 +18,7 @@ from ..service.operations import (
     Reference,
     Remove,
     Replace,
+    SendMessage,
     Test,
     Verb,
 )
@@ -113,6 +114,11 @@ async def test(request: web.Request) -> web.Response:
     return json_answer(await request.app[DAEMON].ask(actor_of(request), Test(reference(request))))
 
 
+async def message(request: web.Request) -> web.Response:
+    operation = SendMessage(reference(request), await json_body(request))
+    return json_answer(await request.app[DAEMON].ask(actor_of(request), operation))
+
+
 def control(verb: Verb) -> Handler:
     """The handler of ``POST …/{verb}``."""
 
@@ -202,6 +208,17 @@ def _of_one(path: str, by: str, *where: Parameter) -> tuple[Route, ...]:
             where,
             None,
             "TestReport",
+        ),
+        Route(
+            "POST",
+            path + "/message",
+            message,
+            f"sendMessage{by}",
+            "Send a MESSAGE (RFC 3428), registering if need be, and answer with its final response.",
+            ("use",),
+            where,
+            "Message",
+            "MessageResponse",
         ),
         *(
             Route(

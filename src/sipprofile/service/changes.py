@@ -153,6 +153,7 @@ class Changes:
         if heir is not None:
             writes.append(SetDefault(heir))
         _, now = yield Write(tuple(writes))
+        registry.on_gone(entry.id, "removed")
         registry.announce("destroyed", entry)
         registry.remove(entry)
         self._dismiss(entry.id)

@@ -103,6 +103,9 @@ class Claims:
         self.claimed(held_claim, now)
         return held_claim.number
 
+    def __len__(self) -> int:
+        return sum(map(len, self._by_profile.values()))
+
     def check(self, profile: int, claims: Sequence[StandingClaim], instead_of: Collection[Owner] = ()) -> None:
         """Raise ``claim_in_use`` if one of ``claims`` clashes with another one of them, for somebody else, or with a
         claim that holds, but for those of ``instead_of``."""

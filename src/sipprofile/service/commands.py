@@ -11,6 +11,8 @@ from .. import __version__
 from ..errors import SipProfileError
 from ..events import PROTOCOL_VERSION
 from ..records import Query
+from .connection_commands import ConnectionCommands
+from .content import encoded
 from .control import Controls
 from .hub import Hub
 from .operations import DEFAULT
@@ -58,12 +60,21 @@ _decode_id = msgspec.json.Decoder(_Identified).decode
 class Commands:
     """Understands frames and answers each with exactly one reply."""
 
-    def __init__(self, registry: Registry, sessions: Sessions, controls: Controls, hub: Hub, runner: Runner) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        sessions: Sessions,
+        controls: Controls,
+        hub: Hub,
+        runner: Runner,
+        of_connections: ConnectionCommands,
+    ) -> None:
         self._registry = registry
         self._sessions = sessions
         self._controls = controls
         self._hub = hub
         self._runner = runner
+        self._of_connections = of_connections
         self._handlers: dict[str, Callable[[Session, Command], Steps | dict[str, Any]]] = {
             "hello": self._hello,
             "hold": self._hold,
@@ -96,16 +107,17 @@ class Commands:
         except UNREADABLE as error:
             self._reply(session, id_of(data), SipProfileError("bad_request", f"Not a command: {error}."))
             return
+        place = outbox.length
         try:
-            result = self._begin(session, command)
+            result = self._begin(session, command, data, now)
         except SipProfileError as error:
-            self._reply(session, command.id, error)
+            self._reply(session, command.id, error, place)
             return
         if isinstance(result, Generator):
             session.waiting += 1
             self._runner.run(result, lambda answer, _: self._answered(session, command.id, answer), now)
         else:
-            self._reply(session, command.id, result)
+            self._reply(session, command.id, result, place)
 
     def congested(self, number: int) -> bool:
         """Whether the session's frames should not be read before it has read some of its own."""
@@ -116,11 +128,13 @@ class Commands:
         outbox = session.outbox
         return session.waiting + outbox.replies >= settings.unread or outbox.size > settings.frame
 
-    def _begin(self, session: Session, command: Command) -> Steps | dict[str, Any]:
+    def _begin(self, session: Session, command: Command, data: bytes, now: float) -> Steps | dict[str, Any]:
         if not session.greeted and command.op != "hello":
             raise SipProfileError("hello_expected")
         handler = self._handlers.get(command.op)
         if handler is None:
+            if self._of_connections.knows(command.op):
+                return self._of_connections.perform(session, command.op, data, now)
             raise SipProfileError("unknown_command", f"There is no op {command.op!r}.", value=command.op)
         return handler(session, command)
 
@@ -128,14 +142,15 @@ class Commands:
         session.waiting -= 1
         self._reply(session, command, result)
 
-    def _reply(self, session: Session, command: int | None, result: Any) -> None:
+    def _reply(self, session: Session, command: int | None, result: Any, place: int | None = None) -> None:
+        """``place`` is that of the answer: what a command causes at once is told after it."""
         if not session.open:
             return
         if isinstance(result, SipProfileError):
-            frame = _encode({"id": command, "error": result.problem()})
+            frame = encoded({"id": command, "error": result.problem()})
         else:
-            frame = _encode({"id": command, "ok": result})
-        self._hub.reply(session.outbox, frame)
+            frame = encoded({"id": command, "ok": result})
+        self._hub.reply(session.outbox, frame, place)
 
     def _hello(self, session: Session, command: Command) -> dict[str, Any]:
         if session.greeted:

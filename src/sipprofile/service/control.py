@@ -51,6 +51,7 @@ class Controls:
         if entry.held == "forcibly_disabled":
             return
         _, now = yield Write((SetHeld(entry.id, "forcibly_disabled"),))
+        registry.on_gone(entry.id, "forcibly_disabled")
         entry.held = "forcibly_disabled"
         self._detach_sessions(entry.id)
         self._usage.detach(entry, now)
@@ -74,6 +75,8 @@ class Controls:
         if entry.held == held:
             return
         _, now = yield Write((SetHeld(entry.id, held),))
+        if held:
+            registry.on_gone(entry.id, held)
         entry.held = held
         told = registry.announced
         if registry.served(entry):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -86,6 +86,22 @@ class WebhookUnusable(msgspec.Struct, frozen=True, gc=False):
     detail: str
 
 
+class Audit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A line of the audit log: a request that went out or was answered has ended. ``at`` is UTC."""
+
+    at: float
+    who: str
+    app: str
+    profile: int
+    direction: Literal["out", "in"]
+    method: str
+    uri: str
+    """Its target, or that of an incoming one its sender's."""
+    status: int = 0
+    code: str = ""
+    """Why it has no final response, or why it was refused before it was sent."""
+
+
 class Stopped(msgspec.Struct, frozen=True, gc=False):
     """After a stop: nothing is outstanding any more."""
 
@@ -102,6 +118,7 @@ Effect = (
     | Activate
     | PostWebhook
     | WebhookUnusable
+    | Audit
     | Stopped
     | Action
 )

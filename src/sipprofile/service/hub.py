@@ -1,8 +1,9 @@
 """Who is told what: the frames that wait for each session, and who holds which profile.
 
 Nobody waits for anybody. A state event replaces the unread one of the same profile, so a session's queue is bounded by
-what it holds; so does an ``updated`` document. Other events queue, and too many unread ones end the session
-(``slow_consumer``). Replies queue too; they are bounded where commands come in.
+what it holds; so does an ``updated`` document, and the state of a connection. Other events queue, what is told of SIP
+requests too, and too many unread ones end the session (``slow_consumer``). Replies queue too; they are bounded where
+commands come in.
 """
 
 from __future__ import annotations
@@ -42,13 +43,26 @@ class _Place:
         self.skipped += 1
 
 
+class _Latest:
+    """The place in a queue of a finished frame that a later one may take over."""
+
+    __slots__ = ("frame", "profile")
+
+    def __init__(self, profile: int, frame: bytes) -> None:
+        self.profile = profile
+        self.frame = frame
+
+
 class Outbox:
     """What waits for one session, oldest first."""
 
     __slots__ = (
+        "_at_once",
+        "_connections",
         "_documents",
         "_queue",
         "_states",
+        "_told_at",
         "alone",
         "awake",
         "listens",
@@ -66,12 +80,26 @@ class Outbox:
         """Events that nothing may replace."""
         self.replies = 0
         self.size = 0
-        """Bytes in the replies."""
+        """Bytes in the replies and in what was told of SIP requests."""
         self.awake = False
         self.alone = (self,)
-        self._queue: deque[_Place | bytes] = deque()
+        self._queue: deque[_Place | _Latest | tuple[bytes] | bytes] = deque()
+        """Replies are bytes, what was told of SIP requests are tuples of one frame."""
         self._states: dict[int, _Place] = {}
         self._documents: dict[int, _Place] = {}
+        self._connections: dict[int, _Latest] = {}
+        self._told_at = 0.0
+        self._at_once = 0
+
+    @property
+    def length(self) -> int:
+        """How many frames wait: where the next one will stand."""
+        return len(self._queue)
+
+    @property
+    def overdue(self) -> int:
+        """Unread events, without those that followed others at the same moment: no reader is too slow for them."""
+        return self.unread - self._at_once
 
     def put(self, event: Event) -> None:
         """Queue an event. What is not a state event closes the places before it, so that the order stays."""
@@ -100,9 +128,32 @@ class Outbox:
             self._append(event)
             self.unread += 1
 
-    def reply(self, frame: bytes) -> None:
-        """Queue a finished frame."""
-        self._queue.append(frame)
+    def tell(self, profile: int, frame: bytes, now: float) -> None:
+        """Queue what happened to a SIP request or dialog; the places before it are closed."""
+        self._states.pop(profile, None)
+        self._connections.pop(profile, None)
+        self._queue.append((frame,))
+        self.unread += 1
+        self.size += len(frame)
+        if now == self._told_at:
+            self._at_once += 1
+        self._told_at = now
+
+    def tell_latest(self, profile: int, frame: bytes) -> None:
+        """Queue the state of a profile's connection, or put it in the place of the unread one."""
+        latest = self._connections.get(profile)
+        if latest is not None:
+            latest.frame = frame
+            return
+        latest = self._connections[profile] = _Latest(profile, frame)
+        self._queue.append(latest)
+
+    def reply(self, frame: bytes, place: int | None = None) -> None:
+        """Queue a finished frame; ``place``: before what was told while the command was carried out."""
+        if place is None or place >= len(self._queue):
+            self._queue.append(frame)
+        else:
+            self._queue.insert(place, frame)
         self.replies += 1
         self.size += len(frame)
 
@@ -122,6 +173,16 @@ class Outbox:
                 self.size -= len(item)
                 frames.append(item)
                 continue
+            if isinstance(item, tuple):
+                self.unread -= 1
+                self.size -= len(item[0])
+                frames.append(item[0])
+                continue
+            if isinstance(item, _Latest):
+                if self._connections.get(item.profile) is item:
+                    del self._connections[item.profile]
+                frames.append(item.frame)
+                continue
             event = item.event
             if event is None:
                 continue
@@ -139,16 +200,20 @@ class Outbox:
                 event = msgspec.structs.replace(event, skipped=item.skipped)
             frames.append(_encode(event))
         self.awake = bool(frames)
+        self._at_once = min(self._at_once, self.unread)
         return frames
 
 
 class Hub:
     """Every session's outbox, and who holds which profile. ``overrun`` is told of a session that reads too slowly."""
 
-    def __init__(self, act: Callable[[Effect], None], overrun: Callable[[int], None], unread: int) -> None:
+    def __init__(
+        self, act: Callable[[Effect], None], overrun: Callable[[int], None], unread: int, unread_size: int = 1 << 24
+    ) -> None:
         self._act = act
         self._overrun = overrun
         self._limit = unread
+        self._size_limit = unread_size
         self.outboxes: dict[int, Outbox] = {}
         self.watchers: dict[int, Outbox] = {}
         """The sessions that get every event of every profile."""
@@ -206,9 +271,21 @@ class Hub:
                 if outbox not in holders:
                     self._put(outbox, event)
 
-    def reply(self, outbox: Outbox, frame: bytes) -> None:
-        """Queue the reply to a command."""
-        outbox.reply(frame)
+    def reply(self, outbox: Outbox, frame: bytes, place: int | None = None) -> None:
+        """Queue the reply to a command; see :meth:`Outbox.reply`."""
+        outbox.reply(frame, place)
+        self._woken(outbox)
+
+    def tell(self, outbox: Outbox, profile: int, frame: bytes, now: float) -> None:
+        """Queue what happened to a session's SIP request or dialog."""
+        outbox.tell(profile, frame, now)
+        if outbox.size > self._size_limit:
+            self._overrun(outbox.session)
+        self._woken(outbox)
+
+    def tell_latest(self, outbox: Outbox, profile: int, frame: bytes) -> None:
+        """Queue the state of a session's connection in place of the one before."""
+        outbox.tell_latest(profile, frame)
         self._woken(outbox)
 
     def _put(self, outbox: Outbox, event: Event) -> None:
@@ -216,7 +293,7 @@ class Hub:
         self._woken(outbox)
 
     def _woken(self, outbox: Outbox) -> None:
-        if outbox.unread > self._limit:
+        if outbox.overdue > self._limit:
             self._overrun(outbox.session)
         elif not outbox.awake:
             outbox.awake = True

@@ -82,6 +82,13 @@ class Test(msgspec.Struct, frozen=True):
     profile: Reference
 
 
+class SendMessage(msgspec.Struct, frozen=True):
+    """Send one MESSAGE through a profile and wait for its final response."""
+
+    profile: Reference
+    document: Any
+
+
 class Types(msgspec.Struct, frozen=True):
     """The profile types that can be used."""
 
@@ -90,4 +97,6 @@ class StatusReport(msgspec.Struct, frozen=True):
     """The state of the service."""
 
 
-Operation = Create | Replace | Patch | Remove | Get | List | History | Control | Test | Types | StatusReport
+Operation = (
+    Create | Replace | Patch | Remove | Get | List | History | Control | Test | SendMessage | Types | StatusReport
+)

@@ -7,14 +7,14 @@ from typing import Literal
 import msgspec
 
 from ..errors import SipProfileError
-from .operations import Control, Create, Operation, Patch, Remove, Replace
+from .operations import Control, Create, Operation, Patch, Remove, Replace, SendMessage
 
 Capability = Literal["read", "write", "use", "control"]
 
 CAPABILITIES: dict[str, str] = {
     "read": "list and read profiles, and be told of new ones",
     "write": "create, change and remove profiles, and choose the default one",
-    "use": "hold and enable profiles",
+    "use": "hold and enable profiles, and send and receive through them",
     "control": "force-disable, pause, resume, retry now and watch everything",
 }
 
@@ -37,6 +37,8 @@ def needed(operation: Operation) -> Capability:
         return "write"
     if isinstance(operation, Control):
         return "write" if operation.verb == "default" else "control"
+    if isinstance(operation, SendMessage):
+        return "use"
     return "read"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -92,6 +92,8 @@ class Registry:
         self.bridges: Bridges
         self.on_change: Callable[[StateChanged], None] = lambda _: None
         """Told of every change of a state, after the hub."""
+        self.on_gone: Callable[[int, Held | Literal["removed"]], None] = lambda *_: None
+        """Told before the registration of a profile ends by an operator's word: nothing can go through it any more."""
         self.ids: list[int] = []
         """All ids, ascending."""
         self.default: int | None = None

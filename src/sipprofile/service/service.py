@@ -17,13 +17,18 @@ from ..registration.actions import TransportKey
 from ..registration.registrations import Registrations
 from ..sip.locating import Question, Record
 from ..useragent import server
+from .audit import Auditor
 from .bridge.bridges import Bridges
 from .changes import Changes
 from .commands import Commands
+from .connection_commands import ConnectionCommands
+from .connection_state import ConnectionStates
+from .connections import Connections
 from .control import Controls
 from .effects import Effect, Reply, Save, Stopped
 from .explanation import Explanation
 from .hub import Hub
+from .message import Messages
 from .operations import (
     Control,
     Create,
@@ -34,6 +39,7 @@ from .operations import (
     Patch,
     Remove,
     Replace,
+    SendMessage,
     StatusReport,
     Test,
     Types,
@@ -80,7 +86,7 @@ class Service:
         act = self._effect
         self._timers = Timers()
         self._runner = Runner(act, self._timers)
-        self._hub = Hub(act, lambda session: self._overrun.append(session), settings.unread)
+        self._hub = Hub(act, lambda session: self._overrun.append(session), settings.unread, settings.unread_size)
         self._registry = registry = Registry(
             agents=agents,
             settings=settings,
@@ -108,7 +114,14 @@ class Service:
         sharing.standing.targets["bridge"] = self._bridges.owner
         self._changes = Changes(registry, self._usage, self._sessions.dismiss, sharing.standing)
         self._controls = Controls(registry, self._usage, self._changes, self._sessions.detach)
-        self._commands = Commands(registry, self._sessions, self._controls, self._hub, self._runner)
+        auditor = self._auditor = Auditor(act, lambda: registry.wall_offset)
+        states = self._connection_states = ConnectionStates(registry.registrations, self._hub)
+        connections = Connections(registry, self._hub, sharing.agent, sharing.delivery, states, auditor)
+        self._sessions.let_go = connections.let_go
+        registry.on_gone = connections.profile_gone
+        of_connections = ConnectionCommands(sharing.agent, sharing.claims, sharing.delivery, connections, states)
+        self._commands = Commands(registry, self._sessions, self._controls, self._hub, self._runner, of_connections)
+        self._messages = Messages(registry, self._usage, sharing.agent, auditor)
         self._reading = Reading(registry, now)
         self._explanation = Explanation(registry, self._usage, act)
 
@@ -179,6 +192,8 @@ class Service:
                 return self._reading.history(operation)
             case Test():
                 return self._explanation.test(operation, actor)
+            case SendMessage():
+                return self._messages.send(operation, actor, now)
             case Types():
                 return self._reading.types()
             case StatusReport():
@@ -272,6 +287,7 @@ class Service:
         of a path for UDP, 0 when it is not known."""
         self._registry.now = now
         self._registrations.transport_opened(key, local, now, mtu)
+        self._connection_states.transport_changed(key)
 
     def transport_failed(self, key: TransportKey, code: str, text: str, now: float) -> None:
         """A transport could not be opened or was lost."""
@@ -280,6 +296,7 @@ class Service:
             self._bridges.unreachable(key, code, now)
         else:
             self._registrations.transport_failed(key, code, text, now)
+        self._connection_states.transport_changed(key)
 
     def listening(self, profile: int, port: int, now: float) -> None:
         """``Listen`` succeeded: the profile's local program finds us at ``port``."""
@@ -379,18 +396,22 @@ class Service:
     def _settle(self) -> None:
         """What must not happen in the middle of an input happens at its end."""
         now = self._registry.now
-        lines = self._sharing.lines
-        while self._overrun or self._changes_awaited or lines.unsettled:
+        lines, states, messages = self._sharing.lines, self._connection_states, self._messages
+        while self._overrun or self._changes_awaited or lines.unsettled or messages.ended or states.unsettled:
             lines.settle(now)
             changes, self._changes_awaited = self._changes_awaited, []
             for change in changes:
                 self._runner.happened(("changed", change.profile), change, now)
+            while messages.ended:
+                self._runner.happened(*messages.ended.popleft(), now)
+            states.settle()
             overrun, self._overrun = self._overrun, []
             for session in overrun:
                 self._sessions.end(session, SipProfileError("slow_consumer"), now)
 
     def _changed(self, change: StateChanged) -> None:
         self._sharing.lines.changed(change)
+        self._connection_states.changed(change.profile)
         if self._runner.awaited(("changed", change.profile)):
             self._changes_awaited.append(change)
 
@@ -405,5 +426,8 @@ class Service:
             "keepalives_sent": registrations.keepalives_sent,
             "keepalive_failures": registrations.keepalive_failures,
             "queues": registrations.queues(),
+            "sip_requests": dict(self._auditor.requests),
+            "claims": len(self._claims),
+            "dialogs": len(self._agent.legs),
             "requests_unanswered": self._agent.server.unwanted.refused,
         }

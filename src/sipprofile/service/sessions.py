@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ..errors import SipProfileError
 from .effects import Effect, EndSession
@@ -11,6 +12,10 @@ from .policy import Actor, require
 from .registry import Entry, Registry
 from .usage import Usage
 
+if TYPE_CHECKING:
+    from .quota import Quota
+    from .session_owner import SessionOwner
+
 
 class Session:
     """What is known about one connection."""
@@ -18,12 +23,14 @@ class Session:
     __slots__ = (
         "actor",
         "app",
+        "connections",
         "enabled",
         "greeted",
         "held",
         "number",
         "open",
         "outbox",
+        "quota",
         "resumes",
         "token",
         "waiting",
@@ -45,6 +52,9 @@ class Session:
         self.enabled: set[int] = set()
         self.waiting = 0
         """Commands that are not answered yet."""
+        self.connections: dict[int, SessionOwner] = {}
+        """By profile, for those through which it sends or receives requests."""
+        self.quota: Quota | None = None
 
 
 class Sessions:
@@ -58,6 +68,8 @@ class Sessions:
         self._sessions: dict[int, Session] = {}
         self._by_token: dict[str, Session] = {}
         self._last_number = 0
+        self.let_go: Callable[[Session, int | None], None] = lambda *_: None
+        """Told before a session lets go of a profile that it has enabled, or, with ``None``, of all because it ends."""
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -108,6 +120,7 @@ class Sessions:
 
     def _forget(self, session: Session) -> None:
         session.open = False
+        self.let_go(session, None)
         del self._sessions[session.number]
         del self._by_token[session.token]
         self._hub.close(session.outbox, session.held)
@@ -137,13 +150,16 @@ class Sessions:
 
     def disable(self, session: Session, entry: Entry, now: float) -> None:
         """The session does not use the profile any more."""
+        self.let_go(session, entry.id)
         session.enabled.discard(entry.id)
         self._usage.disable(entry, now)
 
     def detach(self, profile: int) -> None:
         """No session uses the profile any more; they still hold it."""
         for session in self._holders(profile):
-            session.enabled.discard(profile)
+            if profile in session.enabled:
+                self.let_go(session, profile)
+                session.enabled.discard(profile)
 
     def dismiss(self, profile: int) -> None:
         """The profile is gone: nobody holds it any more."""

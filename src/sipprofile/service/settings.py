@@ -43,3 +43,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Incoming SIP requests that nobody takes, answered per second; what comes beyond costs nothing."""
     requests: int = 10_000
     """Incoming SIP requests per second that go to dialogs and to those who claimed them; beyond that 503."""
+    session_requests: int = 100
+    """SIP requests that one session may send per second; twice as many at once after a pause."""
+    session_dialogs: int = 100
+    """Dialogs and refreshed publications that one session may have."""

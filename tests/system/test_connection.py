@@ -1,0 +1,431 @@
+"""Applications that send and receive through the real daemon: the registrar, a peer and every socket are real."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from sipprofile.testing.peer import SDP, Scripted
+from sipprofile.testing.peer_server import SipPeerServer
+from sipprofile.testing.server import RegistrarServer
+
+from .conftest import RunningService
+
+AOR = "sip:alice@example.test"
+BOB = "sip:bob@example.test"
+LIMIT = 10.0  # seconds
+
+
+class Session:
+    """The application at the other end of a WebSocket."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._ids = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.closing: dict[str, Any] | None = None
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        async for message in self._socket:
+            frame = json.loads(message.data)
+            if "id" in frame:
+                self._answers.pop(frame["id"]).set_result(frame)
+            elif frame["event"] == "closing":
+                self.closing = frame["error"]
+            else:
+                self.events.put_nowait(frame)
+
+    async def frame(self, op: str, **members: Any) -> dict[str, Any]:
+        """The whole answer to a command."""
+        number = next(self._ids)
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        await self._socket.send_str(json.dumps({"id": number, "op": op, **members}))
+        return await asyncio.wait_for(answer, LIMIT)
+
+    async def ask(self, op: str, **members: Any) -> dict[str, Any]:
+        """The result of a command that succeeds."""
+        frame = await self.frame(op, **members)
+        assert "ok" in frame, frame
+        ok: dict[str, Any] = frame["ok"]
+        return ok
+
+    async def refused(self, op: str, **members: Any) -> dict[str, Any]:
+        """The error of a command that fails."""
+        frame = await self.frame(op, **members)
+        assert "error" in frame, frame
+        error: dict[str, Any] = frame["error"]
+        return error
+
+    async def event(self, name: str, **members: Any) -> dict[str, Any]:
+        """The next event of this name with these members; others before it are passed over."""
+        async with asyncio.timeout(LIMIT):
+            while True:
+                frame = await self.events.get()
+                if frame["event"] == name and members.items() <= frame.items():
+                    return frame
+
+    async def close(self) -> None:
+        await self._socket.close()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._reading
+
+
+class World:
+    """A daemon with one profile, alice's, its registrar, and bob, who is reached through that."""
+
+    def __init__(self, daemon: RunningService, registrar: RegistrarServer, bob: SipPeerServer) -> None:
+        self.daemon = daemon
+        self.registrar = registrar
+        self.bob = bob
+        self._sessions: list[Session] = []
+        self._http = aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=str(daemon.socket)))
+
+    async def session(self, app: str = "test", *, registered: bool = True) -> Session:
+        """A session that uses the profile."""
+        session = Session(await self._http.ws_connect("http://localhost/v1/session"))
+        self._sessions.append(session)
+        await session.ask("hello", version=1, app=app)
+        await session.ask("hold", profile=1)
+        state = (await session.ask("enable", profile=1))["registration"]
+        if registered and state["status"] != "registered":
+            await session.event("registered")
+        return session
+
+    async def post(self, path: str, document: Any) -> tuple[int, dict[str, Any]]:
+        async with self._http.post(f"http://localhost{path}", json=document) as answer:
+            return answer.status, await answer.json()
+
+    async def text(self, path: str) -> str:
+        async with self._http.get(f"http://localhost{path}") as answer:
+            return await answer.text()
+
+    async def to_alice(self, method: str = "MESSAGE", **more: Any) -> int:
+        """The status that bob gets."""
+        return (await self.bob.send(method, AOR, **more)).status
+
+    async def until(self, true: Callable[[], Any], what: str) -> None:
+        await asyncio.to_thread(self.daemon.wait_until, true, what)
+
+    async def close(self) -> None:
+        for session in self._sessions:
+            await session.close()
+        await self._http.close()
+
+
+@asynccontextmanager
+async def running(daemon: RunningService) -> AsyncIterator[World]:
+    async with (
+        RegistrarServer(users={"alice": "secret"}) as registrar,
+        SipPeerServer("bob", aor=BOB, next_hop=("127.0.0.1", registrar.port)) as bob,
+    ):
+        registrar.bind(BOB, bob.uri)
+        await asyncio.to_thread(daemon.start)
+        world = World(daemon, registrar, bob)
+        try:
+            server = {"uri": registrar.uri, "username": "alice", "password": "secret"}
+            status, document = await world.post("/v1/profiles", {"name": "line", "aor": AOR, "registrar": server})
+            assert status == 201, document
+            yield world
+        finally:
+            await world.close()
+
+
+@pytest.fixture
+async def world(service: RunningService) -> AsyncIterator[World]:
+    async with running(service) as world:
+        yield world
+
+
+class TestMessages:
+    async def test_a_session_that_claims_message_answers_it(self, world: World) -> None:
+        session = await world.session("bot")
+        number = (await session.ask("claim", profile=1, claim={"methods": ["MESSAGE"]}))["claim"]
+        exchange = world.bob.begin("MESSAGE", AOR, body="grüße".encode(), content_type="text/plain;charset=UTF-8")
+        request = await session.event("request")
+        assert (request["method"], request["claim"], request["dialog"]) == ("MESSAGE", number, None)
+        assert (request["body"], request["answered"]) == ({"text": "grüße"}, False)
+        assert request["from"].startswith(f"<{BOB}>")
+        await session.ask("respond", request=request["request"], status=202, reason="Noted", headers=[["X-One", "1"]])
+        response = await world.bob.final(exchange)
+        assert (response.status, response.reason, response.header("x-one")) == (202, "Noted", "1")
+
+    async def test_what_nobody_has_claimed_is_refused(self, world: World) -> None:
+        session = await world.session()
+        assert 400 <= await world.to_alice() < 500
+        assert await world.to_alice("OPTIONS") == 200
+        assert session.events.empty()
+
+    async def test_a_session_sends(self, world: World) -> None:
+        session = await world.session()
+        sent = await session.ask(
+            "send", profile=1, method="MESSAGE", uri=BOB, body={"text": "hi"}, content_type="text/plain"
+        )
+        response = await session.event("response", request=sent["request"])
+        assert (response["status"], response["final"]) == (200, True)
+        (message,) = world.bob.requests("MESSAGE")
+        assert message.body == b"hi"
+        assert (message.header("from") or "").startswith(f"<{AOR}>")
+
+    async def test_a_challenge_is_answered_and_no_secret_is_seen(self, world: World) -> None:
+        session = await world.session()
+        await session.ask("send", profile=1, method="MESSAGE", uri=BOB, body={"text": "hi"}, content_type="text/plain")
+        frame = await session.event("response")
+        text = json.dumps(frame) + world.daemon.log.read_text()
+        assert "secret" not in text
+        assert "digest" not in text.lower()
+
+    async def test_a_body_of_60_kb_and_one_beyond_64(self, world: World) -> None:
+        session = await world.session()
+        members = {"profile": 1, "method": "MESSAGE", "uri": BOB, "content_type": "text/plain"}
+        error = await session.refused("send", **members, body={"text": "x" * 65_537})
+        assert error["code"] == "too_large"
+
+    async def test_nothing_answers(self, world: World) -> None:
+        world.bob.peer.script["MESSAGE"] = ()
+        session = await world.session()
+        exchange = await session.ask(
+            "send", profile=1, method="MESSAGE", uri=BOB, body={"text": "a"}, content_type="text/plain"
+        )
+        assert isinstance(exchange["request"], int)
+        await world.bob.wait_for("MESSAGE")
+        await session.close()
+
+
+class TestCalls:
+    async def test_a_call_out_from_ringing_to_bye(self, world: World) -> None:
+        session = await world.session()
+        offer = {"text": SDP.decode()}
+        sent = await session.ask(
+            "send", profile=1, method="INVITE", uri=BOB, body=offer, content_type="application/sdp"
+        )
+        ringing = await session.event("response", status=180)
+        answer = await session.event("response", status=200)
+        assert (ringing["final"], answer["final"]) == (False, True)
+        assert answer["dialog"] == ringing["dialog"]
+        assert answer["body"] == offer
+        await world.bob.wait_for("ACK")
+        (dialog,) = (await session.ask("dialogs", profile=1))["dialogs"]
+        assert (dialog["dialog"], dialog["state"]) == (answer["dialog"], "confirmed")
+        await session.ask("end", dialog=answer["dialog"])
+        await world.bob.wait_for("BYE")
+        await world.until(lambda: not world.bob.peer.dialogs, "the end of the call")
+        assert (await session.refused("cancel", request=sent["request"]))["code"] in ("not_found", "invalid_state")
+
+    async def test_a_call_in(self, world: World) -> None:
+        session = await world.session()
+        await session.ask("claim", profile=1, claim={"methods": ["INVITE"]})
+        exchange = world.bob.begin("INVITE", AOR, body=SDP, content_type="application/sdp")
+        invite = await session.event("request", method="INVITE")
+        assert invite["body"] == {"text": SDP.decode()}
+        await session.ask("respond", request=invite["request"], status=180)
+        dialog = (
+            await session.ask(
+                "respond",
+                request=invite["request"],
+                status=200,
+                body={"text": SDP.decode()},
+                content_type="application/sdp",
+            )
+        )["dialog"]
+        assert (await world.bob.final(exchange)).status == 200
+        assert (await session.event("acknowledged"))["dialog"] == dialog
+        bye = await world.bob.send("BYE", dialog=next(iter(exchange.dialogs.values()), exchange.dialog))
+        assert bye.status == 200
+        told = await session.event("request", method="BYE")
+        assert (told["answered"], told["dialog"]) == (True, dialog)
+        assert (await session.ask("dialogs", profile=1))["dialogs"] == []
+
+    async def test_a_call_out_is_cancelled(self, world: World) -> None:
+        world.bob.peer.script["INVITE"] = (Scripted(180),)
+        session = await world.session()
+        sent = await session.ask(
+            "send", profile=1, method="INVITE", uri=BOB, body={"text": SDP.decode()}, content_type="application/sdp"
+        )
+        await session.event("response", status=180)
+        await session.ask("cancel", request=sent["request"])
+        assert (await session.event("response", final=True))["status"] == 487
+
+    async def test_a_caller_who_gives_up(self, world: World) -> None:
+        session = await world.session()
+        await session.ask("claim", profile=1, claim={"methods": ["INVITE"]})
+        exchange = world.bob.begin("INVITE", AOR, body=SDP, content_type="application/sdp")
+        invite = await session.event("request", method="INVITE")
+        await session.ask("respond", request=invite["request"], status=180)
+        await world.bob.until(lambda: bool(exchange.responses))
+        world.bob.cancel(exchange)
+        assert (await session.event("withdrawn"))["code"] == "cancelled"
+        assert (await world.bob.final(exchange)).status == 487
+        error = await session.refused("respond", request=invite["request"], status=200)
+        assert error["code"] in ("invalid_state", "not_found")
+
+
+class TestEnds:
+    async def test_a_crashed_session_s_calls_and_claims_end_at_once(self, world: World) -> None:
+        session = await world.session()
+        other = await world.session("other")
+        await session.ask("claim", profile=1, claim={"methods": ["MESSAGE"]})
+        await session.ask(
+            "send", profile=1, method="INVITE", uri=BOB, body={"text": SDP.decode()}, content_type="application/sdp"
+        )
+        await session.event("response", status=200)
+        pending = world.bob.begin("MESSAGE", AOR, body=b"hi", content_type="text/plain")
+        await session.event("request", method="MESSAGE")
+        error = await other.refused("claim", profile=1, claim={"methods": ["MESSAGE"]})
+        assert (error["code"], error["by"].partition(" ")[0]) == ("claim_in_use", "test")
+        await session.close()
+        await world.bob.wait_for("BYE")
+        assert (await world.bob.final(pending)).status == 480
+        await other.ask("claim", profile=1, claim={"methods": ["MESSAGE"]})
+        exchange = world.bob.begin("MESSAGE", AOR, body=b"hi", content_type="text/plain")
+        request = await other.event("request")
+        await other.ask("respond", request=request["request"], status=200)
+        assert (await world.bob.final(exchange)).status == 200
+
+    async def test_disable_ends_the_session_s_own(self, world: World) -> None:
+        session = await world.session()
+        await session.ask(
+            "send", profile=1, method="INVITE", uri=BOB, body={"text": SDP.decode()}, content_type="application/sdp"
+        )
+        await session.event("response", status=200)
+        await session.ask("disable", profile=1)
+        await world.bob.wait_for("BYE")
+        error = await session.refused("send", profile=1, method="MESSAGE", uri=BOB)
+        assert error["code"] == "not_enabled"
+
+    async def test_a_session_that_reads_nothing_loses_what_it_has(self, world: World) -> None:
+        session = await world.session()
+        await session.ask("claim", profile=1, claim={"methods": ["MESSAGE"]})
+        session._reading.cancel()  # as a process that was stopped
+        other = await world.session("other")
+        async with asyncio.timeout(30):
+            while "ok" not in await other.frame("claim", profile=1, claim={"methods": ["MESSAGE"]}):
+                for _ in range(50):
+                    world.bob.begin("MESSAGE", AOR, body=b"x" * 1000, content_type="text/plain")
+                await asyncio.sleep(0.05)
+        exchange = world.bob.begin("MESSAGE", AOR, body=b"hi", content_type="text/plain")
+        request = await other.event("request", body={"text": "hi"})
+        await other.ask("respond", request=request["request"], status=200)
+        assert (await world.bob.final(exchange)).status == 200
+
+
+class TestStates:
+    async def test_from_the_first_registering_to_a_pause_and_back(self, world: World) -> None:
+        session = await world.session(registered=False)
+        first = (await session.ask("connection", profile=1))["connection"]
+        if first["state"] == "init":
+            first = await session.event("connection")
+        assert first["state"] == "active"
+        assert first["local_address"].startswith("127.0.0.1:")
+        assert (await world.post("/v1/profiles/1/pause", {}))[0] == 200
+        assert (await session.event("connection"))["state"] == "unavailable"
+        error = await session.refused("send", profile=1, method="MESSAGE", uri=BOB)
+        assert error["code"] == "paused"
+        assert (await world.post("/v1/profiles/1/resume", {}))[0] == 200
+        assert (await session.event("connection", state="active"))["local_address"] == first["local_address"]
+
+    async def test_force_disable_ends_it_for_everybody(self, world: World) -> None:
+        sessions = [await world.session(str(number)) for number in range(2)]
+        for session in sessions:
+            await session.ask("connection", profile=1)
+        assert (await world.post("/v1/profiles/1/force-disable", {}))[0] == 200
+        for session in sessions:
+            assert (await session.event("connection"))["state"] == "unavailable"
+            assert (await session.refused("connection", profile=1))["code"] == "not_enabled"
+
+
+class TestHttp:
+    async def test_a_message_by_curl(self, world: World) -> None:
+        command = ["curl", "--silent", "--show-error", "--max-time", "10", "--unix-socket", str(world.daemon.socket)]
+        document = json.dumps({"uri": BOB, "text": "hi"})
+        command += ["http://localhost/v1/profiles/by-name/line/message", "-d", document]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
+        answer = json.loads(done.stdout)
+        assert (answer["status"], answer["reason"]) == (200, "OK")
+        (message,) = world.bob.requests("MESSAGE")
+        assert (message.body, message.header("content-type")) == (b"hi", "text/plain;charset=UTF-8")
+        # It was registered for that alone, and is not any more.
+        await world.until(lambda: not world.registrar.bindings(AOR), "the end of the registration")
+
+    async def test_the_final_response_is_the_answer_whatever_it_is(self, world: World) -> None:
+        world.bob.peer.script["MESSAGE"] = (Scripted(486, "Busy Here"),)
+        status, answer = await world.post("/v1/profiles/1/message", {"uri": BOB, "text": "hi"})
+        assert (status, answer["status"], answer["reason"]) == (200, 486, "Busy Here")
+
+    async def test_sessions_notice_nothing(self, world: World) -> None:
+        session = await world.session()
+        await session.ask("claim", profile=1, claim={"methods": ["MESSAGE"]})
+        assert (await world.post("/v1/profiles/1/message", {"uri": BOB, "text": "hi"}))[1]["status"] == 200
+        exchange = world.bob.begin("MESSAGE", AOR, body=b"hi", content_type="text/plain")
+        request = await session.event("request")
+        await session.ask("respond", request=request["request"], status=200)
+        assert (await world.bob.final(exchange)).status == 200
+
+    async def test_a_password_that_is_refused(self, world: World) -> None:
+        server = {"uri": world.registrar.uri, "username": "alice", "password": "wrong"}
+        await world.post("/v1/profiles", {"name": "other", "aor": AOR, "registrar": server})
+        status, problem = await world.post("/v1/profiles/by-name/other/message", {"uri": BOB, "text": "hi"})
+        assert (status, problem["code"]) == (409, "not_registered")
+
+    @pytest.mark.parametrize(
+        ("document", "code"),
+        [({"text": "hi"}, "missing_field"), ({"uri": BOB, "text": "hi", "headers": [["Via", "x"]]}, "header_refused")],
+    )
+    async def test_mistakes(self, world: World, document: dict[str, Any], code: str) -> None:
+        assert (await world.post("/v1/profiles/1/message", document))[1]["code"] == code
+
+
+class TestRecords:
+    async def test_the_audit_log_and_the_metrics(self, service: RunningService) -> None:
+        audit = service.state.parent / "audit"
+        service.configuration += f"[service]\naudit = '{audit}'\n"
+        async with running(service) as world:
+            session = await world.session("bot")
+            await session.ask("claim", profile=1, claim={"methods": ["MESSAGE"]})
+            await session.ask(
+                "send", profile=1, method="MESSAGE", uri=BOB, body={"text": "a private word"}, content_type="text/plain"
+            )
+            await session.event("response")
+            world.bob.begin("MESSAGE", AOR, body=b"hi", content_type="text/plain")
+            request = await session.event("request")
+            await session.ask("respond", request=request["request"], status=200)
+            assert (await world.post("/v1/profiles/1/message", {"uri": BOB, "text": "hi"}))[0] == 200
+            metrics = await world.text("/metrics")
+        lines = [json.loads(line) for line in audit.read_text().splitlines()]
+        assert [(line["direction"], line["method"], line["status"]) for line in lines] == [
+            ("out", "MESSAGE", 200),
+            ("in", "MESSAGE", 200),
+            ("out", "MESSAGE", 200),
+        ]
+        assert [line.get("app") for line in lines] == ["bot", "bot", None]
+        assert (lines[0]["uri"], lines[0]["profile"]) == (BOB, 1)
+        assert "private" not in audit.read_text() + service.log.read_text()
+        assert 'sipprofile_sip_requests_total{direction="out",method="MESSAGE"} 2.0' in metrics
+        assert "sipprofile_claims 1.0" in metrics
+
+    async def test_the_quota(self, service: RunningService) -> None:
+        service.configuration += "[limits]\nsession_requests = 1\nsession_dialogs = 1\n"
+        async with running(service) as world:
+            session = await world.session()
+            message = {
+                "profile": 1,
+                "method": "MESSAGE",
+                "uri": BOB,
+                "body": {"text": "a"},
+                "content_type": "text/plain",
+            }
+            for _ in range(2):
+                await session.ask("send", **message)
+            error = await session.refused("send", **message)
+            assert error["code"] == "quota_exceeded"
+            assert 0 < error["retry_after"] <= 1
