@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from machine_driver import TCP, Driver, answer, challenge, digest, ok, reply, server, silence
+from machine_driver import TCP, UDP, Driver, answer, challenge, digest, ok, reply, server, silence
 
 from sipprofile.registration.profile_line import ProfileLine, best_flow
 from sipprofile.registration.requests import MAXIMUM_OUTSTANDING, ClientRequest, send
@@ -223,6 +223,25 @@ class TestChallenges:
         driver.run(1)
         assert sender.outcome == "rejected_credentials"
         assert len(driver.requests) == 1
+
+    def test_a_nonce_that_another_request_brought_is_no_refusal_of_a_register_on_its_way(self, driver: Driver) -> None:
+        driver.registered(registrar=server(realm="example.test"))
+        sender = Sender(driver)
+        driver.answers.append(silence)
+        driver.retry_now()
+        self.wants(driver)
+        sender.send()
+        driver.run(0.1)
+        assert sender.outcome == 200
+        refusal = challenge("fresh")(driver.sends[-1][2], UDP)
+        assert refusal is not None
+        driver.registrations.received(refusal, (UDP.host, UDP.port), UDP, driver.now)
+        driver.settle()
+        driver.run(0.1)
+        assert 'nonce="fresh"' in (driver.sends[-1][2].header("authorization") or "")
+        assert driver.events() == ["status"]
+        state = driver.assert_status("registered")
+        assert state.last_error is None
 
     def test_a_wrong_password_is_tried_once(self, driver: Driver, sender: Sender) -> None:
         driver.others = answer(401, 'WWW-Authenticate: Digest realm="192.0.2.1", nonce="x", qop="auth"')

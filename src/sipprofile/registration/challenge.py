@@ -67,7 +67,8 @@ def taken(
         same_nonce = known is not None and known.challenge.nonce == challenge.nonce
         used_up = known is not None and 0 < known.limit <= known.count  # then it was not in the request
         # A nonce of an earlier attempt may have ended, but then the server gives another one.
-        again = same_nonce and not used_up and known is not None and known.attempt
+        # One that another request has brought (a negative attempt) may not have been in this REGISTER at all.
+        again = known is not None and same_nonce and not used_up and (known.attempt > 0 or known.attempt * attempt > 0)
         if known and not challenge.stale and (known.attempt == attempt or again):
             return "rejected_credentials", ()
         credentials = credentials_for(plan, flow.hop, challenge)
