@@ -208,6 +208,7 @@ def _invited(agent: UserAgent, outgoing: Outgoing, response: Response, now: floa
         leg.state = "confirmed"
         leg.dialog.confirmed(response)
     if acknowledging.accepted(agent, outgoing, leg, now):
+        outgoing.accepted = True
         _tell(agent, outgoing, response, leg, now)
 
 
@@ -237,6 +238,7 @@ def _in_dialog(agent: UserAgent, outgoing: Outgoing, leg: Leg, response: Respons
             leg.dialog.answered(response)
         if invite:
             if acknowledging.accepted(agent, outgoing, leg, now) and first:
+                outgoing.accepted = True
                 _tell(agent, outgoing, response, leg, now)
             return
     agent.outgoing.pop(outgoing.number, None)
@@ -278,6 +280,8 @@ def _unheard_of(agent: UserAgent, outgoing: Outgoing, leg: Leg, now: float) -> N
 def _no_more(agent: UserAgent, outgoing: Outgoing, now: float) -> None:
     """64·T1 after the first 2xx: dialogs that are early still will never be more (RFC 3261 §13.2.2.4)."""
     agent.outgoing.pop(outgoing.number, None)
+    if not outgoing.accepted and not outgoing.abandoned:  # its dialog had ended, or none could be made
+        outgoing.owner.failed(outgoing, "dialog_ended", now)
     for leg in list(outgoing.legs.values()):
         if leg.state == "early":
             legs.end(agent, leg, "dialog_ended", now)

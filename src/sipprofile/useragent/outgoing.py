@@ -23,6 +23,8 @@ class Outgoing(ClientRequest, kw_only=True):
     """Of the last response; 0 = none came."""
     abandoned: bool = False
     """Nobody wants to know any more."""
+    accepted: bool = False
+    """The owner has heard of a 2xx to its INVITE."""
     ended: tuple[str, ...] = ()
     """Remote tags of answers that nobody wanted, and whose dialogs were ended."""
 
