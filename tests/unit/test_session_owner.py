@@ -77,9 +77,8 @@ class World:
         )
 
     def leg(self, number: int = 2, state: str = "confirmed", owner: Any = None, **more: Any) -> Any:
-        return SimpleNamespace(
-            number=number, state=state, owner=owner or self.owner, method="INVITE", usages=(), **more
-        )
+        values = {"method": "INVITE", "usages": (), "text": "", "replaces": 0, **more}
+        return SimpleNamespace(number=number, state=state, owner=owner or self.owner, **values)
 
     def told(self) -> dict[str, Any]:
         """The only frame since the last look."""
@@ -221,7 +220,14 @@ class TestDialogs:
             "usages": [],
             "code": "subscription_lost",
             "text": "The subscription ended, and could not be renewed.",
+            "replaces": None,
         }
+
+    def test_what_the_other_side_said_and_which_dialog_it_replaces(self, world: World) -> None:
+        leg = world.leg(state="confirmed", text="481 Gone", replaces=1)
+        world.owner.leg_changed(leg, "resubscribed", 1.0)
+        told = world.told()
+        assert (told["text"], told["replaces"]) == ("481 Gone", 1)
 
     def test_they_are_counted_while_they_live(self, world: World) -> None:
         leg = world.leg()

@@ -42,7 +42,7 @@ class Arrival(msgspec.Struct, rename={"sender": "from"}):
     code: str = "none"
     text: str | None = None
     rseq: int = 0
-    replaces: int = 0
+    replaces: int | None = None
     local_address: str | None = None
 
     def content(self) -> bytes:

@@ -97,7 +97,7 @@ class TransactionUser:
         dialog = self.dialogs.get(number)
         if dialog is None and number and arrival.call_id is not None and arrival.call_id in self.by_call_id:
             dialog = self.by_call_id[arrival.call_id].dialog(number)
-        if dialog is None and arrival.replaces in self.dialogs:
+        if dialog is None and arrival.replaces is not None and arrival.replaces in self.dialogs:
             dialog = self.dialogs[arrival.replaces].replaced_by(number)
         if dialog is None:
             self._keep(arrival)

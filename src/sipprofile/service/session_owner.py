@@ -199,7 +199,8 @@ class SessionOwner:
                 "method": leg.method,
                 "usages": leg.usages,
                 "code": code,
-                "text": REASONS.get(code, ""),
+                "text": leg.text or REASONS.get(code, ""),
+                "replaces": leg.replaces or None,
             },
             now,
         )
