@@ -12,7 +12,7 @@ from ..sip.syntax import SipSyntaxError
 from ..sip.uri import Uri
 
 MAXIMUM_URI = 1024  # characters
-_TEL = re.compile(r"tel:[0-9A-Fa-f+*#.()\-]+(?:;[A-Za-z0-9\-._~!*'%+=:\[\]/&$]*)*", re.IGNORECASE)  # RFC 3966 §3
+_TEL = re.compile(r"tel:[0-9A-Fa-f+*#.()\-]+(?:;[A-Za-z0-9\-._~!*'%+=:\[\]/&$;]*)?", re.IGNORECASE)  # RFC 3966 §3
 
 __all__ = ["ANONYMOUS", "canonical", "check_identity", "fits", "is_identity", "readable"]
 
