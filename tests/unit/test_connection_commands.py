@@ -120,18 +120,18 @@ class TestWhoMay:
         request = world.ask("send", profile=PROFILE, method="INVITE", uri="sip:b@c")["request"]
         other = world.new_session(2)
         world.ask("connection", other, profile=PROFILE)
-        for op, members in (
-            ("unclaim", {"claim": number}),
-            ("end", {"dialog": 3}),
-            ("send", {"dialog": 3, "method": "BYE"}),
-            ("ack", {"dialog": 3}),
-            ("cancel", {"request": request}),
-            ("stop-refresh", {"request": request}),
-            ("respond", {"request": 5, "status": 200}),
+        for op, code, members in (
+            ("unclaim", "not_found", {"claim": number}),
+            ("end", "not_found", {"dialog": 3}),
+            ("send", "not_found", {"dialog": 3, "method": "BYE"}),
+            ("ack", "not_found", {"dialog": 3}),
+            ("cancel", "invalid_state", {"request": request}),
+            ("stop-refresh", "not_found", {"request": request}),
+            ("respond", "invalid_state", {"request": 5, "status": 200}),
         ):
             with pytest.raises(SipProfileError) as caught:
                 world.ask(op, other, **members)
-            assert caught.value.code == "not_found", op
+            assert caught.value.code == code, op
 
 
 class TestClaim:
@@ -296,7 +296,7 @@ class TestRespond:
         assert world.audit == []
 
     def test_unknown_and_incomplete(self, world: World) -> None:
-        assert world.refused("respond", request=99, status=200).code == "not_found"
+        assert world.refused("respond", request=99, status=200).code == "invalid_state"
         assert world.refused("respond", request=5).field == "status"
         assert world.refused("respond", status=200).field == "request"
 
@@ -309,7 +309,7 @@ class TestOthers:
         owner = world.session.connections[PROFILE]
         outgoing: Any = SimpleNamespace(number=number, method="INVITE")
         owner.failed(outgoing, "timeout", 1.0)
-        assert world.refused("cancel", request=number).code == "not_found"
+        assert world.refused("cancel", request=number).code == "invalid_state"
 
     def test_ack_with_the_answer_to_a_delayed_offer(self, world: World) -> None:
         leg = world.leg()
@@ -331,6 +331,7 @@ class TestOthers:
 
     def test_stop_refresh(self, world: World) -> None:
         number = world.ask("send", profile=PROFILE, method="PUBLISH", uri="sip:b@c", refresh=60)["request"]
+        world.agent.publications.by_number[number] = object()
         assert world.ask("stop-refresh", request=number) == {}
         owner = world.session.connections[PROFILE]
         assert world.calls[-1] == ("stop", world.agent, owner, number, world.now)

@@ -13,6 +13,9 @@ import pytest
 
 from sipprofile.events import EventName, RegistrationState
 from sipprofile.profile import Profile, ServerParameters
+from sipprofile.service.commands import Commands
+from sipprofile.service.connection_commands import ConnectionCommands
+from sipprofile.service.connection_state import ConnectionState
 
 DOCS = Path(__file__).parents[2] / "docs"
 ROOT = DOCS.parent
@@ -73,6 +76,30 @@ class TestProfilePage:
 class TestSessionProtocolPage:
     def test_every_event_is_documented(self) -> None:
         assert set(get_args(EventName)) <= set(rows("session-protocol.md"))
+
+    def test_every_command_is_documented_and_no_other(self) -> None:
+        nothing: Any = None
+        of_connections = ConnectionCommands(nothing, nothing, nothing, nothing, nothing)
+        commands = Commands(nothing, nothing, nothing, nothing, nothing, of_connections)
+        known = {*commands._handlers, *of_connections._handlers}
+        text = (DOCS / "session-protocol.md").read_text()
+        tables = re.findall(r"^\| op \|.*?\n\n", text, re.MULTILINE | re.DOTALL)
+        assert {op for table in tables for op in re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE)} == known
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("request", "withdrawn", "acknowledged", "provisionally-acknowledged"),
+            *("response", "failed", "dialog", "connection"),
+        ],
+    )
+    def test_every_event_of_a_connection_is_documented(self, name: str) -> None:
+        text = (DOCS / "session-protocol.md").read_text()
+        assert f"\n| `{name}` |" in text[text.index("### Events") :]
+
+    @pytest.mark.parametrize("state", get_args(ConnectionState))
+    def test_every_state_of_a_connection_is_documented(self, state: str) -> None:
+        assert state in rows("session-protocol.md")
 
     def test_its_examples_are_json(self) -> None:
         text = (DOCS / "session-protocol.md").read_text()

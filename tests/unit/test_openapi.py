@@ -64,6 +64,7 @@ def test_every_route_of_the_application_is_described() -> None:
                 ("POST", "/retry-now"),
                 ("POST", "/default"),
                 ("POST", "/test"),
+                ("POST", "/message"),
             )
         ),
         ("GET", "/v1/session"),

@@ -176,7 +176,7 @@ class ConnectionCommands:
             if outgoing is not None:
                 client.cancel(self._agent, outgoing, now)
                 return {}
-        raise _unknown("request", command.request)
+        raise _over(command.request)
 
     def _ack(self, session: Session, command: ConnectionCommand, now: float) -> dict[str, Any]:
         leg = self._leg(session, command.dialog)
@@ -189,7 +189,7 @@ class ConnectionCommands:
         incoming = self._agent.incoming.get(command.request) if command.request is not None else None
         owner = None if incoming is None else session.connections.get(incoming.line.profile)
         if incoming is None or owner is None:
-            raise _unknown("request", command.request)
+            raise _over(command.request)
         if incoming.leg is None and 100 < command.status < 300 and incoming.request.method in BEGINS_DIALOG:
             self._connections.check_dialogs(session)
         answer = Answer(
@@ -214,9 +214,10 @@ class ConnectionCommands:
         number = command.request
         for owner in session.connections.values():
             if number is not None and number in owner.publications:
-                publications.stop(self._agent, owner, number, now)
                 owner.publications.discard(number)
-                return {}
+                if number in self._agent.publications.by_number:
+                    publications.stop(self._agent, owner, number, now)
+                    return {}
         raise _unknown("request", number)
 
     def _fetch_bindings(self, session: Session, command: ConnectionCommand, now: float) -> dict[str, Any]:
@@ -265,6 +266,14 @@ def _unknown(field: str, number: int | None) -> SipProfileError:
         return SipProfileError("missing_field", f"Give the number of the {field}.", field=field)
     detail = f"The session has no {field} with this number; it may have ended."
     return SipProfileError("not_found", detail, field=field, value=number)
+
+
+def _over(number: int | None) -> SipProfileError:
+    """A response may have crossed the command."""
+    if number is None:
+        return _unknown("request", None)
+    detail = "The request is answered or withdrawn, or was never this session's."
+    return SipProfileError("invalid_state", detail, field="request", value=number)
 
 
 def invalid(error: msgspec.ValidationError) -> SipProfileError:
