@@ -49,19 +49,10 @@ def add_user(daemon: RunningService, proxy: Kamailio) -> Iterator[AddUser]:
         profile.discard()
 
 
-def call(
-    start_sipp: StartSipp,
-    alice: StoredProfile,
-    *,
-    calls: int,
-    rate: int = 10,
-    callee: str = "bob",
-    identity: str = "100",
-) -> Sipp:
-    """SIPp begins to call through Alice's bridge."""
-    keys = {"callee": callee, "identity": identity}
+def call(start_sipp: StartSipp, alice: StoredProfile, *, identity: str = "100", **more: Any) -> Sipp:
+    """SIPp begins to call Bob through Alice's bridge."""
     remote = f"127.0.0.1:{alice.state()['bridge_port']}"
-    return start_sipp("caller", keys, remote=remote, calls=calls, rate=rate)
+    return start_sipp("caller", {"callee": "bob", "identity": identity}, remote=remote, **more)
 
 
 class TestSipp:
@@ -77,6 +68,15 @@ class TestSipp:
         assert {(one.caller, one.called, one.uri) for one in seen} == {("alice", "bob", "sip:bob@example.test")}
         assert len(seen) > 20  # the first of them was challenged
         assert len({one.call_id for one in proxy.sent("INVITE")}) == 20
+
+    @pytest.mark.long
+    def test_twenty_calls_a_second_for_a_minute(self, start_sipp: StartSipp, add_user: AddUser) -> None:
+        callee = start_sipp("callee", {}, calls=1200, limit=100)
+        alice = add_user("alice", {"uri": f"sip:127.0.0.1:{free_port()}"})
+        add_user("bob", {"uri": f"sip:127.0.0.1:{callee.port}"})
+        caller = call(start_sipp, alice, calls=1200, rate=20, limit=100)
+        for verdict in (caller.wait(), callee.wait()):
+            assert (verdict.exit_code, verdict.successful_calls, verdict.failed_calls) == (0, 1200, 0), verdict.errors
 
     def test_an_allowed_identity_is_kept(self, start_sipp: StartSipp, add_user: AddUser, proxy: Kamailio) -> None:
         callee = start_sipp("callee", {})

@@ -10,17 +10,15 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from ...errors import SipProfileError
-from ...sip.message import MalformedMessage, Message, Request, Response
+from ...sip.message import Message, Request, Response
 from ...sip.syntax import decimal
 from ...sip.uri import Uri
 from ...useragent import client, ending
 from ...useragent.draft import Answer, Draft
 from ...useragent.outgoing import Outgoing
-from ...useragent.responses import supports
-from . import mapping
+from ...useragent.responses import MAKES_DIALOG, supports
+from . import drafts, mapping, translations
 from .dialogs import DialogName
 from .local_line import LocalLine
 from .mapping import Side
@@ -37,7 +35,9 @@ if TYPE_CHECKING:
 
 CALLS = 1_000
 REQUESTS = 10_000
-"""Under way at once."""
+"""Under way at once; a subscription counts as a call."""
+LOST = frozenset(("timeout", "timed_out", "transport_refused"))
+"""Codes of failures that say that the other end of a dialog is gone."""
 
 Respond = Callable[["Bridge", int, Answer, float], "Leg | None"]
 """See :meth:`sipprofile.service.delivery.Delivery.respond`."""
@@ -89,7 +89,7 @@ class Bridge:
             if method == "OPTIONS" and "@" not in incoming.request.uri:
                 self._answer(incoming, alive(self._is_registered(now)), now)
                 return
-        if len(self._relays) >= REQUESTS or (method == "INVITE" and len(self._pairs) >= 2 * CALLS):
+        if len(self._relays) >= REQUESTS or (method in MAKES_DIALOG and len(self._pairs) >= 2 * CALLS):
             self._answer(incoming, Answer(503, headers=(("Retry-After", "5"),)), now)
             return
         try:
@@ -103,9 +103,10 @@ class Bridge:
         if relay is None:
             return
         relay.wanted = False
-        if incoming.request.method == "INVITE" and incoming.leg is not None and relay.outgoing.leg is not None:
-            with contextlib.suppress(SipProfileError):  # a call that is up stays up: its re-INVITE alone is cancelled
-                client.cancel(self._agent, relay.outgoing, now)
+        if relay.outgoing.leg is not None:  # the call stays up, unless it turns out that the other end is gone
+            if relay.outgoing.method == "INVITE":
+                with contextlib.suppress(SipProfileError):
+                    client.cancel(self._agent, relay.outgoing, now)
             return
         self._by_outgoing.pop(relay.outgoing.number, None)
         client.abandon(self._agent, relay.outgoing, now)
@@ -127,14 +128,16 @@ class Bridge:
         relay = self._by_outgoing.get(outgoing.number)
         if relay is None or not relay.wanted:
             self._too_late(outgoing, response, leg, now)
+            if relay is not None and response.status >= 200:
+                self._forget(relay)
+                self._after(outgoing, relay, response.status in (408, 481), now)
             return
         if self._must_wait(relay, response):
             if len(relay.held) < MOST_HELD:
                 relay.held.append((response, leg))
             return
         self._pass_on(relay, response, leg, now)
-        if outgoing.method == "PRACK" and relay.incoming.leg is not None:
-            self._release(relay.incoming.leg, now)
+        self._after(outgoing, relay, response.status in (408, 481), now)
 
     def failed(self, outgoing: Outgoing, code: str, now: float) -> None:
         """The other side did not answer."""
@@ -142,11 +145,9 @@ class Bridge:
         if relay is None:
             return
         self._forget(relay)
-        method = outgoing.method
-        status = 480 if self._is_local(outgoing.line) else after_failure(code, method)
+        status = 480 if self._is_local(outgoing.line) else after_failure(code, outgoing.method)
         self._answer(relay.incoming, Answer(status), now)
-        if method == "PRACK" and relay.incoming.leg is not None:
-            self._release(relay.incoming.leg, now)
+        self._after(outgoing, relay, code in LOST, now)
 
     def leg_changed(self, leg: Leg, code: str, now: float) -> None:
         """One side of a call has ended by itself: so does the other, unless its INVITE is still to be answered."""
@@ -164,53 +165,28 @@ class Bridge:
         request = incoming.request
         side = self._side(now)
         forwards = mapping.max_forwards(request)
-        if forwards < 0:
+        if forwards < 1:
             self._answer(incoming, Answer(483), now)
             return
-        if not self._is_local(incoming.line):
-            if not side.program:
-                self._answer(incoming, Answer(480), now)
-                return
-            registered = bool(self._program.registered(now)) and not self._settings.uri
-            self._send(
-                incoming,
-                self.local,
-                Draft(
-                    request.method,
-                    mapping.request_uri(side, request, registered),
-                    to=mapping.uri_in(request.header("to")) or None,
-                    identity=mapping.uri_in(request.header("from")) or f"sip:anonymous@{mapping.ANONYMOUS}",
-                    display_name=mapping.display_name(request),
-                    headers=mapping.to_program(side, request, self._peer_of),
-                    body=request.body,
-                    content_type=request.header("content-type"),
-                    manual=True,
-                    max_forwards=forwards,
-                ),
-                None,
-                now,
-            )
-            return
-        draft = Draft(
-            request.method,
-            mapping.outward(side, request.uri),
-            to=mapping.outward(side, mapping.uri_in(request.header("to"))) or None,
-            display_name=mapping.display_name(request),
-            anonymous=mapping.is_anonymous(request),
-            headers=mapping.to_provider(side, request, self._peer_of),
-            body=request.body,
-            content_type=request.header("content-type"),
-            manual=True,
-            max_forwards=forwards,
-        )
-        for identity in mapping.identities(side, request):
+        if self._is_local(incoming.line):
+            self._send_as_allowed(incoming, drafts.to_provider(side, request, forwards, self._peer_of), now)
+        elif side.program:
+            registered = not self._settings.uri
+            draft = drafts.to_program(side, request, forwards, registered, self._peer_of)
+            self._send(incoming, self.local, draft, None, now)
+        else:
+            self._answer(incoming, Answer(480), now)
+
+    def _send_as_allowed(self, incoming: Incoming, tries: list[Draft], now: float) -> None:
+        """As the first identity that the profile may take; the last is its own."""
+        for draft in tries[:-1]:
             try:
-                self._send(incoming, self._provider, msgspec.structs.replace(draft, identity=identity), None, now)
+                self._send(incoming, self._provider, draft, None, now)
                 return
             except SipProfileError as error:
                 if error.code != "identity_refused":
                     raise
-        self._send(incoming, self._provider, draft, None, now)
+        self._send(incoming, self._provider, tries[-1], None, now)
 
     def _inside(self, incoming: Incoming, leg: Leg, now: float) -> None:
         """A request in one of our dialogs."""
@@ -238,14 +214,14 @@ class Bridge:
         if request.method == "PRACK":
             headers.append(("RAck", rack))
         elif request.method in ("NOTIFY", "SUBSCRIBE"):
-            headers = [(name, self._event(leg, name, value)) for name, value in headers]
+            headers = translations.events(headers, lambda number: self._pairs.referral(leg, number))
         return Draft(
             request.method,
             headers=tuple(headers),
             body=request.body,
             content_type=request.header("content-type"),
             manual=True,
-            max_forwards=max(mapping.max_forwards(request), 0),
+            max_forwards=max(mapping.max_forwards(request), 1),
         )
 
     def _hang_up(self, incoming: Incoming, leg: Leg, now: float) -> None:
@@ -271,7 +247,9 @@ class Bridge:
         """The other leg is not known: a NOTIFY was faster than the answer to its SUBSCRIBE, or the other side is
         gone."""
         waiting = self._waiting.setdefault(leg.number, [])
-        if incoming.request.method == "NOTIFY" and len(waiting) < MOST_HELD and self._by_outgoing:
+        call_id = leg.dialog.call_id
+        begins = any(relay.outgoing.dialog.call_id == call_id for relay in self._by_outgoing.values())
+        if incoming.request.method == "NOTIFY" and len(waiting) < MOST_HELD and begins:
             waiting.append(incoming)
             return
         if not waiting:
@@ -286,12 +264,22 @@ class Bridge:
 
     # -- responses -------------------------------------------------------------------------------------------------
 
+    def _after(self, outgoing: Outgoing, relay: Relay, lost: bool, now: float) -> None:
+        """A request in a dialog is over. ``lost``: the other end knows nothing of it, or is not there any more, which
+        ends the call (RFC 3261 §12.2.1.2, RFC 5057 §5.1)."""
+        if outgoing.leg is None:
+            return
+        if outgoing.method == "PRACK" and relay.incoming.leg is not None:
+            self._release(relay.incoming.leg, now)
+        if lost and outgoing.leg.invite and outgoing.method not in ("SUBSCRIBE", "NOTIFY", "PRACK"):
+            self._end(outgoing.leg, "timed_out", now)
+
     def _must_wait(self, relay: Relay, response: Response) -> bool:
         """Whether a reliable provisional before it has no PRACK yet: each is to be told from the next (RFC 3262 §3)."""
         invitation = relay.incoming.invitation
         if invitation is None or not invitation.provisional or response.status >= 300:
             return False
-        return bool(relay.held) or response.status >= 200 or bool(_rack_of(response))
+        return bool(relay.held) or response.status >= 200 or bool(translations.rack_of(response))
 
     def _pass_on(self, relay: Relay, response: Response, leg: Leg | None, now: float) -> None:
         incoming, status = relay.incoming, response.status
@@ -300,11 +288,11 @@ class Bridge:
         if not final and (method != "INVITE" or status == 100):
             return
         status = (for_program if self._is_local(incoming.line) else for_provider)(status, method)
-        rack = "" if final or not supports(incoming.request, "100rel") else _rack_of(response)
+        rack = "" if final or not supports(incoming.request, "100rel") else translations.rack_of(response)
         answer = Answer(
             status,
             response.reason if status == response.status else None,
-            headers=self._headers(self._opposite(incoming.line), response, now) + _elsewhere(response),
+            headers=self._headers(self._opposite(incoming.line), response, now) + translations.elsewhere(response),
             body=response.body,
             content_type=response.header("content-type"),
             reliable=bool(rack),
@@ -383,12 +371,11 @@ class Bridge:
             ending.end_leg(self._agent, leg, now, code)
 
     def _answer(self, incoming: Incoming, answer: Answer, now: float) -> None:
-        if incoming.final:
-            return
-        try:
-            self._respond(self, incoming.number, answer, now)
-        except SipProfileError:
-            self._respond(self, incoming.number, Answer(500), now)
+        with contextlib.suppress(SipProfileError):  # nobody waits for it any more
+            try:
+                self._respond(self, incoming.number, answer, now)
+            except SipProfileError:
+                self._respond(self, incoming.number, Answer(500), now)
 
     def _settle(self, relay: Relay, winner: Leg | None) -> None:
         """The final answer went out: other forks belong to nobody."""
@@ -440,38 +427,3 @@ class Bridge:
         rseq = decimal((request.header("rack") or "").partition(" ")[0], 1 << 32)
         relay = self._relays.get(leg.invite)
         return "" if relay is None or rseq is None else relay.acknowledges.get(rseq, "")
-
-    def _event(self, leg: Leg, name: str, value: str) -> str:
-        """``Event: refer;id=N`` for the other side: N is a CSeq (RFC 3515 §2.4.6)."""
-        if mapping.canonical(name) != "event" or ";" not in value:
-            return value
-        package, *params = value.split(";")
-        changed = []
-        for param in params:
-            key, _, text = param.partition("=")
-            text = text.strip()
-            if key.strip().lower() == "id" and text.isdecimal() and len(text) < 11:
-                text = str(self._pairs.referral(leg, int(text)) or text)
-                param = f"id={text}"
-            changed.append(param)
-        return ";".join([package, *changed])
-
-
-def _elsewhere(response: Response) -> tuple[tuple[str, str], ...]:
-    """Where a redirection points (RFC 3261 §21.3), and an ambiguous address (§21.4.23)."""
-    if response.status // 100 != 3 and response.status != 485:
-        return ()
-    return tuple(("Contact", value) for value in response.headers("contact") if value.isprintable())
-
-
-def _rack_of(response: Response) -> str:
-    """The RAck that acknowledges a provisional; empty when it is not a reliable one (RFC 3262 §4)."""
-    rseq = response.header("rseq")
-    required = {tag.strip().lower() for line in response.headers("require") for tag in line.split(",")}
-    if rseq is None or not rseq.isdecimal() or "100rel" not in required:
-        return ""
-    try:
-        number, method = response.cseq()
-    except MalformedMessage:
-        return ""
-    return f"{rseq} {number} {method}"

@@ -13,7 +13,7 @@ import msgspec
 from ...agents.bridge import admits
 from ...profile import Bridge
 from ...sip.headers import parse_name_addr
-from ...sip.message import Message, Request
+from ...sip.message import Message, Request, Response
 from ...sip.names import CANONICAL_NAMES
 from ...sip.syntax import SipSyntaxError, decimal
 from ...sip.uri import Uri
@@ -151,6 +151,18 @@ def uri_in(value: str | None) -> str:
         return ""
 
 
+def address(value: str | None) -> str | None:
+    """The URI of a From or To, as far as it may be said again: without a password and headers."""
+    text = uri_in(value)
+    if text[:4].lower() == "tel:":
+        return text
+    try:
+        uri = Uri.parse(text)
+    except SipSyntaxError:
+        return None
+    return str(msgspec.structs.replace(uri, password=None, headers="")) if uri.password or uri.headers else text
+
+
 def _headers(
     message: Message, without: frozenset[str], peer: dialogs.Peer, address: Callable[[str], str]
 ) -> tuple[tuple[str, str], ...]:
@@ -164,7 +176,10 @@ def _headers(
         elif known in _URIS:
             value = dialogs.refer_to(value, peer, address)
         elif known in ("supported", "require"):
-            value = ", ".join(tag for tag in _tags(value) if tag.lower() not in _OPTIONS_OF_THE_WAY)
+            left_out = _OPTIONS_OF_THE_WAY
+            if known == "require" and isinstance(message, Response):
+                left_out |= {"100rel"}  # each side numbers its provisionals, and says so
+            value = ", ".join(tag for tag in _tags(value) if tag.lower() not in left_out)
             if not value:
                 continue
         passed.append((name, value))
