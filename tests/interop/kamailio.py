@@ -37,6 +37,7 @@ REGINFO_MODULES = """
 loadmodule "db_sqlite.so"
 loadmodule "presence.so"
 loadmodule "presence_reginfo.so"
+@presence_modules@
 loadmodule "pua.so"
 loadmodule "pua_reginfo.so"
 modparam("presence|pua", "db_url", "sqlite://@database@")
@@ -48,6 +49,13 @@ modparam("pua", "outbound_proxy", "sip:127.0.0.1:@port@")
 modparam("pua_reginfo", "default_domain", "@domain@")
 modparam("pua_reginfo", "server_address", "sip:reginfo@127.0.0.1:@port@")
 modparam("pua_reginfo", "outbound_proxy", "sip:127.0.0.1:@port@")
+"""
+
+PRESENCE_MODULES = """
+loadmodule "presence_xml.so"
+modparam("presence_xml", "db_url", "sqlite://@database@")
+modparam("presence_xml", "force_active", 1)
+modparam("presence", "subs_db_mode", 3)  # what a test looks at is in the database at once
 """
 
 REGINFO_ROUTE = """
@@ -137,6 +145,7 @@ class Settings:
     routes: bool = False  # calls and messages between users, see routing.py; not with `forwards`
     numbers: Mapping[str, str] = dataclasses.field(default_factory=dict)  # dialled numbers of users, with `routes`
     reginfo: bool = False  # subscriptions to registrations (RFC 3680); with `forwards` only
+    presence: bool = False  # subscriptions to what users publish (RFC 3856), with `reginfo`
     outbound: int = 0  # RFC 5626 at the registrar: 0 not known, 1 supported, 2 wanted; Path comes with it
     gruu: bool = False  # RFC 5627
     granted: tuple[str, ...] = ()  # headers of every 2xx
@@ -423,6 +432,7 @@ class Kamailio:
         values = {
             "host": self.host,
             "port": str(self.port),
+            "children": "1" if settings.presence else "2",  # SQLite knows one writer at a time
             "tcp": f"listen=tcp:{self.host}:{self.port}" if settings.tcp else "disable_tcp=yes",
             **self._forwarding(),
             "rpc_socket": str(self._run / "rpc"),
@@ -495,12 +505,19 @@ class Kamailio:
         database = self.directory / "presence.db"
         database.unlink(missing_ok=True)
         with contextlib.closing(sqlite3.connect(database)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")  # whoever looks on keeps nobody from writing
             for schema in ("standard", "presence"):
                 connection.executescript((SCHEMAS / f"{schema}-create.sql").read_text())
+        modules = REGINFO_MODULES.replace("@presence_modules@", PRESENCE_MODULES if self.settings.presence else "")
         return {
-            "reginfo_modules": REGINFO_MODULES.replace("@database@", str(database)),
+            "reginfo_modules": modules.replace("@database@", str(database)),
             "reginfo_route": REGINFO_ROUTE + FORWARDING_ROUTE,
         }
+
+    def presence_rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What its presence server has in its database; a change is committed."""
+        with contextlib.closing(sqlite3.connect(self.directory / "presence.db", timeout=5)) as connection, connection:
+            return connection.execute(query).fetchall()
 
     def _secured(self) -> dict[str, str]:
         """What TLS and WebSocket add to the configuration."""

@@ -161,6 +161,7 @@ class TestEndOfALeg:
         world.answer(200, tag="second")
         assert world.app.codes() == ["dialog_ended"]
         world.assert_nothing_left()
+        assert world.app.news() == []
 
     def test_a_notifier_says_noresource(self, world: World) -> None:
         world.receive(request("SUBSCRIBE", "Event: presence", "Expires: 600"))

@@ -183,6 +183,7 @@ class TestTheEnd:
         leg = accepted(world)
         again(world, leg, 0, 2)
         world.app.news()
+        world.run(4)
         world.send("NOTIFY", leg=leg, body=b"bye", content_type="text/plain")
         assert world.sent[-1].header("subscription-state") == "terminated;reason=timeout"
         world.answer(200)

@@ -314,6 +314,20 @@ class TestTheNextDialog:
         self.lost(world)
         assert world.notify(of=world.sent[0]) == 481
 
+    def test_a_late_notifier_of_the_old_one_belongs_to_none(self, world: World) -> None:
+        world.subscribed()
+        world.notify("terminated;reason=giveup;retry-after=600")
+        world.run(1)
+        assert world.notify(of=world.sent[0], tag="late") == 481
+
+    def test_the_owners_call_id_was_for_the_first(self, world: World) -> None:
+        world.subscribed(seconds=600, call_id="mine")
+        assert world.sent[0].header("call-id") == "mine"
+        world.until_sent()
+        world.answer(481)
+        world.settle()
+        assert world.sent[-1].header("call-id") != "mine"
+
     def test_the_filter_is_sent_again(self, world: World) -> None:
         world.subscribed(seconds=600, body=b"filter", content_type="text/plain")
         world.until_sent()
