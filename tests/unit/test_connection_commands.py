@@ -239,6 +239,17 @@ class TestQuota:
             world.ask("send", profile=PROFILE, method="MESSAGE", uri="sip:b@c")
         world.ask("send", world.new_session(2), profile=PROFILE, method="MESSAGE", uri="sip:b@c")
 
+    def test_what_waits_for_answers_has_a_size(self, world: World) -> None:
+        message = {"profile": PROFILE, "method": "MESSAGE", "uri": "sip:b@c", "body": {"text": "x" * 64_512}}
+        for _ in range(256):
+            world.now += 1.0
+            world.ask("send", **message)
+        world.now += 1.0
+        assert world.refused("send", **message).value == ServiceSettings().unread_size
+        sent: Any = SimpleNamespace(number=1, method="MESSAGE")
+        world.session.connections[PROFILE].failed(sent, "timeout", world.now)
+        world.ask("send", **message)
+
     def test_dialogs_that_it_begins_or_takes(self, world: World) -> None:
         legs = [world.leg(number) for number in range(1, 101)]
         assert world.refused("send", profile=PROFILE, method="INVITE", uri="sip:b@c").code == "quota_exceeded"
@@ -370,7 +381,8 @@ class TestEnd:
             world.ask("claim", profile=profile, claim={"default": True})
         owner = world.session.connections[PROFILE]
         world.connections.let_go(world.session, PROFILE)
-        assert [call for call in world.calls if call[0] == "owner_gone"] == [("owner_gone", owner, world.now)]
+        assert [call for call in world.calls if call[0] == "owner_gone"] == [("owner_gone", owner, 100.0)]
+        assert ("leave", world.session, PROFILE) in world.calls
         assert list(world.session.connections) == [8]
 
     def test_the_session_s_end_ends_everything(self, world: World) -> None:

@@ -257,3 +257,6 @@ class TestQuota:
             world.post(Actor(f"token {number}", frozenset({"use"})))
         assert [answer.code for answer in world.answers] == ["quota_exceeded"]
         assert len(world.sent) == AT_ONCE
+        world.respond(response(200, "OK"))
+        world.post(Actor("another", frozenset({"use"})))
+        assert len(world.sent) == AT_ONCE + 1

@@ -27,6 +27,8 @@ BEGINS_DIALOG = frozenset(("INVITE", "SUBSCRIBE", "REFER"))
 """Methods that begin a dialog when they are sent, or answered, outside of one (RFC 3261 §12, RFC 6665, RFC 3515)."""
 
 
+HEAD = 1024
+"""Bytes for which the headers of a request under way count."""
 MISTAKES = (
     ("Object contains unknown field", "unknown_field", "There is no member {!r}."),
     ("Object missing required field", "missing_field", "The member {!r} is missing."),
@@ -161,13 +163,15 @@ class ConnectionCommands:
         try:
             if (leg is None and draft.method in BEGINS_DIALOG) or (draft.refresh and draft.method == "PUBLISH"):
                 self._connections.check_dialogs(session)
+            size = HEAD + len(draft.body)
+            self._connections.check_room(session, size)
             self._connections.quota(session, now).take(now)
             outgoing = client.send(self._agent, owner, line, draft, now, leg)
         except SipProfileError as error:
             if error.code != "quota_exceeded":  # the log must not grow with what the quota keeps off
                 self._connections.refused(owner, draft.method, uri, error.code, now)
             raise
-        owner.sent(outgoing, uri, refreshed=draft.refresh > 0 and draft.method == "PUBLISH")
+        owner.sent(outgoing, uri, size, refreshed=draft.refresh > 0 and draft.method == "PUBLISH")
         return {"request": outgoing.number, "dialog": command.dialog}
 
     def _cancel(self, session: Session, command: ConnectionCommand, now: float) -> dict[str, Any]:
@@ -225,7 +229,7 @@ class ConnectionCommands:
         self._connections.check_held(owner.profile)
         self._connections.quota(session, now).take(now)
         outgoing = client.fetch_bindings(self._agent, owner, profile_line(self._agent, owner.profile), now)
-        owner.sent(outgoing, "")
+        owner.sent(outgoing, "", HEAD)
         return {"request": outgoing.number}
 
     def _dialogs(self, session: Session, command: ConnectionCommand, now: float) -> dict[str, Any]:

@@ -68,6 +68,13 @@ class Connections:
                 owner.publications.intersection_update(self._agent.publications.by_number)
             check_dialogs(sum(len(owner.dialogs()) + len(owner.publications) for owner in owners), limit)
 
+    def check_room(self, session: Session, size: int) -> None:
+        """Raise ``quota_exceeded`` when the requests that wait for their answers hold too much already."""
+        limit = self._registry.settings.unread_size
+        if size + sum(owner.under_way for owner in session.connections.values()) > limit:
+            detail = f"Requests that wait for their final responses may have {limit} bytes in all."
+            raise SipProfileError("quota_exceeded", detail, value=limit)
+
     def let_go(self, session: Session, profile: int | None) -> None:
         """The session disables the profile, or, with ``None``, ends: its claims, requests and dialogs do too."""
         self._states.leave(session, profile)

@@ -35,6 +35,7 @@ class SessionOwner:
         "profile",
         "publications",
         "session",
+        "under_way",
     )
 
     def __init__(
@@ -54,8 +55,10 @@ class SessionOwner:
         """Its dialogs; those that have ended leave when they are counted."""
         self.publications: set[int] = set()
         """Numbers of PUBLISH requests that are refreshed; those that are no more leave when they are counted."""
-        self._pending: dict[int, tuple[Outgoing, str]] = {}
-        """Requests without a final response, with the URI they are for."""
+        self.under_way = 0
+        """About how many bytes its requests without a final response hold."""
+        self._pending: dict[int, tuple[Outgoing, str, int]] = {}
+        """Requests without a final response, with the URI they are for and their size."""
         self._tell = tell
         self._auditor = auditor
         self._wall_offset = wall_offset
@@ -65,9 +68,10 @@ class SessionOwner:
 
     # What it does
 
-    def sent(self, outgoing: Outgoing, uri: str, *, refreshed: bool = False) -> None:
+    def sent(self, outgoing: Outgoing, uri: str, size: int = 0, *, refreshed: bool = False) -> None:
         """``outgoing`` is on its way; ``refreshed``: a PUBLISH that is repeated before its time ends."""
-        self._pending[outgoing.number] = (outgoing, uri)
+        self._pending[outgoing.number] = (outgoing, uri, size)
+        self.under_way += size
         if refreshed:
             self.publications.add(outgoing.number)
 
@@ -90,9 +94,10 @@ class SessionOwner:
 
     def gone(self, now: float) -> None:
         """Its session has let go of the profile; nothing more is told."""
-        for outgoing, uri in self._pending.values():
+        for outgoing, uri, _ in self._pending.values():
             self._auditor.note(self.asker, self.profile, "out", outgoing.method, uri, now, code="owner_gone")
         self._pending.clear()
+        self.under_way = 0
         self.publications.clear()
         self.legs.clear()
         self.claims.clear()
@@ -224,6 +229,7 @@ class SessionOwner:
     def _audit_out(self, outgoing: Outgoing, now: float, status: int = 0, code: str = "") -> None:
         pending = self._pending.pop(outgoing.number, None)
         if pending is not None:
+            self.under_way -= pending[2]
             method = outgoing.method
             self._auditor.note(self.asker, self.profile, "out", method, pending[1], now, status, code)
 
