@@ -129,6 +129,19 @@ class TestAdding:
             "default": True,
         }  # fmt: skip
 
+    def test_bridge(self, run: Run, service: FakeService) -> None:
+        options = "--bridge sip:172.17.0.2 --bridge-port 5090 --bridge-host 172.17.0.1 --bridge-allow 172.17.0.0/16"
+        done(run("add", "one", "sip:new@example.test", *options.split(), "--request-user", "to"))
+        bridge = {"uri": "sip:172.17.0.2", "port": 5090, "host": "172.17.0.1", "allowed": ["172.17.0.0/16"]}
+        assert service.requests[-1][2]["bridge"] == {**bridge, "request_user": "to"}
+        done(run("add", "two", "sip:new@example.test", "--bridge", "register"))
+        assert service.requests[-1][2]["bridge"] == {}
+        assert "need --bridge" in run("add", "three", "sip:new@example.test", "--bridge-port", "5090").output
+        done(run("set", "desk", "bridge.uri=sip:127.0.0.1:5062", "bridge.port=5081", "bridge.allowed=10.0.0.1"))
+        assert service.requests[-1][2] == {
+            "bridge": {"uri": "sip:127.0.0.1:5062", "port": 5081, "allowed": ["10.0.0.1"]}
+        }
+
     @pytest.fixture
     def pem(self, tmp_path: Path) -> Callable[[str, str], str]:
         def write(name: str, text: str) -> str:

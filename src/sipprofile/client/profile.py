@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, ov
 
 from msgspec import convert
 
+from ..claims import StandingClaim
 from ..errors import SipProfileError
 from ..events import FlowState, OtherContact, Reason, RegistrationState, Status
-from ..profile import Extension, ServerParameters
+from ..profile import Bridge, Extension, ServerParameters
 from .document import ProfileDocument, ServerDocument, decode, difference, settings_of
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ class Profile:
     locked = _Setting[bool]()
     default = _Setting[bool]()
     extensions = _Setting[dict[str, Extension]]()
+    claims = _Setting[list[StandingClaim]]()
+    bridge = _Setting[Bridge | None]()
     sigcomp = _Setting[bool]()
     security_negotiation = _Setting[bool]()
     access_point = _Setting["str | None"]()
@@ -142,6 +145,7 @@ class Profile:
     reachable = _State["bool | None"]()
     reachable_at = _State["float | None"]()
     reachable_reason = _State[str]()
+    bridge_port = _State["int | None"]()
 
     def __init__(self, registry: RegistryBase[Any] | None, id_: int) -> None:
         self._registry = registry
