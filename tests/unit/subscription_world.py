@@ -230,6 +230,7 @@ class World:
         assert (agent.legs, agent.legs_by_dialog, agent.outgoing, agent.incoming) == ({}, {}, {}, {})
         table = agent.subscriptions
         assert (table.by_request, table.by_usage, table.early, table.by_profile, len(table)) == ({}, {}, {}, {}, 0)
+        assert table._by_leg == {}
         assert (agent.publications.by_number, agent.publications.by_request) == ({}, {})
         assert (agent.notifiers.by_usage, agent.notifiers.by_request) == ({}, {})
 

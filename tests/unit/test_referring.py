@@ -115,6 +115,21 @@ class TestOurs:
         world.run(1)
         assert (leg.state, leg.usages, leg.invite != 0) == ("confirmed", (), True)
 
+    @pytest.mark.parametrize("event", ["refer", "refer;id=2"])
+    def test_in_a_call_a_notify_may_come_before_the_answer(self, world: World, event: str) -> None:
+        world.send("INVITE", body=b"v=0", content_type="application/sdp")
+        world.answer(200)
+        (leg,) = world.agent.legs.values()
+        world.send("REFER", TO_CAROL, leg=leg)
+        refer = world.sent[-1]
+        assert world.notify("active;expires=60", "refer;id=9", of=world.sent[0]) == 481
+        assert world.notify("active;expires=60", event, of=world.sent[0]) == 200
+        world.answer(202, to=refer)
+        assert leg.usages == ("refer;id=2",)
+        assert world.notify("terminated;reason=noresource", event, of=world.sent[0]) == 200
+        world.run(1)
+        assert (leg.usages, leg.state) == ((), "confirmed")
+
     def test_two_in_a_call(self, world: World) -> None:
         world.send("INVITE", body=b"v=0", content_type="application/sdp")
         world.answer(200)

@@ -165,7 +165,7 @@ def _release(agent: UserAgent, subscription: Subscription, now: float) -> None:
     subscription.trouble = ""
     agent.subscriptions.give(subscription, UNOWNED)
     if leg is not None:
-        agent.subscriptions.by_usage.pop((leg.number, subscription.event), None)
+        agent.subscriptions.leaves(subscription, leg)
         legs.usage_ended(agent, leg, subscription.event, "dialog_ended", "", now)
 
 

@@ -86,7 +86,7 @@ class Renewal(Unowned):
 class Subscriptions:
     """The subscriptions by what is asked about them."""
 
-    __slots__ = ("_of_owner", "by_profile", "by_request", "by_usage", "early")
+    __slots__ = ("_by_leg", "_of_owner", "by_profile", "by_request", "by_usage", "early")
 
     def __init__(self) -> None:
         self.by_request: dict[int, Subscription] = {}
@@ -96,6 +96,7 @@ class Subscriptions:
         self.early: dict[tuple[str, str], Subscription] = {}
         """By Call-ID and our tag, while a NOTIFY may begin a dialog."""
         self.by_profile: dict[int, dict[Subscription, None]] = {}
+        self._by_leg: dict[int, dict[Subscription, None]] = {}
         self._of_owner: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -129,7 +130,7 @@ class Subscriptions:
             del self.by_profile[subscription.line.profile]
         self._uncount(subscription)
         if subscription.leg is not None:
-            self.by_usage.pop((subscription.leg.number, subscription.event), None)
+            self.leaves(subscription, subscription.leg)
         self.forget_request(subscription)
 
     def forget_request(self, subscription: Subscription) -> None:
@@ -147,8 +148,21 @@ class Subscriptions:
 
     def of_leg(self, leg: Leg) -> list[Subscription]:
         """Those that live in ``leg``, or rest there."""
-        mine = self.by_profile.get(leg.line.profile, {})
-        return [each for each in mine if each.leg is leg]
+        return list(self._by_leg.get(leg.number, ()))
+
+    def enters(self, subscription: Subscription, leg: Leg) -> None:
+        """It lives in ``leg`` from now on."""
+        self.by_usage[leg.number, subscription.event] = subscription
+        self._by_leg.setdefault(leg.number, {})[subscription] = None
+
+    def leaves(self, subscription: Subscription, leg: Leg) -> None:
+        """It lives in ``leg`` no more."""
+        self.by_usage.pop((leg.number, subscription.event), None)
+        there = self._by_leg.get(leg.number)
+        if there is not None:
+            there.pop(subscription, None)
+            if not there:
+                del self._by_leg[leg.number]
 
     def _uncount(self, subscription: Subscription) -> None:
         key = id(subscription.owner)

@@ -234,7 +234,7 @@ def notified(agent: UserAgent, leg: Leg, request: Request, now: float) -> int:
     state = state_of(request.header("subscription-state"))
     if not event:
         return 489
-    subscription = _of_notify(agent, leg, event)
+    subscription = _of_notify(agent, leg, event, now)
     if subscription is None or subscription.over:
         return 481
     if not state.word:
@@ -251,11 +251,23 @@ def notified(agent: UserAgent, leg: Leg, request: Request, now: float) -> int:
     return 200
 
 
-def _of_notify(agent: UserAgent, leg: Leg, event: str) -> Subscription | None:
+def _of_notify(agent: UserAgent, leg: Leg, event: str, now: float) -> Subscription | None:
     found = agent.subscriptions.by_usage.get((leg.number, event))
     if found is None and event.partition(";")[0] == "refer":
         found = referring.of_notify(agent, leg, event)
-    return found
+    return found if found is not None else _unanswered(agent, leg, event, now)
+
+
+def _unanswered(agent: UserAgent, leg: Leg, event: str, now: float) -> Subscription | None:
+    """One that was asked for inside ``leg``: its NOTIFY comes before its answer."""
+    for each in agent.subscriptions.by_request.values():
+        outgoing = each.outgoing
+        if each.leg is None and outgoing is not None and outgoing.leg is leg:
+            package = event.partition(";")[0] if each.refer else event
+            if each.event == package and (event in ("refer", package) or event == f"refer;id={outgoing.cseq}"):
+                attach(agent, each, leg, now)
+                return each
+    return None
 
 
 def _keep(agent: UserAgent, subscription: Subscription, state: SubscriptionState, now: float) -> None:
@@ -296,12 +308,12 @@ def attach(agent: UserAgent, subscription: Subscription, leg: Leg, now: float) -
     before = subscription.leg
     subscription.leg = leg
     leg.owner = subscription.owner
-    agent.subscriptions.by_usage[leg.number, subscription.event] = subscription
+    agent.subscriptions.enters(subscription, leg)
     if subscription.event not in leg.usages:
         leg.usages = (*leg.usages, subscription.event)
     if before is None or before is leg:
         return
-    agent.subscriptions.by_usage.pop((before.number, subscription.event), None)
+    agent.subscriptions.leaves(subscription, before)
     leg.replaces = before.number
     leg.code = "resubscribed"
     subscription.trouble = ""
