@@ -101,9 +101,26 @@ class TestStarts:
             one.receive("MESSAGE")
             one.pass_time(1)
         assert one.effects == [Activate("bot")]
-        one.pass_time(PAUSE)
+        one.pass_time(PAUSE - 3)
+        assert one.effects == [Activate("bot")] * 2, "somebody still waits, and it may be started again"
+        one.pass_time(20)
+        assert one.effects == [Activate("bot")] * 2, "nobody waits any more"
+
+    def test_again_when_it_has_ended_and_somebody_waits(self) -> None:
+        one = world()
+        first = one.receive("MESSAGE")
+        bot = one.owner("bot", BOT)
+        one.pass_time(6)
+        one.answer(bot, first)
+        one.delivery.owner_gone(bot, one.now)
+        one.activation.ended("bot", one.now)
+        assert one.effects == [Activate("bot")], "nobody waits"
         one.receive("MESSAGE")
         assert one.effects == [Activate("bot")] * 2
+        one.activation.ended("bot", one.now)
+        one.activation.ended("nobody", one.now)
+        one.pass_time(PAUSE)
+        assert one.effects == [Activate("bot")] * 3
 
     def test_what_waits_has_a_limit(self) -> None:
         one = world()
@@ -142,7 +159,9 @@ class Shell:
     def __init__(self, **sections: ActivateSection) -> None:
         self.tasks: list[asyncio.Task[None]] = []
         self.failed: list[str] = []
-        self.activations = Activations(sections, "unix:/run/x", Log(), self._begin, self.failed.append)
+        self.ended: list[str] = []
+        told = (self.ended.append, self.failed.append)
+        self.activations = Activations(sections, "unix:/run/x", Log(), self._begin, *told)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self.tasks.append(asyncio.get_running_loop().create_task(work))
@@ -191,6 +210,7 @@ open({str(report)!r}, "w").write(f"{{own}} {{len(fds) <= 3}} {{os.environ['SIPPR
         shell.start()
         await shell.done()
         assert report.read_text() == "xx"
+        assert shell.ended == ["bot", "bot"]
 
     @pytest.mark.parametrize(
         "section",

@@ -151,6 +151,13 @@ class TestOrder:
             world.owner(label, Claim(methods=["MESSAGE"], exclusive=False, priority=priority))
         assert holders(world.claims) == "one two"
 
+    def test_of_exclusive_claims_that_fit_equally_well_the_older_one(self) -> None:
+        """Feature claims without a common tag do not clash, and a caller may ask for both."""
+        world = World()
+        world.owner("older", Claim(features=["audio"]))
+        world.owner("newer", Claim(features=["video"]))
+        assert holders(world.claims, "INVITE", "Accept-Contact: *;video;audio") == "older"
+
     def test_two_claims_of_one_owner_are_one_delivery(self) -> None:
         world = World()
         claim = Claim(methods=["MESSAGE"], exclusive=False)

@@ -48,7 +48,10 @@ class World:
             gone=self._noting("gone"),
         )
         self.claims: Any = SimpleNamespace(claim=self._noting("claim"), release=self._noting("release"))
-        self.delivery: Any = SimpleNamespace(respond=self._noting("respond"), owner_gone=self._noting("owner_gone"))
+        gone = self._noting("owner_gone")
+        self.delivery: Any = SimpleNamespace(
+            respond=self._noting("respond"), owner_gone=lambda owner, now, *, lost: gone(owner, now, lost)
+        )
         auditor = Auditor(self.audit.append, lambda: 0.0)
         self.connections = Connections(registry, self.hub, self.agent, self.delivery, states, auditor)
         self.commands = ConnectionCommands(self.agent, self.claims, self.delivery, self.connections, states)
@@ -381,7 +384,7 @@ class TestEnd:
             world.ask("claim", profile=profile, claim={"default": True})
         owner = world.session.connections[PROFILE]
         world.connections.let_go(world.session, PROFILE)
-        assert [call for call in world.calls if call[0] == "owner_gone"] == [("owner_gone", owner, 100.0)]
+        assert [call for call in world.calls if call[0] == "owner_gone"] == [("owner_gone", owner, 100.0, False)]
         assert ("leave", world.session, PROFILE) in world.calls
         assert list(world.session.connections) == [8]
 

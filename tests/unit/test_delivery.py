@@ -399,3 +399,16 @@ def test_exclusive_claims_that_hold_never_fit_one_request_equally_well() -> None
         assert len(ranks) == len(set(ranks))
 
     holds()
+
+
+def test_a_call_for_several_comes_without_a_dialog() -> None:
+    """It is the winner's, and there is none before somebody has answered."""
+    world = World()
+    legs: list[object] = []
+    one = world.owner("one", SHARED, answers=lambda incoming: legs.append(incoming.leg))
+    world.owner("two", SHARED, answers=lambda incoming: legs.append(incoming.leg))
+    incoming = world.receive("INVITE")
+    assert legs == [None, None]
+    assert world.statuses(incoming) == [180]
+    one.answers = lambda incoming: world.answer(one, incoming)
+    assert world.statuses(world.receive("INVITE")) == [200]

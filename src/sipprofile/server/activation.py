@@ -32,7 +32,7 @@ INHERITED = (
 
 
 class Activations:
-    """Performs ``Activate``. ``begin`` runs a coroutine, ``failed`` tells the core that one will not come."""
+    """Performs ``Activate``. ``begin`` runs a coroutine, ``ended`` and ``failed`` tell the core what came of it."""
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Activations:
         url: str,
         log: Any,
         begin: Callable[[Coroutine[Any, Any, None]], None],
+        ended: Callable[[str], Any],
         failed: Callable[[str], Any],
     ) -> None:
         """``url`` is where the service is, for ``SIPPROFILE_URL``."""
@@ -47,6 +48,7 @@ class Activations:
         self._url = url
         self._log = log
         self._begin = begin
+        self._ended = ended
         self._failed = failed
         self._running: set[str] = set()
 
@@ -69,6 +71,8 @@ class Activations:
         if problem:
             self._log.warning("an application that a request waits for was not started", name=name, reason=problem)
             self._failed(name)
+        elif section.unit is None:
+            self._ended(name)
 
     async def _order(self, unit: str) -> str:
         manager = () if os.geteuid() == 0 else ("--user",)

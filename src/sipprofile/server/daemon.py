@@ -136,8 +136,8 @@ class Daemon:
         self._deferred_since: float | None = None
         self._check: asyncio.TimerHandle | None = None
         lookups = Lookups(service, resolver, token_sources or {}, log, self._begin, self._input)
-        not_started = partial(self._input, service.activation_failed)
-        applications = Activations(activate or {}, url, log, self._begin, not_started)
+        told = (partial(self._input, service.activation_ended), partial(self._input, service.activation_failed))
+        applications = Activations(activate or {}, url, log, self._begin, *told)
         self._perform: dict[type, Callable[[Any], None]] = {
             Reply: self._reply,
             Commit: self._commit,

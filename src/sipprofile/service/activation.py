@@ -37,6 +37,8 @@ class Activated:
         """Requests in the order in which they came, each with the end of its waiting."""
         self.not_before = 0.0
         """When it may be started again."""
+        self.due = False
+        """It will be, if somebody waits for it then."""
 
     def withdrawn(self, incoming: Incoming, code: str, now: float) -> None:
         """The caller gave up."""
@@ -97,10 +99,22 @@ class Activation:
         until = now + application.timeout
         application.held.append((until, incoming))
         self._timers.at(until, self._expired, application)
+        self._start(application, now)
+        return None
+
+    def _start(self, application: Activated, now: float) -> None:
+        """Start it, now or as soon as it may be started again, if then somebody still waits for it."""
         if now >= application.not_before:
             application.not_before = now + PAUSE
             self._act(Activate(application.name))
-        return None
+        elif not application.due:
+            application.due = True
+            self._timers.at(application.not_before, self._may_start, application)
+
+    def _may_start(self, application: Activated, now: float) -> None:
+        application.due = False
+        if application.held:
+            self._start(application, now)
 
     def claimed(self, claim: Held, now: float) -> None:
         """Somebody has come: what waits and fits is theirs, once they have been told that their claim holds."""
@@ -115,6 +129,12 @@ class Activation:
                 if chosen and not chosen[0].reserve and entry in application.held:
                     application.held.remove(entry)
                     self.again(incoming, chosen, now)
+
+    def ended(self, name: str, now: float) -> None:
+        """It has ended; who still waits needs another one."""
+        application = self._applications.get(name)
+        if application is not None and application.held:
+            self._start(application, now)
 
     def failed(self, name: str, now: float) -> None:
         """It could not be started: nobody will come."""

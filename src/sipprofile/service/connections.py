@@ -82,7 +82,7 @@ class Connections:
         for number in list(connections) if profile is None else (profile,):
             owner = connections.pop(number, None)
             if owner is not None:
-                self._end(owner)
+                self._end(owner, lost=profile is None)
 
     def profile_gone(self, profile: int, why: str) -> None:
         """An operator ends the registration: everybody's requests and dialogs end, and are told so.
@@ -97,9 +97,9 @@ class Connections:
         """A request was not sent: the audit log says so."""
         self._auditor.note(owner.asker, owner.profile, "out", method, uri, now, code=code)
 
-    def _end(self, owner: SessionOwner) -> None:
+    def _end(self, owner: SessionOwner, *, lost: bool) -> None:
         now = self._registry.now
-        self._delivery.owner_gone(owner, now)
+        self._delivery.owner_gone(owner, now, lost=lost)
         owner.gone(now)
 
     def _tell(self, owner: SessionOwner, frame: bytes, now: float) -> None:

@@ -48,15 +48,16 @@ class Contest:
         """Tell them all."""
         incoming = self._incoming
         incoming.owner = self
-        if incoming.request.method == "INVITE":
-            required = [option.lower() for line in incoming.request.headers("require") for option in split_list(line)]
-            with contextlib.suppress(SipProfileError):  # who cannot be told that it rings may still be answered
-                self._respond(incoming, Answer(RINGING, reliable="100rel" in required), now)
         for owner, claim in self._claims.items():
             if owner in self._waiting and incoming.owner is self and not incoming.final:
                 incoming.claim = claim
                 self._told.add(owner)
                 owner.requested(incoming, now)
+        # Only now: what comes with a dialog is for who has it.
+        if incoming.request.method == "INVITE" and incoming.owner is self and not incoming.final:
+            required = [option.lower() for line in incoming.request.headers("require") for option in split_list(line)]
+            with contextlib.suppress(SipProfileError):  # who cannot be told that it rings may still be answered
+                self._respond(incoming, Answer(RINGING, reliable="100rel" in required), now)
 
     def takes_part(self, owner: Owner) -> bool:
         """Whether its answer is waited for."""

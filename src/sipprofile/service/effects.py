@@ -66,7 +66,8 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
 
 
 class Activate(msgspec.Struct, frozen=True, gc=False):
-    """Start the application ``name`` of the configuration; answer with ``activation_failed`` when that fails."""
+    """Start the application ``name`` of the configuration, unless it runs; answer with ``activation_ended``, or with
+    ``activation_failed`` when that fails."""
 
     name: str
 

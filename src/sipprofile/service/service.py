@@ -267,6 +267,11 @@ class Service:
         self._registry.now = now
         self._registrations.token_not_fetched(source, now)
 
+    def activation_ended(self, name: str, now: float) -> None:
+        """The application ``name``, which :class:`~.effects.Activate` has started, has ended."""
+        self._registry.now = now
+        self._sharing.activation.ended(name, now)
+
     def activation_failed(self, name: str, now: float) -> None:
         """:class:`~.effects.Activate` failed: the application ``name`` will not come."""
         self._registry.now = now
