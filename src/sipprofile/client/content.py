@@ -24,13 +24,14 @@ class Body(msgspec.Struct):
     """A body as frames carry it."""
 
     text: str | None = None
-    base64: str | None = None
+    base64: bytes | None = None
+    """Decoded already."""
 
     def content(self) -> bytes:
         """The bytes."""
         if self.text is not None:
             return self.text.encode()
-        return base64.b64decode(self.base64 or "")
+        return self.base64 or b""
 
 
 def members(
