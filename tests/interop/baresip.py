@@ -173,6 +173,16 @@ class Baresip:
         assert closed["param"] == f"{answer.status} {answer.reason}", f"baresip tells its user {closed['param']}"
         return answer
 
+    def wait_for(self, event: str, *, count: int = 1) -> dict[str, Any]:
+        """The `count`-th event of this type since the start."""
+        deadline = time.monotonic() + 2 * ANSWER_LIMIT
+        while len(found := [one for one in self.events if one.get("type") == event]) < count:
+            try:
+                self.events.append(self._read(deadline))
+            except TimeoutError:
+                raise AssertionError(f"not seen: {event}; seen: {self.events}\n{self.shown()[-6000:]}") from None
+        return found[count - 1]
+
     def shown(self) -> str:
         """Everything it printed, over all starts, without colours."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 from .baresip import ANSWER_LIMIT, Baresip
 
@@ -26,16 +25,6 @@ class BridgedBaresip(Baresip):
         while "200 OK () [1 binding]" not in self.shown():
             assert time.monotonic() < deadline, self.shown()[-2000:]
             time.sleep(0.02)
-
-    def wait_for(self, event: str, *, count: int = 1) -> dict[str, Any]:
-        """The `count`-th event of this type since the start."""
-        deadline = time.monotonic() + 2 * ANSWER_LIMIT
-        while len(found := [one for one in self.events if one.get("type") == event]) < count:
-            try:
-                self.events.append(self._read(deadline))
-            except TimeoutError:
-                raise AssertionError(f"not seen: {event}; seen: {self.events}\n{self.shown()[-6000:]}") from None
-        return found[count - 1]
 
 
 def _recipe(begin: str) -> str:

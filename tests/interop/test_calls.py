@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,12 @@ from sipprofile.client.use import Line
 from sipprofile.testing.peer import SDP, Scripted
 from sipprofile.testing.peer_server import SipPeerServer
 
+from .baresip import Baresip
 from .conftest import SHORT_TIMES, require
 from .kamailio import Kamailio, Settings
 from .stored_profile import StoredProfile
 
-USERS = {"alice": "secret", "bob": "another", "carol": "third"}
+USERS = {"alice": "secret", "bob": "another", "carol": "third", "dora": "fourth"}
 LIMIT = 10.0  # seconds
 PATIENCE = 20.0  # seconds; a subscription of 12 s is refreshed after 6, and begun again after 5
 NONCE_ENDS = 2  # seconds; a request after that is challenged again
@@ -192,7 +196,7 @@ class TestCalls:
 
     async def test_a_whole_call(self, router: Kamailio, alice: Line, bob: Line) -> None:
         """407, a provisional with a body, re-INVITE and UPDATE from both sides; the caller hangs up."""
-        await asyncio.sleep(NONCE_ENDS + 0.5)
+        await asyncio.sleep(NONCE_ENDS + 1.1)  # Kamailio counts whole seconds
         call = await alice.invite(router.aor("bob"), body=OFFER)
         request = await incoming(bob.requests())
         await request.ringing(body=ANSWER, content_type=TYPE)
@@ -305,12 +309,103 @@ class TestCalls:
         finally:
             leave(desk)
 
-    async def test_a_program_that_is_gone_hangs_up(self, router: Kamailio, alice: Line, far: RunningService) -> None:
+    async def test_a_program_that_gives_the_profile_back_hangs_up(
+        self, router: Kamailio, alice: Line, far: RunningService
+    ) -> None:
         async with sipprofile.use("bob", url=far.url, timeout=LIMIT, claims=["INVITE"]) as bob:
             ours, _, call_id = await talk(alice, bob, router.aor("bob"))
         async with asyncio.timeout(LIMIT):
             await ours.ended()
         await seen(router, lambda: statuses(router, call_id, "BYE") == [200], "the BYE is answered")
+
+
+class TestAProgramThatIsKilled:
+    """With SIGKILL: it says goodbye to nobody."""
+
+    @pytest.fixture
+    def program(self, far: RunningService) -> Iterator[subprocess.Popen[str]]:
+        """It answers each call of bob's, and no MESSAGE."""
+        command = [sys.executable, str(Path(__file__).with_name("answering.py")), far.url, "bob"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "ready\n"
+            yield program
+            program.kill()
+
+    async def test_its_call_ends_and_its_request_gets_an_answer(
+        self, router: Kamailio, alice: Line, program: subprocess.Popen[str]
+    ) -> None:
+        call = await alice.invite(router.aor("bob"), body=OFFER)
+        ours = await call.answered(LIMIT)
+        sending = asyncio.create_task(alice.message(router.aor("bob"), "are you there?"))
+        assert program.stdout is not None
+        said = [await asyncio.to_thread(program.stdout.readline) for _ in range(2)]
+        assert said == ["INVITE\n", "MESSAGE\n"]
+        begin = time.monotonic()
+        program.kill()
+        async with asyncio.timeout(LIMIT):
+            assert (await sending).status == 480
+            assert (await ours.ended()).code == "dialog_ended"
+        assert time.monotonic() - begin < 2.0
+        call_id = router.sent("INVITE")[-1].call_id
+        await seen(router, lambda: statuses(router, call_id, "BYE") == [200], "the BYE is answered")
+        assert next(one.caller for one in router.routed("BYE") if one.call_id == call_id) == "bob"
+
+    async def test_the_others_notice_nothing(
+        self, router: Kamailio, alice: Line, program: subprocess.Popen[str], far: RunningService
+    ) -> None:
+        async with sipprofile.use("bob", url=far.url, timeout=LIMIT, claims=["OPTIONS"]) as other:
+            program.kill()
+            connection = await alice.connection()
+            asking = asyncio.create_task(connection.request("OPTIONS", router.aor("bob")))
+            await (await incoming(other.requests())).respond(200, headers=[("X-Here", "yes")])
+            assert (await asking).header("x-here") == "yes"
+            assert other.profile.registered
+
+
+class TestBaresip:
+    """A soft phone, user of the same registrar."""
+
+    @pytest.fixture
+    def phone(self, router: Kamailio, tmp_path: Path) -> Iterator[Baresip]:
+        require(Baresip.program(), "baresip", "baresip-core")
+        with Baresip(tmp_path / "baresip", router, "dora", correspondent=router.aor("alice")) as phone:
+            router.wait_until(lambda: bool(router.bindings(router.aor("dora"))), LIMIT, "it is registered")
+            yield phone
+
+    async def test_it_calls_a_program(self, router: Kamailio, alice: Line, phone: Baresip) -> None:
+        phone.command("dial", router.aor("alice"))
+        request = await incoming(alice.requests())
+        await request.ringing()
+        dialog = await request.accept(body=ANSWER)
+        await asyncio.to_thread(phone.wait_for, "CALL_ESTABLISHED")
+        async with asyncio.timeout(LIMIT):
+            await dialog.acknowledged()
+        phone.command("hangup")
+        async with asyncio.timeout(LIMIT):
+            await dialog.ended()
+        assert [one.caller for one in router.routed("BYE") if one.call_id == request.call_id] == ["dora"]
+
+    async def test_a_program_calls_it(self, router: Kamailio, alice: Line, phone: Baresip) -> None:
+        call = await alice.invite(router.aor("dora"), body=OFFER)
+        await asyncio.to_thread(phone.wait_for, "CALL_INCOMING")
+        phone.command("accept")
+        dialog = await call.answered(LIMIT)
+        await asyncio.to_thread(phone.wait_for, "CALL_ESTABLISHED")
+        assert dialog.answer is not None
+        assert "m=audio" in dialog.answer.text
+        await dialog.bye()
+        await asyncio.to_thread(phone.wait_for, "CALL_CLOSED")
+
+    async def test_texts_both_ways(self, router: Kamailio, alice: Line, phone: Baresip) -> None:
+        sending = asyncio.create_task(asyncio.to_thread(phone.message, "from the phone"))
+        request = await incoming(alice.requests())
+        assert request.text == "from the phone"
+        await request.respond(200)
+        await sending
+        await seen(router, lambda: statuses(router, request.call_id, "MESSAGE") == [200], "it is answered")
+        assert (await alice.message(router.aor("dora"), "to the phone")).status in (200, 202)
+        await seen(router, lambda: "to the phone" in phone.shown(), "the phone shows it")
 
 
 class TestReferrals:
