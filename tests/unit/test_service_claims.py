@@ -182,6 +182,23 @@ class TestProfilesOwnClaims:
             "webhook:desk",
         )
 
+    def test_two_for_the_same_do_not_clash(self) -> None:
+        one = world()
+        claims = [{"methods": [*more, "MESSAGE"], "to": "webhook:desk"} for more in ([], ["OPTIONS"])]
+        assert len(list(one.service._claims.of_profile(one.create(claims=claims)))) == 2
+
+    def test_who_claims_while_they_are_written_goes_first(self) -> None:
+        one = world()
+        profile = one.create(contact_user="token-1")
+        one.hold_commits = True
+        one.begin(Patch(profile, {"claims": [{"methods": ["MESSAGE"], "to": "webhook:desk"}]}))
+        bot = claim(one, profile, Claim(methods=["MESSAGE"]))
+        one.commit()
+        one.perform()
+        assert len(list(one.service._claims.of_profile(profile))) == 2
+        arrive(one)
+        assert len(bot.told) == 1
+
     def test_they_may_be_kept_by_a_replacement(self) -> None:
         one = world()
         claims = [{"default": True, "methods": ["MESSAGE"], "to": "webhook:desk"}]
