@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+import sipprofile
 from sipprofile.testing.peer import SDP, Scripted
 from sipprofile.testing.peer_server import SipPeerServer
 from sipprofile.testing.server import RegistrarServer
@@ -429,3 +430,51 @@ class TestRecords:
             error = await session.refused("send", **message)
             assert error["code"] == "quota_exceeded"
             assert 0 < error["retry_after"] <= 1
+
+
+class TestPython:
+    """The client library against the real service."""
+
+    async def test_use_sends_claims_answers_calls_and_watches(self, world: World) -> None:
+        claims = [sipprofile.Claim(methods=["MESSAGE"])]
+        async with sipprofile.use("line", app="bot", url=world.daemon.url, claims=claims) as line:
+            assert (await line.request("MESSAGE", BOB, text="hi")).status == 200
+            exchange = world.bob.begin("MESSAGE", AOR, body=b"yo", content_type="text/plain")
+            async for request in line.requests():
+                assert request.text == "yo"
+                await request.respond(200)
+                break
+            assert (await world.bob.final(exchange)).status == 200
+            connection = await line.connection()
+            assert connection.state == "active"
+            call = await line.invite(BOB, body=SDP, content_type="application/sdp")
+            await call.answered(timeout=LIMIT)
+            await call.bye()
+            await world.bob.wait_for("BYE")
+            subscription = await line.subscribe("presence", BOB, expires=60)
+            await world.bob.until(lambda: bool(world.bob.peer.dialogs))
+            notify = await world.bob.send(
+                "NOTIFY",
+                dialog=world.bob.peer.dialogs[-1],
+                headers=[("Event", "presence"), ("Subscription-State", "active;expires=60")],
+                body=b"<presence/>",
+                content_type="application/pidf+xml",
+            )
+            assert notify.status == 200
+            await subscription.unsubscribe()
+            await world.bob.wait_for("SUBSCRIBE", 2)
+            expires = [request.header("expires") for request in world.bob.requests("SUBSCRIBE")]
+            assert expires == ["60", "0"]
+
+    async def test_a_shared_claim_is_answered_once(self, world: World) -> None:
+        one, two = await world.session("one"), await world.session("two")
+        for session in (one, two):
+            await session.ask("claim", profile=1, claim={"methods": ["MESSAGE"], "exclusive": False})
+        exchange = world.bob.begin("MESSAGE", AOR, body=b"hi", content_type="text/plain")
+        first, second = await one.event("request"), await two.event("request")
+        assert first["request"] == second["request"]
+        assert first["claim"] != second["claim"]
+        await two.ask("respond", request=second["request"], status=202)
+        assert (await one.event("withdrawn"))["code"] == "answered_elsewhere"
+        assert (await one.refused("respond", request=first["request"], status=486))["code"] == "invalid_state"
+        assert (await world.bob.final(exchange)).status == 202
