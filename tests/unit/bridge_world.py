@@ -12,7 +12,9 @@ from sipprofile.profile import Bridge as Settings
 from sipprofile.profile import Profile
 from sipprofile.registration import transactions
 from sipprofile.registration.actions import Action, Send, TransportKey
+from sipprofile.service.audit import Auditor
 from sipprofile.service.bridge.bridge import Bridge
+from sipprofile.service.effects import Audit
 from sipprofile.sip.message import Request
 from sipprofile.testing.peer import Exchange, Scripted, SipPeer
 from sipprofile.testing.reply import Reply
@@ -43,7 +45,9 @@ class World:
         settings = Settings(**{"uri": "sip:box@127.0.0.1:5062", **bridge})
         self.aor = self.room.by_profile[1].plan.aor
         profile = Profile(id=1, aor=self.aor, bridge=settings)
-        self.bridge = Bridge(self.agent, profile, profile_line(self.agent, 1), self._respond)
+        self.audit: list[Audit] = []
+        auditor = Auditor(self.audit.append, lambda: 0.0)  # type: ignore[arg-type]
+        self.bridge = Bridge(self.agent, profile, profile_line(self.agent, 1), self._respond, auditor)
         self.bridge.local.port = PORT
         self.agent.local_lines[PORT] = self.bridge.local
         self.provider = SipPeer("sip:bob@192.0.2.1:5060", random=Random(1), next_hop=PROXY)

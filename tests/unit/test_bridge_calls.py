@@ -322,6 +322,22 @@ class TestTheProgramRegisters:
         assert methods(world.provider) == []
 
 
+class TestTheAuditLog:
+    def test_has_every_request_at_its_end(self, sides: Sides) -> None:
+        world, caller, callee = sides
+        call = world.call(caller)
+        (dialog,) = call.dialogs.values()
+        world.send(caller, "BYE", dialog=dialog)
+        callee.script["INVITE"] = [Scripted(180)]
+        world.cancel(caller, world.call(caller))
+        direction = "out" if caller is world.program else "in"
+        assert [(one.who, one.direction, one.method, one.status, one.code) for one in world.audit] == [
+            ("bridge", direction, "INVITE", 200, ""),
+            ("bridge", direction, "BYE", 200, ""),
+            ("bridge", direction, "INVITE", 0, "cancelled"),
+        ]
+
+
 class TestOutsideOfCalls:
     @pytest.mark.parametrize("method", ["MESSAGE", "OPTIONS", "PUBLISH"])
     def test_requests_pass(self, sides: Sides, method: str) -> None:

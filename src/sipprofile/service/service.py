@@ -110,11 +110,12 @@ class Service:
         self._sessions = Sessions(registry, self._usage, self._hub, act)
         self._sharing = sharing = Sharing(registry, self._timers, act, random)
         self._agent, self._claims, self._delivery = sharing.agent, sharing.claims, sharing.delivery
-        self._bridges = registry.bridges = Bridges(registry, sharing.agent, sharing.delivery, act, self._timers)
+        auditor = self._auditor = Auditor(act, lambda: registry.wall_offset)
+        bridges = Bridges(registry, sharing.agent, sharing.delivery, act, self._timers, auditor)
+        self._bridges = registry.bridges = bridges
         sharing.standing.targets["bridge"] = self._bridges.owner
         self._changes = Changes(registry, self._usage, self._sessions.dismiss, sharing.standing)
         self._controls = Controls(registry, self._usage, self._changes, self._sessions.detach)
-        auditor = self._auditor = Auditor(act, lambda: registry.wall_offset)
         states = self._connection_states = ConnectionStates(registry.registrations, self._hub)
         connections = Connections(registry, self._hub, sharing.agent, sharing.delivery, states, auditor)
         self._sessions.let_go = connections.let_go

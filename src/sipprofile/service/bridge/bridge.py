@@ -18,6 +18,7 @@ from ...useragent import client, ending
 from ...useragent.draft import Answer, Draft
 from ...useragent.outgoing import Outgoing
 from ...useragent.responses import MAKES_DIALOG, supports
+from ..audit import Asker, Auditor, Direction
 from . import drafts, mapping, translations
 from .dialogs import DialogName
 from .local_line import LocalLine
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 CALLS = 1_000
 REQUESTS = 10_000
 """Under way at once; a subscription counts as a call."""
+ASKER = Asker("bridge")
 LOST = frozenset(("timeout", "timed_out", "transport_refused"))
 """Codes of failures that say that the other end of a dialog is gone."""
 
@@ -46,8 +48,9 @@ Respond = Callable[["Bridge", int, Answer, float], "Leg | None"]
 class Bridge:
     """The owner of both legs of each call. ``provider`` is the profile's line, :attr:`local` the program's."""
 
-    def __init__(self, agent: UserAgent, profile: Profile, provider: Line, respond: Respond) -> None:
-        self.label = "bridge"
+    def __init__(self, agent: UserAgent, profile: Profile, provider: Line, respond: Respond, auditor: Auditor) -> None:
+        self.label = ASKER.who
+        self._auditor = auditor
         self._agent = agent
         self._provider = provider
         self._respond = respond
@@ -95,6 +98,7 @@ class Bridge:
         try:
             self._begin(incoming, now)
         except SipProfileError as error:
+            self._note(incoming, now, code=error.code)
             self._answer(incoming, Answer(after_error(error.code)), now)
 
     def withdrawn(self, incoming: Incoming, code: str, now: float) -> None:
@@ -103,6 +107,7 @@ class Bridge:
         if relay is None:
             return
         relay.wanted = False
+        self._note(incoming, now, code=code)
         if relay.outgoing.leg is not None:  # the call stays up, unless it turns out that the other end is gone
             if relay.outgoing.method == "INVITE":
                 with contextlib.suppress(SipProfileError):
@@ -145,6 +150,8 @@ class Bridge:
         if relay is None:
             return
         self._forget(relay)
+        if relay.wanted:
+            self._note(relay.incoming, now, code=code)
         status = 480 if self._is_local(outgoing.line) else after_failure(code, outgoing.method)
         self._answer(relay.incoming, Answer(status), now)
         self._after(outgoing, relay, code in LOST, now)
@@ -228,6 +235,7 @@ class Bridge:
         """A BYE ends one side at once, whatever the other says to it."""
         other = self._pairs.part(leg)
         self._answer(incoming, Answer(200), now)
+        self._note(incoming, now, 200)
         if other is None or other.state == "terminated":
             return
         request = incoming.request
@@ -305,6 +313,7 @@ class Bridge:
             return
         if final:
             self._settle(relay, leg)
+            self._note(incoming, now, status)
         if rack and leg is not None and incoming.invitation is not None:
             relay.acknowledges[incoming.invitation.rseq] = rack
         if leg is None or ours is None or status >= 300:
@@ -376,6 +385,12 @@ class Bridge:
                 self._respond(self, incoming.number, answer, now)
             except SipProfileError:
                 self._respond(self, incoming.number, Answer(500), now)
+
+    def _note(self, incoming: Incoming, now: float, status: int = 0, code: str = "") -> None:
+        """A line of the audit log, as the provider's side sees it."""
+        direction: Direction = "out" if self._is_local(incoming.line) else "in"
+        request = incoming.request
+        self._auditor.note(ASKER, self.local.profile, direction, request.method, request.uri, now, status, code)
 
     def _settle(self, relay: Relay, winner: Leg | None) -> None:
         """The final answer went out: other forks belong to nobody."""

@@ -16,6 +16,7 @@ from .sockets import Sockets
 if TYPE_CHECKING:
     from ...useragent.agent import UserAgent
     from ...useragent.owner import Owner
+    from ..audit import Auditor
     from ..delivery import Delivery
     from ..registry import Entry, Registry
 
@@ -30,12 +31,14 @@ class Bridges:
         delivery: Delivery,
         act: Callable[[Action], None],
         timers: Timers,
+        auditor: Auditor,
     ) -> None:
         self._by_port: dict[int, Bridge] = {}
         """By the port that their programs send to."""
         self._registry = registry
         self._agent = agent
         self._delivery = delivery
+        self._auditor = auditor
         self._bridges: dict[int, Bridge] = {}
         self._sockets = Sockets(act, timers, lambda profile: bridge_port.remembered(registry.registrations, profile))
 
@@ -52,7 +55,7 @@ class Bridges:
         bridge = self._bridges.get(entry.id)
         if bridge is None:
             line = profile_line(self._agent, entry.id)
-            self._bridges[entry.id] = Bridge(self._agent, profile, line, self._delivery.respond)
+            self._bridges[entry.id] = Bridge(self._agent, profile, line, self._delivery.respond, self._auditor)
         else:
             bridge.configure(profile)
         if self._sockets.want(entry.id, profile.bridge.host, profile.bridge.port):
