@@ -198,12 +198,15 @@ class TestRequests:
             hmac.new(SECRET, at.encode() + b"." + body, hashlib.sha256).hexdigest()
         )
 
-    async def test_an_empty_answer_is_yes(self, caller: SipPeerServer, receiver: Receiver) -> None:
+    async def test_an_empty_answer_is_yes(
+        self, caller: SipPeerServer, receiver: Receiver, hooked: RunningService
+    ) -> None:
         assert (
             await caller.send("MESSAGE", "sip:alice@example.test", body=b"hi", content_type="text/plain")
         ).status == 200
         assert (await caller.send("OPTIONS", "sip:alice@example.test")).status == 200
         assert [document["method"] for document in receiver.documents()] == ["MESSAGE", "OPTIONS"]
+        assert metric(hooked, "requests_answered_total") == 2
 
     @pytest.mark.parametrize(
         "answer",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,7 @@ from sipprofile.testing.registrar import Registrar
 from sipprofile.testing.reply import Reply
 from sipprofile.testing.server import RegistrarServer
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "testing.md"
 ALICE, BOB, PROXY = ("192.0.2.1", 5061), ("192.0.2.2", 5062), ("192.0.2.10", 5060)
 
 
@@ -171,3 +175,11 @@ class TestOnSockets:
         async with RegistrarServer() as registrar:
             with pytest.raises(ValueError, match="no numeric address"):
                 registrar.bind("sip:bob@example.test", "sip:bob@phone.example.test")
+
+
+async def test_the_example_of_the_documentation() -> None:
+    """docs/testing.md."""
+    [code] = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    await names["test_a_call"]()

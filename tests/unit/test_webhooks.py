@@ -146,7 +146,7 @@ class TestDelivery:
         await wire.quiet()
         assert wire.told == ["registered", "error", "deregistered"]
         assert wire.server.most_at_once == 1
-        assert wire.hooks.counts()["one"] == {"delivered": 3, "failed": 0, "dropped": 0, "waiting": 0}
+        assert wire.hooks.counts()["one"].items() >= {"delivered": 3, "failed": 0, "dropped": 0, "waiting": 0}.items()
 
     async def test_a_failure_is_tried_again_with_the_same_number_and_holds_the_others_up(self, world: Make) -> None:
         wire = world(one={"events": ("registered", "error")})
@@ -157,7 +157,7 @@ class TestDelivery:
         assert wire.told == ["registered"] * 4 + ["error"]
         assert len({number for _, number, kind, _ in wire.server.posts if kind == "registered"}) == 1
         assert wire.pauses == [1.0, 2.0, 4.0]
-        assert wire.hooks.counts()["one"] == {"delivered": 2, "failed": 3, "dropped": 0, "waiting": 0}
+        assert wire.hooks.counts()["one"].items() >= {"delivered": 2, "failed": 3, "dropped": 0, "waiting": 0}.items()
 
     async def test_not_for_ever(self, world: Make) -> None:
         wire = world(one={"events": ("registered", "error")})
@@ -230,6 +230,9 @@ class TestInquiries:
         wire.hooks.ask(7, "one", b"{}")
         await wire.quiet()
         assert (heard, wire.told) == ([(7, None)], ["request"])
+        wire.hooks.ask(8, "one", b"{}")
+        await wire.quiet()
+        assert wire.hooks.counts()["one"].items() >= {"answered": 1, "unanswered": 1}.items()
 
     async def test_some_at_once_some_wait_and_the_others_fail(self, asked: tuple[World, list[Any]]) -> None:
         wire, heard = asked

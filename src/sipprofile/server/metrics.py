@@ -95,6 +95,14 @@ class DaemonCollector:
             "dropped": CounterMetricFamily(
                 "sipprofile_webhook_events_dropped", "Events that a webhook was not told of.", labels=("webhook",)
             ),
+            "answered": CounterMetricFamily(
+                "sipprofile_webhook_requests_answered", "SIP requests that a webhook has answered.", labels=("webhook",)
+            ),
+            "unanswered": CounterMetricFamily(
+                "sipprofile_webhook_requests_unanswered",
+                "SIP requests that a webhook was asked about and did not answer.",
+                labels=("webhook",),
+            ),
         }
         waiting = GaugeMetricFamily(
             "sipprofile_webhook_events_waiting", "Events that wait for a webhook.", labels=("webhook",)

@@ -70,6 +70,8 @@ class Inquiries:
         self.waiting: deque[tuple[int, bytes, float]] = deque()
         """Token, body and the end of the time for it."""
         self.workers = 0
+        self.answered = 0
+        self.failed = 0
 
 
 class Webhooks:
@@ -125,6 +127,8 @@ class Webhooks:
         """Post what somebody must answer; ``answered`` or ``failed`` follows, within the webhook's ``timeout``."""
         inquiries = self._inquiries.get(name)
         if inquiries is None or self._closed or len(inquiries.waiting) >= WAITING:
+            if inquiries is not None:
+                inquiries.failed += 1
             asyncio.get_running_loop().call_soon(self.failed, token)
             return
         inquiries.waiting.append((token, payload, clock.now() + inquiries.hook.section.timeout))
@@ -133,13 +137,16 @@ class Webhooks:
             self._begin(self._inquire(inquiries))
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """By webhook: events delivered and dropped, attempts that failed, events that wait."""
+        """By webhook: events delivered and dropped, attempts that failed, events that wait; requests it answered or
+        did not."""
         return {
             name: {
                 "delivered": outbox.delivered,
                 "failed": outbox.failed,
                 "dropped": outbox.dropped,
                 "waiting": outbox.under_way + len(outbox.waiting),
+                "answered": self._inquiries[name].answered,
+                "unanswered": self._inquiries[name].failed,
             }
             for name, outbox in self._outboxes.items()
         }
@@ -202,9 +209,11 @@ class Webhooks:
                         raise WebhookFailed("it is too slow for the requests that come in", again=True)
                     answer = await self._client.post(hook, self._number(), "request", payload, left)
                 except WebhookFailed as error:
+                    inquiries.failed += 1
                     self._complain("a webhook did not answer a request", hook.name, str(error))
                     self.failed(token)
                 else:
+                    inquiries.answered += 1
                     self.answered(token, answer)
         finally:
             inquiries.workers -= 1

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..events import REASONS
+from .arrival import request_members
 from .audit import Asker, Auditor
 from .content import body_of, encoded, headers_of
 
@@ -106,30 +107,8 @@ class SessionOwner:
 
     def requested(self, incoming: Incoming, now: float) -> None:
         """A request for it, or one in its dialog that the service has answered already."""
-        request = incoming.request
-        header = request.header
+        self._send(request_members(self.profile, incoming, self._wall_offset()), now)
         leg = incoming.leg
-        content_type = header("content-type")
-        self._send(
-            {
-                "event": "request",
-                "profile": self.profile,
-                "request": incoming.number,
-                "dialog": None if leg is None else leg.number,
-                "claim": incoming.claim or None,
-                "method": request.method,
-                "uri": request.uri,
-                "from": header("from"),
-                "to": header("to"),
-                "call_id": header("call-id"),
-                "headers": headers_of(request),
-                "body": body_of(request, content_type),
-                "content_type": content_type,
-                "answered": incoming.final,
-                "at": incoming.received_at + self._wall_offset(),
-            },
-            now,
-        )
         if leg is not None:
             self._note(leg)
         if incoming.final:
