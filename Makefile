@@ -62,6 +62,7 @@ bench: setup
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.parsers
 	$(BIN)/python -m benchmarks.sharing
+	$(BIN)/python -m benchmarks.messages
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist benchmarks/build

@@ -31,13 +31,14 @@ burst = 100
 
 
 class Daemon:
-    """A daemon with the store in `directory`; pacing is lifted, everything else is as it comes."""
+    """A daemon with the store in `directory`; pacing is lifted, everything else is as it comes or in `configuration`."""
 
-    def __init__(self, directory: Path, core: int) -> None:
+    def __init__(self, directory: Path, core: int, configuration: str = "") -> None:
         self.state = directory / "state"
         self.socket = directory / "sock"
         self.log = directory / "log"
         self._core = core
+        self._more = configuration
         self._configuration = directory / "sipprofile.toml"
         self._notify = directory / "notify"
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,7 +53,7 @@ class Daemon:
 
     def start(self) -> float:
         """Returns when it is ready; the seconds that took. Raises RuntimeError with the log when it ends instead."""
-        self._configuration.write_text(CONFIGURATION)
+        self._configuration.write_text(CONFIGURATION + self._more)
         begin = time.monotonic()
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, self.log.open("wb") as log:
             self._notify.unlink(missing_ok=True)

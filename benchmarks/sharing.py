@@ -45,10 +45,10 @@ def main() -> None:
 
 
 @contextmanager
-def registered() -> Iterator[Daemon]:
+def registered(configuration: str = "") -> Iterator[Daemon]:
     """A daemon with one profile, registered."""
     with TemporaryDirectory(prefix="sipprofile-bench") as name, Responder(core=OTHER_CORE) as responder:
-        daemon = Daemon(Path(name), CORE)
+        daemon = Daemon(Path(name), CORE, configuration)
         fill(daemon.state, 1, responder.uri, "always")
         with daemon:
             while not responder.counters().accepted:
