@@ -31,7 +31,7 @@ burst = 100
 
 
 class Daemon:
-    """A daemon with the store in `directory`; pacing is lifted, everything else is as it comes or in `configuration`."""
+    """A daemon with the store in `directory`; pacing is lifted, all else is as it comes or as in `configuration`."""
 
     def __init__(self, directory: Path, core: int, configuration: str = "") -> None:
         self.state = directory / "state"

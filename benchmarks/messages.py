@@ -74,14 +74,15 @@ def main() -> None:
 
 def outgoing(session: RawSession, count: int) -> int:
     """Send MESSAGEs, :data:`WINDOW` at a time; how many did not get a 200."""
-    body = '"op":"send","profile":1,"method":"MESSAGE","uri":"sip:user2@bench.example","body":{"text":"hi"},"content_type":"text/plain"'
+    what = '"op":"send","profile":1,"method":"MESSAGE","uri":"sip:user2@bench.example"'
+    body = f'{what},"body":{{"text":"hi"}},"content_type":"text/plain"'
     sent = answered = failed = 0
     while answered < count:
         while sent < count and sent - answered < WINDOW:
             sent += 1
             session.send(f'{{"id":{sent + 10},{body}}}')
         frame = session.frame()
-        if frame.startswith(b'{"event":"response"') or frame.startswith(b'{"event":"failed"'):
+        if frame.startswith((b'{"event":"response"', b'{"event":"failed"')):
             answered += 1
             failed += b'"status":200' not in frame
         elif b'"error"' in frame[:40]:
