@@ -55,10 +55,13 @@ class Sipp:
         limit: int = 60,
         remote: str = "",
         rate: int = 10,
+        lost: int = 0,
     ) -> None:
-        """`remote`: the address and port that a scenario which calls sends to, `rate` calls a second."""
+        """`remote`: the address and port that a scenario which calls sends to, `rate` calls a second. `lost`: how many
+        of a hundred messages that it sends or receives are lost."""
         self.port = free_port()
         self._remote = [remote, "-r", str(rate)] if remote else []
+        self._remote += ["-lost", str(lost)] if lost else []
         self.directory = directory
         self._scenario = scenario if isinstance(scenario, Path) else SCENARIOS / f"{scenario}.xml"
         self._keys = keys

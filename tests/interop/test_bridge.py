@@ -78,6 +78,15 @@ class TestSipp:
         for verdict in (caller.wait(), callee.wait()):
             assert (verdict.exit_code, verdict.successful_calls, verdict.failed_calls) == (0, 1200, 0), verdict.errors
 
+    @pytest.mark.long
+    def test_lost_messages(self, start_sipp: StartSipp, add_user: AddUser) -> None:
+        """Every tenth message to or from the caller is lost, ACKs too: what is sent again sets up and ends calls."""
+        callee = start_sipp("callee", {}, calls=100, limit=120)  # it ends after 32 s without an ACK, as it must
+        alice = add_user("alice", {"uri": f"sip:127.0.0.1:{free_port()}"})
+        add_user("bob", {"uri": f"sip:127.0.0.1:{callee.port}"})
+        verdict = call(start_sipp, alice, calls=100, rate=20, limit=120, lost=10).wait()
+        assert (verdict.successful_calls, verdict.failed_calls) == (100, 0), verdict.errors
+
     def test_an_allowed_identity_is_kept(self, start_sipp: StartSipp, add_user: AddUser, proxy: Kamailio) -> None:
         callee = start_sipp("callee", {})
         alice = add_user(

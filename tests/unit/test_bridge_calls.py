@@ -118,6 +118,14 @@ class TestACall:
         assert "BYE" in methods(caller)
         assert world.agent.legs == {}
 
+    def test_a_bye_whose_ack_was_lost(self, sides: Sides) -> None:
+        world, caller, callee = sides
+        caller._acknowledge = lambda *_: Reply(b"\r\n\r\n", ("", 0))
+        call = world.call(caller)
+        (dialog,) = call.dialogs.values()
+        world.send(caller, "BYE", dialog=dialog)
+        assert methods(callee) == ["INVITE", "ACK", "BYE"]
+
     def test_a_reinvite_that_is_cancelled_leaves_the_call(self, sides: Sides) -> None:
         world, caller, callee = sides
         world.call(caller)

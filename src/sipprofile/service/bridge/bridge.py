@@ -246,6 +246,7 @@ class Bridge:
             content_type=request.header("content-type"),
             manual=True,
         )
+        self._acknowledge(other, (), b"", None, now)  # the ACK may be lost, and the BYE come first
         try:
             client.send(self._agent, self, other.line, draft, now, other)
         except SipProfileError:
