@@ -432,8 +432,9 @@ class Kamailio:
         values = {
             "host": self.host,
             "port": str(self.port),
-            "children": "1" if settings.presence else "2",  # SQLite knows one writer at a time
             "tcp": f"listen=tcp:{self.host}:{self.port}" if settings.tcp else "disable_tcp=yes",
+            # SQLite knows one writer at a time; and one process logs in the order of the wire
+            "children": "1" if settings.presence or settings.routes else "2",
             **self._forwarding(),
             "rpc_socket": str(self._run / "rpc"),
             "domain": settings.domain,

@@ -226,9 +226,7 @@ class TestCalls:
             *("INVITE", "ACK", "UPDATE"),
             "BYE",
         ]
-        assert statuses(router, request.call_id, "INVITE") == [183, 200] or statuses(
-            router, request.call_id, "INVITE"
-        ) == [100, 183, 200]
+        assert [status for status in statuses(router, request.call_id, "INVITE") if status > 100] == [183, 200]
         early = next(one for one in router.replied("INVITE") if one.call_id == request.call_id and one.status == 183)
         assert early.size == len(ANSWER)
 
