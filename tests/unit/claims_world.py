@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, cast
 
 from sipprofile.claims import Claim
@@ -108,14 +108,14 @@ class World:
             self.activation,
             self.respond,
             self.respond,
-            lambda owner, _: self._owner_gone(owner),
+            lambda owners, _: self._owners_gone(owners),
         )
 
-    def _owner_gone(self, owner: Any) -> None:
-        """As the user agent does: what waits for an answer of the owner's gets 480."""
-        self.gone.append(owner)
+    def _owners_gone(self, owners: Collection[Any]) -> None:
+        """As the user agent does: what waits for an answer of theirs gets 480."""
+        self.gone += owners
         for incoming in self.agent.incoming.values():
-            if incoming.owner is owner and not incoming.final:
+            if incoming.owner in owners and not incoming.final:
                 self.respond(incoming, Answer(480), self.now)
 
     def respond(self, incoming: Incoming, answer: Answer, now: float) -> Any:

@@ -112,7 +112,7 @@ class TestStarts:
         bot = one.owner("bot", BOT)
         one.pass_time(6)
         one.answer(bot, first)
-        one.delivery.owner_gone(bot, one.now)
+        one.delivery.owners_gone([bot], one.now)
         one.activation.ended("bot", one.now)
         assert one.effects == [Activate("bot")], "nobody waits"
         one.receive("MESSAGE")

@@ -48,9 +48,9 @@ class World:
             gone=self._noting("gone"),
         )
         self.claims: Any = SimpleNamespace(claim=self._noting("claim"), release=self._noting("release"))
-        gone = self._noting("owner_gone")
+        gone = self._noting("owners_gone")
         self.delivery: Any = SimpleNamespace(
-            respond=self._noting("respond"), owner_gone=lambda owner, now, *, lost: gone(owner, now, lost)
+            respond=self._noting("respond"), owners_gone=lambda owners, now, *, lost: gone(owners, now, lost)
         )
         auditor = Auditor(self.audit.append, lambda: 0.0)
         self.connections = Connections(registry, self.hub, self.agent, self.delivery, states, auditor)
@@ -384,7 +384,7 @@ class TestEnd:
             world.ask("claim", profile=profile, claim={"default": True})
         owner = world.session.connections[PROFILE]
         world.connections.let_go(world.session, PROFILE)
-        assert [call for call in world.calls if call[0] == "owner_gone"] == [("owner_gone", owner, 100.0, False)]
+        assert [call for call in world.calls if call[0] == "owners_gone"] == [("owners_gone", [owner], 100.0, False)]
         assert ("leave", world.session, PROFILE) in world.calls
         assert list(world.session.connections) == [8]
 
@@ -393,7 +393,8 @@ class TestEnd:
         for profile in (PROFILE, 8):
             world.ask("claim", profile=profile, claim={"default": True})
         world.connections.let_go(world.session, None)
-        assert [call[0] for call in world.calls].count("owner_gone") == 2
+        (ended,) = [call[1] for call in world.calls if call[0] == "owners_gone"]
+        assert len(ended) == 2
         assert world.session.connections == {}
 
     @pytest.mark.parametrize(("why", "gone"), [("forcibly_disabled", True), ("removed", True), ("paused", False)])

@@ -195,7 +195,7 @@ class TestLoss:
         world = World()
         bot = world.owner("bot", Claim(methods=["MESSAGE"]))
         incoming = world.receive("MESSAGE")
-        world.delivery.owner_gone(bot, world.now)
+        world.delivery.owners_gone([bot], world.now)
         assert world.statuses(incoming) == [480]
         assert world.gone == [bot]
         assert world.statuses(world.receive("MESSAGE")) == [480], "its claims are gone too"
@@ -204,7 +204,7 @@ class TestLoss:
         world = World()
         one, two = world.owner("one", SHARED), world.owner("two", SHARED)
         incoming = world.receive("INVITE")
-        world.delivery.owner_gone(one, world.now)
+        world.delivery.owners_gone([one], world.now)
         assert refused(world, one, incoming) == "invalid_state"
         assert two.told == [("requested", 1)]
         world.answer(two, incoming, 200)
@@ -217,10 +217,10 @@ class TestLoss:
         incoming = world.receive("INVITE")
         world.answer(three, incoming, 486)
         for owner in (one, two):
-            world.delivery.owner_gone(owner, world.now)
+            world.delivery.owners_gone([owner], world.now)
         assert world.statuses(incoming) == [180, 486]
         other = world.receive("MESSAGE")
-        world.delivery.owner_gone(three, world.now)
+        world.delivery.owners_gone([three], world.now)
         assert world.statuses(other) == [480]
         assert world.delivery.counts()["contests"] == 0
 
@@ -318,7 +318,7 @@ def test_whatever_is_claimed_requested_answered_and_lost(steps: list[tuple[str, 
             with contextlib.suppress(SipProfileError):
                 world.claims.claim(owner, 1, what, None, world.now)
         elif kind == "gone":
-            world.delivery.owner_gone(owner, world.now)
+            world.delivery.owners_gone([owner], world.now)
             owners[number] = Owner(str(number))
         elif kind == "request":
             assert isinstance(what, tuple)
@@ -333,7 +333,7 @@ def test_whatever_is_claimed_requested_answered_and_lost(steps: list[tuple[str, 
                 assert isinstance(what, int)
                 _answer(world, owner, incoming, what)
     for owner in owners:
-        world.delivery.owner_gone(owner, world.now)
+        world.delivery.owners_gone([owner], world.now)
     for incoming in world.agent.incoming.values():
         finals = [status for status in world.statuses(incoming) if status >= 200]
         assert len(finals) == (incoming.status != 487), "one final answer; the 487 is the user agent's"

@@ -228,7 +228,7 @@ class TestADeadOwner:
         app.news()
         before = len(world.answered)
 
-        ending.owner_gone(world.agent, app, world.now)
+        ending.owners_gone(world.agent, [app], world.now)
 
         statuses = [each.status for each in world.answered[before:]]
         assert statuses == [480, 480, 480]
@@ -278,14 +278,14 @@ class TestADeadOwner:
         world.notify("active;expires=600")
         other.news()
         world.fresh()
-        ending.owner_gone(world.agent, world.app, world.now)
+        ending.owners_gone(world.agent, [world.app], world.now)
         assert world.methods() == ["BYE"]
         assert other.news() == []
         assert kept in world.agent.legs.values()
         assert len(world.agent.legs) == 2
 
     def test_an_owner_of_nothing(self, world: World) -> None:
-        ending.owner_gone(world.agent, world.app, world.now)
+        ending.owners_gone(world.agent, [world.app], world.now)
         assert world.sent == []
 
 

@@ -130,7 +130,7 @@ class TestWhoMayComeBack:
     def test_480_with_retry_after_while_a_lost_session_is_waited_for(self) -> None:
         world = self.world()
         bot = world.owner("bot", Claim(methods=["MESSAGE"]))
-        world.delivery.owner_gone(bot, world.now)
+        world.delivery.owners_gone([bot], world.now)
         world.pass_time(3.5)
         assert answer(world, "MESSAGE") == (480, {"Retry-After": "7"})
         assert answer(world, "INVITE") == (480, {})
@@ -140,7 +140,7 @@ class TestWhoMayComeBack:
     def test_for_an_event_too(self) -> None:
         world = self.world()
         watcher = world.owner("watcher", Claim(events=["message-summary"]))
-        world.delivery.owner_gone(watcher, world.now)
+        world.delivery.owners_gone([watcher], world.now)
         assert answer(world, "NOTIFY", "Event: message-summary") == (480, {"Retry-After": "10"})
         assert answer(world, "NOTIFY", "Event: presence")[0] == 489
 
@@ -153,7 +153,7 @@ class TestWhoMayComeBack:
     def test_nor_who_ends_without_being_lost(self) -> None:
         world = self.world()
         bot = world.owner("bot", Claim(methods=["MESSAGE"]))
-        world.delivery.owner_gone(bot, world.now, lost=False)
+        world.delivery.owners_gone([bot], world.now, lost=False)
         assert answer(world, "MESSAGE") == (480, {})
 
     def test_many_losses_are_not_kept_for_ever(self) -> None:

@@ -91,7 +91,7 @@ class TestRequests:
         profile = one.create(contact_user="token-1")
         bot = claim(one, profile, Claim(methods=["MESSAGE", "INVITE"]))
         arrive(one, "INVITE")
-        one.service._delivery.owner_gone(bot, one.now)
+        one.service._delivery.owners_gone([bot], one.now)
         one.perform()
         assert statuses(one) == [480]
         arrive(one, "MESSAGE", number=2)

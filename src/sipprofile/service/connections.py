@@ -79,10 +79,13 @@ class Connections:
         """The session disables the profile, or, with ``None``, ends: its claims, requests and dialogs do too."""
         self._states.leave(session, profile)
         connections = session.connections
-        for number in list(connections) if profile is None else (profile,):
-            owner = connections.pop(number, None)
-            if owner is not None:
-                self._end(owner, lost=profile is None)
+        numbers = list(connections) if profile is None else [profile]
+        owners = [owner for number in numbers if (owner := connections.pop(number, None)) is not None]
+        if owners:
+            now = self._registry.now
+            self._delivery.owners_gone(owners, now, lost=profile is None)
+            for owner in owners:
+                owner.gone(now)
 
     def profile_gone(self, profile: int, why: str) -> None:
         """An operator ends the registration: everybody's requests and dialogs end, and are told so.
@@ -96,11 +99,6 @@ class Connections:
     def refused(self, owner: SessionOwner, method: str, uri: str, code: str, now: float) -> None:
         """A request was not sent: the audit log says so."""
         self._auditor.note(owner.asker, owner.profile, "out", method, uri, now, code=code)
-
-    def _end(self, owner: SessionOwner, *, lost: bool) -> None:
-        now = self._registry.now
-        self._delivery.owner_gone(owner, now, lost=lost)
-        owner.gone(now)
 
     def _tell(self, owner: SessionOwner, frame: bytes, now: float) -> None:
         self._hub.tell(owner.session.outbox, owner.profile, frame, now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import SipProfileError
@@ -59,9 +59,9 @@ class Contest:
             with contextlib.suppress(SipProfileError):  # who cannot be told that it rings may still be answered
                 self._respond(incoming, Answer(RINGING, reliable="100rel" in required), now)
 
-    def takes_part(self, owner: Owner) -> bool:
-        """Whether its answer is waited for."""
-        return owner in self._waiting
+    def waiting_for(self, owners: Collection[Owner]) -> list[Owner]:
+        """Those of ``owners`` whose answer is waited for."""
+        return [owner for owner in self._claims if owner in self._waiting and owner in owners]
 
     def answer(self, owner: Owner, answer: Answer, now: float) -> Leg | None:
         """One of them answers. Raises ``invalid_state`` and what is wrong with the answer."""

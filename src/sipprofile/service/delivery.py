@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ..errors import SipProfileError
@@ -40,7 +40,7 @@ class Delivery:
         activation: Activation,
         respond: Respond,
         decline: Callable[[Incoming, Answer, float], None],
-        gone: Callable[[Owner, float], None],
+        gone: Callable[[Collection[Owner], float], None],
     ) -> None:
         """``respond`` and ``decline`` answer for an owner, and for want of one."""
         self.programs: dict[int, Owner] = {}
@@ -91,17 +91,20 @@ class Delivery:
             if incoming.owner is owner:
                 return self._respond(incoming, answer, now)
             contest = self._contests.get(number)
-            if contest is not None and contest.takes_part(owner):
+            if contest is not None and contest.waiting_for([owner]):
                 return contest.answer(owner, answer, now)
         raise SipProfileError("invalid_state", "No answer of yours to this request is waited for.", value=number)
 
-    def owner_gone(self, owner: Owner, now: float, *, lost: bool = True) -> None:
-        """An owner ends: its claims, its part in contests, and everything that the user agent has of it. Callers of one
-        that was ``lost`` are told when to try again."""
-        self._claims.owner_gone(owner, now, lost=lost)
-        for contest in [one for one in self._contests.values() if one.takes_part(owner)]:
-            contest.leaves(owner, now)
-        self._gone(owner, now)
+    def owners_gone(self, owners: Collection[Owner], now: float, *, lost: bool = True) -> None:
+        """Owners end: their claims, their part in contests, and everything that the user agent has of them. Callers of
+        some that were ``lost`` are told when to try again."""
+        for owner in owners:
+            self._claims.owner_gone(owner, now, lost=lost)
+        gone = frozenset(owners)
+        for contest in list(self._contests.values()):
+            for owner in contest.waiting_for(gone):
+                contest.leaves(owner, now)
+        self._gone(owners, now)
 
     def counts(self) -> dict[str, Any]:
         """Figures for metrics."""

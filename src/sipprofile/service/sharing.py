@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from ..useragent import ending, server
@@ -55,11 +55,11 @@ class Sharing:
         self.lines = Lines(agent)
         self.claims = Claims(settings.claim_rules, name_of, lingers)
         self.activation = Activation(dict(settings.activate), self.claims, timers, act, respond)
-        self.delivery = Delivery(agent, self.claims, self.activation, respond, decline, self._owner_gone)
+        self.delivery = Delivery(agent, self.claims, self.activation, respond, decline, self._owners_gone)
         self.standing = Standing(self.claims, settings)
         self.standing.targets["activate"] = self.activation.owner
         self.webhooks = Webhooks(self.delivery.respond, act, name_of, lambda: registry.wall_offset)
         self.standing.targets["webhook"] = self.webhooks.owner
 
-    def _owner_gone(self, owner: Owner, now: float) -> None:
-        ending.owner_gone(self.agent, owner, now)
+    def _owners_gone(self, owners: Collection[Owner], now: float) -> None:
+        ending.owners_gone(self.agent, owners, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -110,32 +110,29 @@ def _bye(agent: UserAgent, leg: Leg, now: float) -> None:
 # -- everything of an owner --------------------------------------------------------------------------------------------
 
 
-def owner_gone(agent: UserAgent, owner: Owner, now: float) -> None:
-    """``owner`` is dead: what waits for it is answered 480, its requests are abandoned, its dialogs ended. It is told
-    nothing any more."""
-    for incoming in _incoming_of(agent, owner):
+def owners_gone(agent: UserAgent, owners: Collection[Owner], now: float) -> None:
+    """``owners`` are dead: what waits for them is answered 480, their requests are abandoned, their dialogs ended. They
+    are told nothing any more. One look at the tables is enough for all of them: a session has an owner per profile."""
+    dead = {id(owner) for owner in owners}
+    for incoming in [each for each in agent.incoming.values() if id(each.owner) in dead]:
         incoming.owner = UNOWNED
         if not incoming.final:
             server.give_up(agent, incoming, UNAVAILABLE, now)
-    for outgoing in [each for each in agent.outgoing.values() if each.owner is owner]:
+    for outgoing in [each for each in agent.outgoing.values() if id(each.owner) in dead]:
         outgoing.owner = UNOWNED
         if outgoing.method not in KEPT:
             client.abandon(agent, outgoing, now)
-    for publication in [each for each in agent.publications.by_number.values() if each.owner is owner]:
+    for publication in [each for each in agent.publications.by_number.values() if id(each.owner) in dead]:
         publications.end(agent, publication, now)
-    mine = [each for each in agent.subscriptions.all() if each.owner is owner]
+    mine = [each for each in agent.subscriptions.all() if id(each.owner) in dead]
     for subscription in mine:
         agent.subscriptions.give(subscription, UNOWNED)
-    for leg in [each for each in agent.legs.values() if each.owner is owner]:
+    for leg in [each for each in agent.legs.values() if id(each.owner) in dead]:
         leg.owner = UNOWNED
         end_leg(agent, leg, now, "owner_gone")
     for subscription in mine:
         if not subscription.over and not subscription.ending:
             resubscribing.unsubscribe(agent, subscription, now)
-
-
-def _incoming_of(agent: UserAgent, owner: Owner) -> list[Incoming]:
-    return [each for each in agent.incoming.values() if each.owner is owner]
 
 
 # -- everything of a profile -------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ class Bridges:
         """The profile has no bridge any more, or is gone."""
         bridge = self._bridges.pop(entry.id, None)
         if bridge is not None:
-            self._delivery.owner_gone(bridge, now)
+            self._delivery.owners_gone([bridge], now)
             self._sockets.unwant(entry.id)
             self._lost(entry)
 
