@@ -115,6 +115,23 @@ class TestInvite:
             pass
         assert len(service.said("cancel")) == 1
 
+    async def test_hanging_up_when_the_answer_crosses_ends_the_call(
+        self, service: FakeService, connection: SipConnection
+    ) -> None:
+        service.on_send = lambda command, number: [response(number, 180)]
+        dialog = await connection.invite(BOB, body="v=0")
+        assert dialog.outgoing is not None
+        number = dialog.outgoing.number
+        service.refuse["cancel"] = SipProfileError("invalid_state", "It has its final response.")
+
+        async def crossing() -> None:
+            service.before_answer = lambda: None
+            await service.sip(**response(number, 200, dialog=50))
+
+        service.before_answer = crossing  # type: ignore[assignment]
+        await dialog.bye()
+        assert [said["dialog"] for said in service.said("end")] == [50]
+
     async def test_the_callers_task_is_cancelled_while_it_is_sent(
         self, service: FakeService, connection: SipConnection
     ) -> None:

@@ -154,11 +154,22 @@ class InviteDialog(Dialog):
             await self.start("BYE", headers=headers)
         elif self.number:
             await self.end()
-        elif self.outgoing is not None and self.outgoing.cancel_allowed:
-            await self.outgoing.cancel()
+        elif self.outgoing is not None and self.outgoing.cancel_allowed and not await self._answer_crossed():
             return
         if self.state == "confirmed" or self.incoming is not None:
             self.terminated(Reason.of("dialog_ended"), subscriptions_too=False)
+
+    async def _answer_crossed(self) -> bool:
+        """Cancel the call; true when it was answered meanwhile, and has been ended instead."""
+        assert self.outgoing is not None
+        try:
+            await self.outgoing.cancel()
+        except SipProfileError as error:
+            if error.code != "invalid_state":
+                raise
+            await self.end()
+            return True
+        return False
 
     async def __aenter__(self) -> InviteDialog:
         return self
