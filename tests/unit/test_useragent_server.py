@@ -474,6 +474,27 @@ class TestLimits:
         assert world.run(40.0) == []
         assert world.agent.server.unwanted.refused == 40
 
+    def test_an_invite_that_nobody_wants_is_not_waited_for(self, world: World) -> None:
+        world.application = None
+        waiting = len(world.room._calls)
+        for number in range(50):
+            world.receive(request("INVITE", call_id=f"c{number}", branch=f"z9hG4bK{number}"))
+        world.run(1.0)
+        assert len(world.room._calls) <= waiting + 1
+        assert world.run(400.0) == []
+
+    @pytest.mark.parametrize("key", [UDP, TCP], ids=["udp", "tcp"])
+    @pytest.mark.parametrize("status", [0, 180, 200, 486])
+    def test_nothing_of_a_call_is_looked_at_for_ever(self, world: World, status: int, key: TransportKey) -> None:
+        """Whatever becomes of it: the timers of an INVITE end."""
+        waiting = len(world.room._calls)
+        world.receive(request("INVITE"), key)
+        if status:
+            world.respond(status)
+        world.run(600.0)
+        assert (world.agent.incoming, world.agent.server.by_key, world.agent.server.open) == ({}, {}, 0)
+        assert len(world.room._calls) <= waiting + 1
+
     def test_too_many_at_once(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(server, "MAXIMUM_OPEN", 3)
         for number in range(4):

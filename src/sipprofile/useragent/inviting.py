@@ -24,10 +24,15 @@ RINGING_LIMIT = 180.0
 REPEAT_PROVISIONAL = 60.0  # seconds, RFC 3261 §13.3.1.1
 
 
-def begin(agent: UserAgent, incoming: Incoming, now: float) -> None:
-    """An INVITE waits for its owner's answer."""
+def begin(incoming: Incoming, now: float) -> None:
+    """An INVITE has come in."""
     incoming.invitation = Invitation(now + RINGING_LIMIT)
-    _arm(agent, incoming)
+
+
+def await_answer(agent: UserAgent, incoming: Incoming) -> None:
+    """It was delivered; an INVITE that nobody wanted has its answer, and nothing of it is kept."""
+    if not incoming.final:
+        _arm(agent, incoming)
 
 
 def answered(agent: UserAgent, incoming: Incoming, status: int, now: float) -> None:
@@ -124,6 +129,8 @@ def _transaction_due(agent: UserAgent, incoming: Incoming, now: float) -> None:
     served = agent.server.by_key.get(incoming.transaction)
     if served is None or not isinstance(served.machine, InviteServerTransaction):
         agent.server.end(incoming)
+        if incoming.invitation is not None:
+            incoming.invitation.finished()
         return
     if served.machine.timer(now) is Step.SEND:
         agent.room.send(served.back, served.data)

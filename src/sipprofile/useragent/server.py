@@ -151,6 +151,8 @@ def decline(agent: UserAgent, incoming: Incoming, status: int, headers: Headers,
     served = agent.server.by_key.get(incoming.transaction)
     agent.server.end(incoming)
     incoming.status = status
+    if incoming.invitation is not None:
+        incoming.invitation.finished()
     if served is not None and agent.server.unwanted.has_room(now, incoming.request.head_size):
         _answer(agent, incoming.request, incoming.source, served.back, status, headers)
 
@@ -277,11 +279,13 @@ def _judge(
     agent.incoming[incoming.number] = incoming
     agent.server.begin(Served(machine, incoming.number, return_path(via, source, key)), incoming, now)
     if method == "INVITE":
-        inviting.begin(agent, incoming, now)
+        inviting.begin(incoming, now)
     if leg is None:
         agent.deliver(incoming, now)
     else:
         in_dialog.deliver(agent, leg, incoming, now)
+    if method == "INVITE":
+        inviting.await_answer(agent, incoming)
     return 0, ()
 
 
