@@ -214,8 +214,13 @@ class TestRequests:
             lambda: aiohttp.web.Response(status=500),
             lambda: aiohttp.web.Response(text="no JSON"),
             lambda: aiohttp.web.json_response({"headers": [["Via", "SIP/2.0/UDP 192.0.2.1"]]}),
+            lambda: aiohttp.web.json_response({"headers": [["X-A", "b\r\nVia: c"]]}),
+            lambda: aiohttp.web.json_response({"reason": "Fine\r\nVia: c"}),
+            lambda: aiohttp.web.json_response({"text": "hi", "content_type": "text/plain\r\nVia: c"}),
+            lambda: aiohttp.web.json_response({"text": "x" * 65_537}),
+            lambda: aiohttp.web.json_response({"headers": [["X-A", "\ud800"]]}),
         ],
-        ids=["error", "noise", "header"],
+        ids=["error", "noise", "header", "line", "reason", "type", "long", "surrogate"],
     )
     async def test_no_answer_is_a_later_one(
         self, caller: SipPeerServer, receiver: Receiver, answer: Callable[[], aiohttp.web.StreamResponse]
