@@ -123,7 +123,7 @@ async def test_a_failure_is_made_good_and_counted(hooked: RunningService, receiv
 @pytest.mark.parametrize(
     "answer",
     [
-        lambda: aiohttp.web.Response(status=307, headers={"Location": "/elsewhere"}),
+        lambda: aiohttp.web.Response(status=307, headers={"Location": "/hook"}),
         lambda: aiohttp.web.Response(status=404),
         lambda: aiohttp.web.Response(body=b"x" * 200_000),
     ],

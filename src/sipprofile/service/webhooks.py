@@ -132,7 +132,7 @@ class Webhooks:
     def answered(self, token: int, body: bytes, now: float) -> None:
         """The webhook has answered with a 2xx."""
         owner, incoming = self._pending.pop(token, (None, None))
-        if owner is None or incoming is None or incoming.final:
+        if owner is None or incoming is None:
             return
         try:
             answer = msgspec.json.decode(body, type=HookAnswer).response() if body.strip() else Answer(200)
@@ -154,8 +154,6 @@ class Webhooks:
         self._answer(owner, incoming, LATER, now)
 
     def _answer(self, owner: WebhookOwner, incoming: Incoming, answer: Answer, now: float) -> None:
-        if incoming.final:
-            return
         try:
             self._respond(owner, incoming.number, answer, now)
         except SipProfileError:
