@@ -12,6 +12,7 @@ from claims_world import World
 from sipprofile.agents.claim_fields import standing_problems
 from sipprofile.claims import Claim, StandingClaim
 from sipprofile.service import webhooks
+from sipprofile.service.audit import Auditor
 from sipprofile.service.effects import PostWebhook, WebhookUnusable
 from sipprofile.service.webhooks import Webhooks
 from sipprofile.useragent.draft import Answer
@@ -23,7 +24,9 @@ class Hooked(World):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hooks = Webhooks(self.delivery.respond, self.effects.append, lambda _: "line", lambda: 1e9)
+        self.audit: list[Any] = []
+        auditor = Auditor(self.audit.append, lambda: 1e9)
+        self.hooks = Webhooks(self.delivery.respond, self.effects.append, lambda _: "line", lambda: 1e9, auditor)
         self.desk = self.hooks.owner(1, "desk")
         self.claims.claim(self.desk, 1, Claim(methods=["MESSAGE", "NOTIFY", "OPTIONS"]), None, self.now)
 
@@ -36,6 +39,26 @@ class Hooked(World):
 @pytest.fixture
 def world() -> Hooked:
     return Hooked()
+
+
+class TestAudit:
+    """Who answered what kind of request: one line each."""
+
+    def test_each_request_has_a_line_at_its_end(self, world: Hooked) -> None:
+        answered, failed, useless = (world.receive("MESSAGE") for _ in range(3))
+        assert world.audit == []
+        world.say(answered, status=202)
+        world.hooks.failed(failed.number, world.now)
+        world.hooks.answered(useless.number, b"?", world.now)
+        lines = [(line.who, line.direction, line.method, line.uri, line.status) for line in world.audit]
+        sender = "<sip:bob@registrar.test>;tag=f"
+        assert lines == [("webhook:desk", "in", "MESSAGE", sender, status) for status in (202, 480, 480)]
+
+    def test_one_that_is_withdrawn_has_too(self, world: Hooked) -> None:
+        incoming = world.receive("MESSAGE")
+        world.desk.withdrawn(incoming, "timed_out", world.now)
+        world.hooks.answered(incoming.number, b"", world.now)
+        assert [(line.status, line.code) for line in world.audit] == [(0, "timed_out")]
 
 
 class TestQuestions:

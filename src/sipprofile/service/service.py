@@ -108,9 +108,9 @@ class Service:
         registry.on_change = self._changed
         self._usage = Usage(registry, self._timers)
         self._sessions = Sessions(registry, self._usage, self._hub, act)
-        self._sharing = sharing = Sharing(registry, self._timers, act, random)
-        self._agent, self._claims, self._delivery = sharing.agent, sharing.claims, sharing.delivery
         auditor = self._auditor = Auditor(act, lambda: registry.wall_offset)
+        self._sharing = sharing = Sharing(registry, self._timers, act, random, auditor)
+        self._agent, self._claims, self._delivery = sharing.agent, sharing.claims, sharing.delivery
         bridges = Bridges(registry, sharing.agent, sharing.delivery, act, self._timers, auditor)
         self._bridges = registry.bridges = bridges
         sharing.standing.targets["bridge"] = self._bridges.owner

@@ -12,6 +12,7 @@ from ..useragent.incoming import Incoming
 from ..useragent.leg import Leg
 from ..useragent.owner import Owner
 from .activation import Activation
+from .audit import Auditor
 from .claims import Claims
 from .delivery import Delivery
 from .effects import Effect
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 class Sharing:
     """Puts them together."""
 
-    def __init__(self, registry: Registry, timers: Timers, act: Callable[[Effect], None], random: Random) -> None:
+    def __init__(
+        self, registry: Registry, timers: Timers, act: Callable[[Effect], None], random: Random, auditor: Auditor
+    ) -> None:
         settings = registry.settings
         self.agent = agent = UserAgent(
             registry.registrations,
@@ -58,7 +61,7 @@ class Sharing:
         self.delivery = Delivery(agent, self.claims, self.activation, respond, decline, self._owners_gone)
         self.standing = Standing(self.claims, settings)
         self.standing.targets["activate"] = self.activation.owner
-        self.webhooks = Webhooks(self.delivery.respond, act, name_of, lambda: registry.wall_offset)
+        self.webhooks = Webhooks(self.delivery.respond, act, name_of, lambda: registry.wall_offset, auditor)
         self.standing.targets["webhook"] = self.webhooks.owner
 
     def _owners_gone(self, owners: Collection[Owner], now: float) -> None:

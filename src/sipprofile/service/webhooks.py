@@ -13,6 +13,7 @@ import msgspec
 from ..errors import SipProfileError
 from ..useragent.draft import Answer
 from .arrival import request_members
+from .audit import Asker, Auditor
 from .content import Body, encoded
 from .effects import Effect, PostWebhook, WebhookUnusable
 
@@ -72,7 +73,7 @@ class WebhookOwner:
 
     def withdrawn(self, incoming: Incoming, code: str, now: float) -> None:
         """Nobody waits for its answer: what it says comes too late."""
-        self._webhooks.forget(incoming)
+        self._webhooks.forget(self, incoming, code, now)
 
     def acknowledged(self, incoming: Incoming, ack: Request | None, now: float) -> None:
         """It takes no INVITE."""
@@ -99,11 +100,13 @@ class Webhooks:
         act: Callable[[Effect], None],
         name_of: Callable[[int], str],
         wall_offset: Callable[[], float],
+        auditor: Auditor,
     ) -> None:
         self._respond = respond
         self._act = act
         self._name_of = name_of
         self._wall_offset = wall_offset
+        self._auditor = auditor
         self._pending: dict[int, tuple[WebhookOwner, Incoming]] = {}
         """By the request's number, which is the token of the question too."""
 
@@ -121,13 +124,16 @@ class Webhooks:
                 self._answer(owner, incoming, LATER, now)
                 return
             self._pending[incoming.number] = (owner, incoming)
+        else:
+            self._note(owner, incoming, now, incoming.status)
         name = self._name_of(owner.profile)
         members = {"name": name, **request_members(owner.profile, incoming, self._wall_offset())}
         self._act(PostWebhook(incoming.number, owner.name, encoded(members)))
 
-    def forget(self, incoming: Incoming) -> None:
+    def forget(self, owner: WebhookOwner, incoming: Incoming, code: str, now: float) -> None:
         """Nobody waits for the answer."""
-        self._pending.pop(incoming.number, None)
+        if self._pending.pop(incoming.number, None) is not None:
+            self._note(owner, incoming, now, code=code)
 
     def answered(self, token: int, body: bytes, now: float) -> None:
         """The webhook has answered with a 2xx."""
@@ -137,6 +143,7 @@ class Webhooks:
         try:
             answer = msgspec.json.decode(body, type=HookAnswer).response() if body.strip() else Answer(200)
             self._respond(owner, incoming.number, answer, now)
+            self._note(owner, incoming, now, answer.status)
         except msgspec.MsgspecError as error:
             self._unusable(owner, incoming, str(error), now)
         except SipProfileError as error:
@@ -157,4 +164,11 @@ class Webhooks:
         try:
             self._respond(owner, incoming.number, answer, now)
         except SipProfileError:
-            pass  # nobody waits for it any more
+            return  # nobody waits for it any more
+        self._note(owner, incoming, now, answer.status)
+
+    def _note(self, owner: WebhookOwner, incoming: Incoming, now: float, status: int = 0, code: str = "") -> None:
+        """A line of the audit log."""
+        request = incoming.request
+        sender = request.header("from") or ""
+        self._auditor.note(Asker(owner.label), owner.profile, "in", request.method, sender, now, status, code)
