@@ -1,0 +1,98 @@
+"""Cold registrations in the service core alone: what the counted instructions are those of. ``python -m … COUNT``.
+
+Real service, registrations and parsers; a registrar that challenges once answers at once, nothing is written.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterable, Iterator
+from random import Random
+
+from sipprofile.agents.ietf import IetfAgent
+from sipprofile.profile import Profile, ServerParameters
+from sipprofile.records import RESERVED_BLOCK, FlowRecord, ProfileRecord
+from sipprofile.registration.actions import OpenTransport, Send, TransportKey
+from sipprofile.registration.settings import RegistrationSettings
+from sipprofile.service.effects import Effect
+from sipprofile.service.service import Service
+from sipprofile.service.settings import ServiceSettings
+
+LOCAL = ("127.0.0.1", 5062)
+REGISTRAR = TransportKey("udp", "127.0.0.1", 5060)
+BATCH = 64  # datagrams a wake-up
+NOW = 100.0
+
+
+def registered(count: int) -> Service:
+    """A service with ``count`` profiles, all of which have registered."""
+    service = Service(
+        agents={"ietf": IetfAgent()},
+        settings=ServiceSettings(registration=RegistrationSettings(rate=1e9, burst=1e9)),
+        random=Random(1),
+        now=NOW,
+        wall_offset=1e9,
+        boot_id="boot",
+        next_profile_id=count + 1,
+    )
+    service.load(profiles(count), NOW)
+    requests = perform(service, service.take())
+    while requests:
+        answers = [answer(request) for request in requests]
+        requests = []
+        for first in range(0, len(answers), BATCH):
+            for data in answers[first : first + BATCH]:
+                service.received(data, (REGISTRAR.host, REGISTRAR.port), REGISTRAR, NOW)
+            requests += perform(service, service.take())
+    assert service.counts()["registrations"] == {("registered", "none", "127.0.0.1:5060"): count}
+    return service
+
+
+def profiles(count: int) -> Iterator[ProfileRecord]:
+    """Stored profiles that are always registered."""
+    random = Random(2)
+    for number in range(1, count + 1):
+        profile = Profile(
+            id=number,
+            name=f"line{number}",
+            aor=f"sip:user{number}@bench.example",
+            registrar=ServerParameters(uri="sip:127.0.0.1", username=f"user{number}", password=f"secret{number}"),
+            register="always",
+            instance_id=f"00000000-0000-4000-8000-{number:012x}",
+        )
+        call_id, token = f"{random.getrandbits(128):032x}", f"{random.getrandbits(120):030x}"
+        yield ProfileRecord(profile, 1, flows=(FlowRecord(number, 1, call_id, RESERVED_BLOCK, token),))
+
+
+def perform(service: Service, effects: Iterable[Effect]) -> list[bytes]:
+    """Open what is to be opened; the requests that are sent."""
+    requests = []
+    for effect in effects:
+        if isinstance(effect, Send):
+            requests.append(effect.data)
+        elif isinstance(effect, OpenTransport):
+            service.transport_opened(effect.key, LOCAL, NOW)
+            requests += perform(service, service.take())
+    return requests
+
+
+def answer(request: bytes) -> bytes:
+    """What the registrar says: a challenge first, then all that was asked for. Much cheaper than what is measured."""
+    lines = request.split(b"\r\n")
+    headers = {line[: line.index(b":")]: line for line in lines[1:] if b":" in line}
+    kept = [headers[name] for name in (b"Via", b"From", b"Call-ID", b"CSeq")]
+    kept.append(headers[b"To"] + b";tag=registrar")
+    if b"Authorization" in headers:
+        expires = headers[b"Expires"].partition(b": ")[2]
+        status, more = b"200 OK", [headers[b"Contact"] + b";expires=" + expires, b"Server: bench"]
+    else:
+        nonce = headers[b"Call-ID"][-24:]
+        challenge = b'WWW-Authenticate: Digest realm="bench.example", nonce="%s", algorithm=MD5, qop="auth"' % nonce
+        status, more = b"401 Unauthorized", [challenge, b"Server: bench"]
+    return b"\r\n".join((b"SIP/2.0 " + status, *kept, *more, b"Content-Length: 0\r\n\r\n"))
+
+
+if __name__ == "__main__":
+    gc.disable()
+    registered(int(sys.argv[1]))
