@@ -1,4 +1,5 @@
 # make run      the demonstration: registrar, service and two applications      make run SECONDS=20
+# make shared-line   three programs on one registration at a real SIP server, and what is left when one is killed
 # make serve    the service alone, with its store in ./var
 # make test     everything a change must pass, in less than 10 minutes          make test-long for the rest
 # make lint     ruff and mypy        make bench   the benchmarks        make clean   what make made, but ./var
@@ -9,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 SECONDS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help run serve setup test test-long lint bench counterparts clean
+.PHONY: help run shared-line serve setup test test-long lint bench counterparts clean
 
 help:
 	@grep '^# make' $(MAKEFILE_LIST) | cut -c3-
@@ -41,6 +42,9 @@ counterparts:
 
 run: $(VENV)/.server
 	@exec $(BIN)/python examples/demo/main.py --state var $(if $(SECONDS),--seconds $(SECONDS))
+
+shared-line: $(VENV)/.server counterparts
+	@exec $(BIN)/python examples/shared-line/main.py
 
 serve: $(VENV)/.server
 	@exec $(BIN)/sipprofile serve --state var --socket var/sock

@@ -19,8 +19,8 @@ async def answer(profile: str) -> None:
         print(f"answers messages to {line.profile.aor}", flush=True)
         async for request in line.requests():
             await request.respond(200)
-            print(f"{request.from_}: {request.text}", flush=True)
             sender = request.from_.partition("<")[2].partition(">")[0]
+            print(f"{sender}: {request.text}", flush=True)
             try:
                 response = await line.message(sender, f"You said: {request.text}", timeout=35)
                 print(f"answered: {response.status} {response.reason}", flush=True)
@@ -32,4 +32,7 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(answer(sys.argv[1]))
+        try:
+            asyncio.run(answer(sys.argv[1]))
+        except sipprofile.SipProfileError as error:  # somebody else has claimed it, no such profile, no service
+            sys.exit(str(error))

@@ -30,4 +30,7 @@ if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(watch(sys.argv[1], sys.argv[2] if len(sys.argv) == 3 else None))
+        try:
+            asyncio.run(watch(sys.argv[1], sys.argv[2] if len(sys.argv) == 3 else None))
+        except sipprofile.SipProfileError as error:  # the mailbox refuses, no such profile, no service
+            sys.exit(str(error))

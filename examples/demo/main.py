@@ -12,12 +12,12 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from ledger import Ledger
 from narration import Narration
 from programs import Program, log_to
+from promise import DidNotHappen, until
 
 import sipprofile
 from sipprofile.testing.server import RegistrarServer
@@ -27,13 +27,8 @@ NAME = "demo"
 AOR = "sip:alice@example.test"
 USER, PASSWORD = "alice", "open sesame"
 LEASE = 20  # seconds, so that refreshes can be watched
-STEP_LIMIT = 15.0  # seconds that each thing has to happen
 END = 3.0  # seconds kept for the end of a demonstration of limited length
 SHARED_LINE = Path(__file__).parents[1] / "shared_line.py"
-
-
-class DidNotHappen(Exception):
-    """Something that the demonstration promised was not seen."""
 
 
 class Demonstration:
@@ -85,7 +80,7 @@ class Demonstration:
 
     async def _story(self) -> None:
         await self._enter("mail")
-        await self._until(lambda: self._ledger.registrations == 1, "a registration")
+        await until(lambda: self._ledger.registrations == 1, "a registration")
         await asyncio.sleep(self._pause)
         sent = self._ledger.requests
         await self._enter("phone")
@@ -100,7 +95,7 @@ class Demonstration:
             raise DidNotHappen("one binding, still there after a program was killed")
         self._say("demo", "the registration is as it was; a lost program counts for 2 s more, as it may come back")
         await self._enter("phone")
-        await self._until(lambda: self._ledger.refreshes >= 1, "a refresh", self._lease)
+        await until(lambda: self._ledger.refreshes >= 1, "a refresh", self._lease)
         if self._ledger.registrations != 1 or self._ledger.bindings != 1:
             raise DidNotHappen("exactly one registration")
         self._told = True
@@ -114,7 +109,7 @@ class Demonstration:
         command = (sys.executable, str(SHARED_LINE), NAME, f"com.example.{name}")
         program = await Program.start(command, {"SIPPROFILE_URL": self._url}, lambda line: self._say(name, line))
         self._programs[name] = program
-        await self._until(lambda: program.has_said("uses") or not program.running, f"{name} using the profile")
+        await until(lambda: program.has_said("uses") or not program.running, f"{name} using the profile")
         if not program.has_said("uses"):
             raise DidNotHappen(f"{name} using the profile: it ended with the lines above")
 
@@ -131,7 +126,7 @@ class Demonstration:
         """Everybody leaves; with the last one the binding goes."""
         for name in reversed(list(self._programs)):
             await self._go(name)
-        await self._until(lambda: self._ledger.bindings == 0, "the binding's removal")
+        await until(lambda: self._ledger.bindings == 0, "the binding's removal")
         self._ledger.follow()
 
     # What is around it
@@ -165,7 +160,7 @@ class Demonstration:
                 return False
             return True
 
-        await self._until(answers, f"the service's start (see {log})")
+        await until(answers, f"the service's start (see {log})")
         await sip.close()
         self._say("service", f"listens on {self._url}, log in {log}")
         return service
@@ -233,19 +228,6 @@ class Demonstration:
                 f"curl --unix-socket {self._state / 'sock'} http://localhost/v1/profiles/by-name/{NAME}",
             ],
         )
-
-    async def _until(self, promise: Callable[[], bool | Awaitable[bool]], what: str, limit: float = STEP_LIMIT) -> None:
-        async def wait() -> None:
-            while True:
-                kept = promise()
-                if kept if isinstance(kept, bool) else await kept:
-                    return
-                await asyncio.sleep(0.05)
-
-        try:
-            await asyncio.wait_for(wait(), limit)
-        except TimeoutError:
-            raise DidNotHappen(f"not seen within {limit:g} s: {what}") from None
 
 
 async def main() -> int:

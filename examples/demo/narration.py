@@ -11,7 +11,13 @@ COLOURS = {
     "service": "\x1b[32m",
     "mail": "\x1b[33m",
     "phone": "\x1b[35m",
+    "kamailio": "\x1b[36m",
+    "bot": "\x1b[33m",
+    "watcher": "\x1b[34m",
+    "bob": "\x1b[37m",
+    "voicemail": "\x1b[37m",
     "demo": "\x1b[1m",
+    "story": "\x1b[1m",
 }
 PLAIN = "\x1b[0m"
 
@@ -29,6 +35,11 @@ class Narration:
         if self._colour:
             name = f"\x1b[{COLOURS.get(who, 0)}m{name}\x1b[0m"
         print(f"{now:%H:%M:%S}.{now.microsecond // 100_000}  {name}  {what}", flush=True)
+
+    def chapter(self, title: str) -> None:
+        """What comes next."""
+        line = f"── {title}"
+        print(f"\n\x1b[1m{line}\x1b[0m" if self._colour else f"\n{line}", flush=True)
 
     def box(self, title: str, lines: Sequence[str]) -> None:
         """Lines in a frame, to be copied from."""

@@ -34,12 +34,13 @@ if TYPE_CHECKING:
     from .client.use import Line, use
     from .errors import RegistrationFailed, RequestFailed, RequestRefused, SipProfileError
     from .events import Event, FlowState, Reason, RegistrationState
-    from .profile import ProfileType, ServerParameters, TlsSettings
+    from .profile import Bridge, ProfileType, ServerParameters, TlsSettings
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Binding": ".client.bindings",
+    "Bridge": ".profile",
     "Claim": ".claims",
     "ConnectionObserver": ".client.connection_observer",
     "Dialog": ".client.dialog",
@@ -78,6 +79,7 @@ _HOME = {
 
 __all__ = [
     "Binding",
+    "Bridge",
     "Claim",
     "ConnectionObserver",
     "Dialog",
