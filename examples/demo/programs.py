@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from asyncio.subprocess import PIPE, STDOUT, Process
@@ -44,23 +45,26 @@ class Program:
         return any(line.startswith(words) for line in self.lines)
 
     async def kill(self) -> None:
-        """SIGKILL: the program can do nothing about it."""
-        if self.running:
-            self._process.kill()
+        """SIGKILL, also to what it has started: they can do nothing about it."""
+        self._signal(os.killpg, signal.SIGKILL)
         await self._process.wait()
         await self._reader
 
     async def stop(self) -> int:
         """SIGINT, and after 10 s SIGKILL; returns the exit status."""
-        if self.running:
-            self._process.send_signal(signal.SIGINT)
+        self._signal(os.kill, signal.SIGINT)
         try:
             await asyncio.wait_for(self._process.wait(), STOP_LIMIT)
         except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+            await self.kill()
         await self._reader
         return self._process.returncode or 0
+
+    def _signal(self, send: Callable[[int, int], None], number: signal.Signals) -> None:
+        # not by the process object: that would wait for a child that has just ended, in asyncio's place
+        if self.running:
+            with contextlib.suppress(ProcessLookupError):
+                send(self.pid, number)
 
     async def _read(self) -> None:
         assert self._process.stdout is not None

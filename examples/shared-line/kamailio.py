@@ -9,7 +9,6 @@ import os
 import random
 import re
 import shutil
-import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -81,9 +80,7 @@ class Kamailio:
             await kamailio._wait()
             yield kamailio
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(program.pid, signal.SIGKILL)  # it and its workers; it sometimes hangs when asked to end
-            await program.kill()
+            await program.kill()  # it keeps nothing, and sometimes hangs when it is asked to end
 
     async def _wait(self) -> None:
         for _ in range(int(START_LIMIT / 0.05)):

@@ -70,7 +70,7 @@ class Story:
             await self._the_call_ends()
             await self._what_the_phone_saw()
             await self._everybody_leaves()
-        self._narration.box("what was seen at the other side", [f"{what:<36} {seen}" for what, seen in self._kept])
+        self._narration.box("what was seen at the other side", [f"{what:<39} {seen}" for what, seen in self._kept])
 
     # The steps
 
