@@ -422,6 +422,10 @@ class TestTransport:
         response = phone.send([], method="MESSAGE")
         assert (response.status, response.header("allow")) == (405, "REGISTER, OPTIONS")
 
+    @pytest.mark.parametrize(("user", "status"), [("alice", 480), ("nobody", 404)])
+    def test_a_request_for_a_user_who_is_not_there(self, phone: Phone, user: str, status: int) -> None:
+        assert phone.send([], method="MESSAGE", uri=f"sip:{user}@example.test").status == status
+
 
 class TestRequestsToUsers:
     def test_one_to_every_binding(self, open_phone: Phone) -> None:

@@ -293,8 +293,8 @@ class Registrar:
                 status = 480 if Uri.parse(request.uri).user in self.users else 200  # one with bindings went on to them
             elif request.method == "CANCEL":
                 status = 481  # one for a request that we know went on
-            elif self._is_known(Uri.parse(request.uri).user or "") and "reg" not in (request.header("event") or ""):
-                status = 480
+            elif (user := Uri.parse(request.uri).user) and "reg" not in (request.header("event") or ""):
+                status = 480 if self._is_known(user) else 404
             else:
                 status, headers = 405, [("Allow", "REGISTER, OPTIONS")]
         except MalformedMessage as error:
