@@ -9,7 +9,7 @@ from server_world import PROXY, TCP, UDP, World, request
 
 from sipprofile.errors import SipProfileError
 from sipprofile.registration.actions import TransportKey
-from sipprofile.sip.message import Request, Response, parse
+from sipprofile.sip.message import Request, Response, build_response, parse
 from sipprofile.useragent import client, server, server_transactions
 from sipprofile.useragent.draft import Draft
 
@@ -209,6 +209,19 @@ class TestCalls:
         assert times == [0.5, 1.5, 3.5, 7.5, 11.5, 15.5, 19.5, 23.5, 27.5, 31.5]
         assert world.owner.heard[1:] == [("acknowledged", None), ("leg_changed", "terminated", "no_ack")]
         assert world.agent.legs == {}
+
+    def test_a_call_that_ended_otherwise_is_not_ended_again_for_want_of_an_ack(self, world: World) -> None:
+        """Its other side knows nothing of it (RFC 3261 §12.2.1.2): nothing of it is repeated any more."""
+        answered(world)
+        (leg,) = world.agent.legs.values()
+        before = len(world.sent)
+        client.send(world.agent, world.owner, leg.line, Draft("INFO"), world.now, leg)
+        (info,) = [parse(data) for _, _, data in world.sent[before:]]
+        assert isinstance(info, Request)
+        world.room.received(build_response(info, 481, to_tag=""), PROXY, UDP, world.now)
+        assert leg.state == "terminated"
+        assert world.run(60.0) == []
+        assert ("acknowledged", None) not in world.owner.heard
 
     def test_an_invite_again_after_the_2xx_is_absorbed(self, world: World) -> None:
         """RFC 6026 §7.1."""

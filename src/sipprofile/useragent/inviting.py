@@ -139,7 +139,9 @@ def _transaction_due(agent: UserAgent, incoming: Incoming, now: float) -> None:
 
 
 def _acknowledgement_due(agent: UserAgent, incoming: Incoming, invitation: Invitation, now: float) -> None:
-    if now >= invitation.acknowledge_by:
+    if incoming.leg is not None and incoming.leg.state == "terminated":  # something else has ended the call
+        stop_waiting(agent, incoming)
+    elif now >= invitation.acknowledge_by:
         stop_waiting(agent, incoming)
         if incoming.owner is not None:
             incoming.owner.acknowledged(incoming, None, now)
