@@ -184,6 +184,9 @@ class TestService:
         samples = [line for line in answer.document.splitlines() if not line.startswith("#")]
         assert 'sipprofile_registrations{reason="none",registrar="127.0.0.1:9",status="unregistered"} 1.0' in samples
         assert not [line for line in samples if '"line"' in line]  # no series per profile
+        assert 'sipprofile_sip_requests_open{direction="in"} 0.0' in samples
+        assert 'sipprofile_sip_transactions{side="client"} 0.0' in samples
+        assert 'sipprofile_bridged{what="legs"} 0.0' in samples
 
     def test_description(self, shared: RunningService) -> None:
         assert shared.request("GET", "/openapi.json").document["openapi"] == "3.1.0"

@@ -39,6 +39,17 @@ class TestACall:
         assert call.final.header("record-route") is None
         assert len(world.agent.legs) == 2
 
+    def test_it_is_counted(self, sides: Sides) -> None:
+        world, caller, callee = sides
+        callee.script["INVITE"] = []
+        world.call(caller)
+        assert (world.bridge.requests, world.bridge.legs) == (1, 0)
+        world.answer(callee, 200)
+        assert (world.bridge.requests, world.bridge.legs) == (0, 2)
+        assert world.agent.transactions() == {"server": 1, "client": 1}, "a 200 may come again"
+        world.run(40)
+        assert world.agent.transactions() == {"server": 0, "client": 0}
+
     @pytest.mark.parametrize("by", ["caller", "callee"])
     def test_a_bye_ends_both(self, sides: Sides, by: str) -> None:
         world, caller, callee = sides

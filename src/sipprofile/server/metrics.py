@@ -20,6 +20,23 @@ TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 REGISTRARS = 100
 """Registrars that get series of their own; the profiles of all others are counted under ``other``."""
 
+OPEN = (
+    (
+        "sipprofile_sip_requests_open",
+        "SIP requests without a final answer, and INVITEs whose 2xx may still come again.",
+        "direction",
+        "requests_open",
+    ),
+    (
+        "sipprofile_sip_transactions",
+        "SIP transactions, with those that only absorb retransmissions.",
+        "side",
+        "transactions",
+    ),
+    ("sipprofile_bridged", "Legs and requests that bridges join.", "what", "bridges"),
+)
+"""Gauges: name, text, label, and the figure that they show."""
+
 
 class DaemonCollector:
     """Makes the metrics anew for each scrape, from figures that the service keeps anyway."""
@@ -128,6 +145,11 @@ class DaemonCollector:
         yield requests
         yield GaugeMetricFamily("sipprofile_claims", "Claims that hold.", value=counts["claims"])
         yield GaugeMetricFamily("sipprofile_dialogs", "SIP dialogs.", value=counts["dialogs"])
+        for name, text, label, key in OPEN:
+            family = GaugeMetricFamily(name, text, labels=(label,))
+            for value, number in counts[key].items():
+                family.add_metric((value,), number)
+            yield family
 
     def _queues(self, queues: Any, names: frozenset[str]) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily

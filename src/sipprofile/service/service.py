@@ -435,5 +435,8 @@ class Service:
             "sip_requests": dict(self._auditor.requests),
             "claims": len(self._claims),
             "dialogs": len(self._agent.legs),
+            "requests_open": {"in": len(self._agent.incoming), "out": len(self._agent.outgoing)},
+            "transactions": self._agent.transactions(),
+            "bridges": self._bridges.counts(),
             "requests_unanswered": self._agent.server.unwanted.refused,
         }

@@ -57,3 +57,8 @@ class UserAgent:
     def new_number(self) -> int:
         """A number for a transaction or a dialog."""
         return self.room.requests.new_number()
+
+    def transactions(self) -> dict[str, int]:
+        """How many there are by side, with those that only absorb retransmissions."""
+        requests = self.room.requests
+        return {"server": len(self.server.by_key), "client": len(requests.outstanding) + len(requests.refusals)}

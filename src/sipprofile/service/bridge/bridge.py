@@ -74,7 +74,17 @@ class Bridge:
 
     def __len__(self) -> int:
         """Requests and legs under way."""
-        return len(self._relays) + len(self._pairs)
+        return self.requests + self.legs
+
+    @property
+    def requests(self) -> int:
+        """How many wait for an answer of the other side, or for the other side."""
+        return max(len(self._relays), len(self._by_outgoing)) + sum(len(each) for each in self._waiting.values())
+
+    @property
+    def legs(self) -> int:
+        """How many are joined: two for each call."""
+        return len(self._pairs)
 
     # -- what the user agent tells ---------------------------------------------------------------------------------
 

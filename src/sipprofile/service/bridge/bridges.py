@@ -94,6 +94,11 @@ class Bridges:
         """An ICMP error names the program: nobody listens there."""
         transactions.transport_lost(self._registry.registrations, key, code, now)
 
+    def counts(self) -> dict[str, int]:
+        """Under way in all bridges."""
+        bridges = self._bridges.values()
+        return {"legs": sum(bridge.legs for bridge in bridges), "requests": sum(bridge.requests for bridge in bridges)}
+
     def _lost(self, entry: Entry) -> None:
         """The socket is closed; calls go on with what the new one brings."""
         bridge = self._by_port.pop(entry.bridge_port, None)
