@@ -22,6 +22,7 @@ from sipprofile.records import (
     SetDefault,
     SetHeld,
 )
+from sipprofile.registration.requests import Requests
 from sipprofile.registration.settings import RegistrationSettings
 from sipprofile.service import effects
 from sipprofile.service import service as service_module
@@ -49,6 +50,7 @@ class FakeRegistrations:
         self.register_sent = 0
         self.keepalives_sent = 0
         self.keepalive_failures = 0
+        self.requests = Requests(lambda *_: None)
         self.stopped = True
 
     def new_flow(self, profile: int) -> FlowRecord:
