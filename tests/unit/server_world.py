@@ -152,3 +152,20 @@ def request(
         f"Content-Length: {len(body)}",
     ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+def called(world: World, **answer: Any) -> str:
+    """bob's call is answered and acknowledged; our To with its tag."""
+    (ok,) = answered(world, **answer)
+    to = ok.header("to") or ""
+    world.receive(request("ACK", to=to, branch="z9hG4bKack"))
+    world.owner.heard.clear()
+    world.sent.clear()
+    return to
+
+
+def answered(world: World, **answer: Any) -> list[Response]:
+    world.receive(request("INVITE"))
+    before = len(world.sent)
+    world.respond(200, **answer)
+    return world.responses(before)

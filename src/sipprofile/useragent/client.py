@@ -15,7 +15,7 @@ from ..registration.line import Line
 from ..registration.requests import ClientRequest
 from ..sip.dialog import tag_of
 from ..sip.message import Response
-from . import acknowledging, legs, reliable, usages
+from . import acknowledging, in_dialog, legs, reliable, usages
 from .acknowledging import acknowledge
 from .bindings import fetch_bindings
 from .draft import Draft
@@ -101,6 +101,8 @@ def _error(code: str) -> SipProfileError:
 def _check_state(agent: UserAgent, method: str, leg: Leg) -> None:
     if leg.state == "terminated":
         raise SipProfileError("invalid_state", "The dialog has ended.", dialog=leg.number, state=leg.state)
+    if method in in_dialog.OF_CALLS and not leg.invite:
+        raise SipProfileError("invalid_state", "The dialog is no call.", dialog=leg.number, state=leg.state)
     if method == "INVITE":
         if leg.state == "early" or _invite_pending(agent, leg):  # RFC 3261 §14.1
             raise SipProfileError(

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .agent import UserAgent
 
 Headers = tuple[tuple[str, str], ...]
+OF_CALLS = frozenset(("BYE", "INVITE", "UPDATE"))
+"""Requests about a call: in a dialog without one, be it over already, they have no meaning (RFC 5057 §4.1, §5.3.1)."""
 
 
 def judge(agent: UserAgent, leg: Leg, request: Request, number: int) -> tuple[int, Headers]:
@@ -21,8 +23,8 @@ def judge(agent: UserAgent, leg: Leg, request: Request, number: int) -> tuple[in
     method = request.method
     if number <= leg.dialog.remote_cseq:
         return 500, ()  # RFC 3261 §12.2.2
-    if method == "BYE":
-        return (0 if leg.invite else 481), ()
+    if method in OF_CALLS and not leg.invite:
+        return 481, ()
     if method == "PRACK":
         return (0 if provisionals.acknowledged_by(agent, leg, request) is not None else 481), ()
     if method in ("INVITE", "UPDATE"):
