@@ -264,6 +264,15 @@ class TestQuota:
         legs[0].state = "terminated"
         world.ask("send", profile=PROFILE, method="INVITE", uri="sip:b@c")
 
+    def test_calls_that_ring_count_too(self, world: World) -> None:
+        call = {"profile": PROFILE, "method": "INVITE", "uri": "sip:b@c"}
+        for _ in range(100):
+            sent = world.ask("send", **call)
+        assert world.refused("send", **call).code == "quota_exceeded"
+        outgoing: Any = SimpleNamespace(number=sent["request"], method="INVITE")
+        world.session.connections[PROFILE].failed(outgoing, "timeout", world.now)
+        world.ask("send", **call)
+
     def test_publications_count_while_they_are_refreshed(self, world: World) -> None:
         for number in range(1, 101):
             world.ask("send", profile=PROFILE, method="PUBLISH", uri="sip:b@c", refresh=60)

@@ -114,6 +114,17 @@ class TestChallenges:
         assert world.owner.heard == [407]
         assert len(world.requests) == 1
 
+    def test_a_realm_met_while_registering_is_known_with_another_password_too(self, world: UserAgentWorld) -> None:
+        """That alone sends nothing, and whoever calls next is asked for it."""
+        world.answers.append(challenge(realm="asterisk"))
+        world.run(3600)
+        world.update(registrar=server(password="new"))
+        world.send()
+        world.respond(407, 'Proxy-Authenticate: Digest realm="asterisk", nonce="n2"')
+        assert 'realm="asterisk"' in (world.last.header("proxy-authorization") or "")
+        world.respond(200)
+        assert world.owner.heard == [200]
+
     def test_an_invite_is_acknowledged_and_sent_again_with_another_branch(self, world: UserAgentWorld) -> None:
         world.invite()
         first = world.last

@@ -161,6 +161,7 @@ def _trusted(plan: Plan, flow: Flow, realm: str) -> bool:
     return (
         any(credentials is not None and credentials.realm == realm for credentials in ours)
         or realm.lower() in (plan.domain.lower(), Uri.parse(plan.aor).host)
+        or realm in flow.realms
         or any(nonce.challenge.realm == realm for nonce in flow.nonces)
     )
 

@@ -129,6 +129,8 @@ class Flow(msgspec.Struct, gc=False):
     service_route: tuple[str, ...] = ()
 
     nonces: tuple[Nonce, ...] = ()
+    realms: frozenset[str] = frozenset()
+    """Met while registering with other credentials, whose nonces are gone."""
     bearer: Bearer | None = None
     middle: bytes = b""
     """The part of REGISTER that does not change inside an attempt; empty = to be built."""

@@ -161,7 +161,8 @@ class ConnectionCommands:
         )
         uri = command.uri or ("" if leg is None else leg.dialog.target)
         try:
-            if (leg is None and draft.method in BEGINS_DIALOG) or (draft.refresh and draft.method == "PUBLISH"):
+            begins = leg is None and draft.method in BEGINS_DIALOG
+            if begins or (draft.refresh and draft.method == "PUBLISH"):
                 self._connections.check_dialogs(session)
             size = HEAD + len(draft.body)
             self._connections.check_room(session, size)
@@ -171,7 +172,8 @@ class ConnectionCommands:
             if error.code != "quota_exceeded":  # the log must not grow with what the quota keeps off
                 self._connections.refused(owner, draft.method, uri, error.code, now)
             raise
-        owner.sent(outgoing, uri, size, refreshed=draft.refresh > 0 and draft.method == "PUBLISH")
+        refreshed = draft.refresh > 0 and draft.method == "PUBLISH"
+        owner.sent(outgoing, uri, size, begins=begins, refreshed=refreshed)
         return {"request": outgoing.number, "dialog": command.dialog}
 
     def _cancel(self, session: Session, command: ConnectionCommand, now: float) -> dict[str, Any]:

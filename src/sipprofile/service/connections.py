@@ -63,10 +63,12 @@ class Connections:
         """Raise ``quota_exceeded`` when the session has as many dialogs and publications as it may."""
         limit = self._registry.settings.session_dialogs
         owners = session.connections.values()
-        if sum(len(owner.legs) + len(owner.publications) for owner in owners) >= limit:
+        others = sum(len(owner.publications) + len(owner.beginning) for owner in owners)
+        if others + sum(len(owner.legs) for owner in owners) >= limit:
             for owner in owners:
                 owner.publications.intersection_update(self._agent.publications.by_number)
-            check_dialogs(sum(len(owner.dialogs()) + len(owner.publications) for owner in owners), limit)
+            others = sum(len(owner.publications) + len(owner.beginning) for owner in owners)
+            check_dialogs(others + sum(len(owner.dialogs()) for owner in owners), limit)
 
     def check_room(self, session: Session, size: int) -> None:
         """Raise ``quota_exceeded`` when the requests that wait for their answers hold too much already."""

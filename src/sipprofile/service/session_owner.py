@@ -30,6 +30,7 @@ class SessionOwner:
         "_tell",
         "_wall_offset",
         "asker",
+        "beginning",
         "claims",
         "label",
         "legs",
@@ -56,6 +57,8 @@ class SessionOwner:
         """Its dialogs; those that have ended leave when they are counted."""
         self.publications: set[int] = set()
         """Numbers of PUBLISH requests that are refreshed; those that are no more leave when they are counted."""
+        self.beginning: set[int] = set()
+        """Numbers of its requests that begin dialogs, while there is neither a dialog nor a final response."""
         self.under_way = 0
         """About how many bytes its requests without a final response hold."""
         self._pending: dict[int, tuple[Outgoing, str, int]] = {}
@@ -69,10 +72,15 @@ class SessionOwner:
 
     # What it does
 
-    def sent(self, outgoing: Outgoing, uri: str, size: int = 0, *, refreshed: bool = False) -> None:
-        """``outgoing`` is on its way; ``refreshed``: a PUBLISH that is repeated before its time ends."""
+    def sent(
+        self, outgoing: Outgoing, uri: str, size: int = 0, *, begins: bool = False, refreshed: bool = False
+    ) -> None:
+        """``outgoing`` is on its way, and ``begins`` a dialog; ``refreshed``: a PUBLISH that is repeated before its
+        time ends."""
         self._pending[outgoing.number] = (outgoing, uri, size)
         self.under_way += size
+        if begins:
+            self.beginning.add(outgoing.number)
         if refreshed:
             self.publications.add(outgoing.number)
 
@@ -98,6 +106,7 @@ class SessionOwner:
         for outgoing, uri, _ in self._pending.values():
             self._auditor.note(self.asker, self.profile, "out", outgoing.method, uri, now, code="owner_gone")
         self._pending.clear()
+        self.beginning.clear()
         self.under_way = 0
         self.publications.clear()
         self.legs.clear()
@@ -163,6 +172,7 @@ class SessionOwner:
         )
         if leg is not None:
             self._note(leg)
+            self.beginning.discard(outgoing.number)
         if status >= 200:
             self._audit_out(outgoing, now, status)
 
@@ -207,6 +217,7 @@ class SessionOwner:
 
     def _audit_out(self, outgoing: Outgoing, now: float, status: int = 0, code: str = "") -> None:
         pending = self._pending.pop(outgoing.number, None)
+        self.beginning.discard(outgoing.number)
         if pending is not None:
             self.under_way -= pending[2]
             method = outgoing.method
