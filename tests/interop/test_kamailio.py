@@ -256,7 +256,7 @@ class TestServiceEnds:
 
     @pytest.fixture
     def profile(self, start_kamailio: Start, own_daemon: RunningService) -> StoredProfile:
-        self.kamailio = start_kamailio(max_expires=10)  # a refresh comes after 5 s at the earliest
+        self.kamailio = start_kamailio(max_expires=16)  # a refresh comes after 8 s at the earliest
         profile = StoredProfile(own_daemon, alice(self.kamailio))
         profile.wait(status="registered")
         return profile
@@ -328,10 +328,11 @@ class TestServiceEnds:
         time.sleep(0.2)
         own_daemon.kill()
         program.wait_for("service_gone")
+        own_daemon.configuration = own_daemon.configuration.replace("resume_grace = 2", "resume_grace = 6")
         own_daemon.start()
         program.wait_for("service_back", limit=15)
         assert profile.wait(users=1)["status"] == "registered"
-        assert stays_silent(kamailio, 2.2)  # resume_grace is over
+        assert stays_silent(kamailio, 6.2)  # resume_grace is over
         assert verdicts(kamailio) == [-5, 1]
         program.tell("disable")
         wait_until_gone(kamailio)

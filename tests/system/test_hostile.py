@@ -245,6 +245,7 @@ ONLY: dict[str, set[str]] = {
     "DELETE {one}": {"write"},
     "GET {one}/history": {"read"},
     "POST {one}/test": {"read"},
+    "POST {one}/message": {"use"},
     "POST {one}/force-disable": {"control"},
     "POST {one}/pause": {"control"},
     "POST {one}/resume": {"control"},

@@ -162,7 +162,7 @@ def _like_an_earlier_one(value: str, proxy: bool) -> Challenge | None:
 
 def _remember(value: str, challenge: Challenge) -> None:
     before, nonce, after = _around_nonce(value)
-    if before and nonce == challenge.nonce:
+    if before and nonce == challenge.nonce and "nonce" not in before[:-8].lower():  # of two the first counts
         if len(_EARLIER) >= EARLIER_KEPT:
             _EARLIER.clear()
         _EARLIER[before, after, challenge.proxy] = challenge
