@@ -19,10 +19,9 @@ async def answer(profile: str) -> None:
         print(f"answers messages to {line.profile.aor}", flush=True)
         async for request in line.requests():
             await request.respond(200)
-            sender = request.from_.partition("<")[2].partition(">")[0]
-            print(f"{sender}: {request.text}", flush=True)
+            print(f"{request.from_uri}: {request.text}", flush=True)
             try:
-                response = await line.message(sender, f"You said: {request.text}", timeout=35)
+                response = await line.message(request.from_uri, f"You said: {request.text}", timeout=35)
                 print(f"answered: {response.status} {response.reason}", flush=True)
             except sipprofile.SipProfileError as error:  # the sender may be gone; the next one is not
                 print(f"not answered: {error}", flush=True)

@@ -56,12 +56,15 @@ class Kamailio:
     @classmethod
     @contextlib.asynccontextmanager
     async def running(
-        cls, directory: Path, passwords: Mapping[str, str], told: Callable[[str], None]
+        cls, directory: Path, passwords: Mapping[str, str], told: Callable[[str], None], port: int | None = None
     ) -> AsyncIterator[Kamailio]:
-        """Start it; at the end of the block it is gone. Raises NotInstalled, RuntimeError with the end of its log."""
+        """Start it at ``port``, or any; at the end of the block it is gone.
+
+        Raises NotInstalled, RuntimeError with the end of its log.
+        """
         path = cls.find()
         configuration = directory / "kamailio.cfg"
-        port = free_port()
+        port = port or free_port()
         text = TEMPLATE.read_text().replace("@port@", str(port))
         text = text.replace("@control@", str(directory / "kamailio.control"))
         lines = (f'    $sht(passwords=>{user}) = "{password}";' for user, password in passwords.items())

@@ -47,6 +47,12 @@ class Mailbox:
         )
         return response.status
 
+    async def end(self, waiting: int) -> int:
+        """The last NOTIFY to a subscriber who has unsubscribed (RFC 6665 §4.4.1)."""
+        status = await self.tell(waiting, "terminated;reason=timeout")
+        self.peer.peer.dialogs.pop()
+        return status
+
 
 def user_of(request: Request) -> str:
     """The address in From."""

@@ -29,7 +29,7 @@ from sipprofile.testing.peer import SDP, Scripted
 from sipprofile.testing.peer_server import SipPeerServer
 
 EXAMPLES = Path(__file__).parents[1]
-ALICE, BOB, VOICEMAIL = (f"sip:{user}@example.test" for user in ("alice", "bob", "voicemail"))
+ALICE = "sip:alice@example.test"
 ANSWERED = (Scripted(180), Scripted(200, body=SDP, content_type="application/sdp", delay=0.8))
 HELD = SDP.replace(b"o=- 1 1", b"o=- 1 2") + b"a=sendonly\r\n"
 PHONE_SAYS = {
@@ -91,7 +91,7 @@ class Story:
     async def _programs_come(self) -> None:
         await self._chapter("three unrelated programs use it")
         self._bot = await self._start("bot", "bot.py", "alice")
-        self._watcher = await self._start("watcher", "mwi.py", "alice", VOICEMAIL)
+        self._watcher = await self._start("watcher", "mwi.py", "alice")
         await until(lambda: self._bot.has_said("answers") and self._watcher.has_said("watches"), "both are there")
         subscribe = await self._heard(self._voicemail.peer, "SUBSCRIBE")
         self._say("voicemail", f"{user_of(subscribe)} subscribed to {subscribe.header('event')}")

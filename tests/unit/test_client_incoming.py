@@ -73,6 +73,21 @@ class TestReceiving:
         assert (request.body, request.content_type, request.answered) == (b"\xff\x00", "a/b", False)
         assert (request.state, request.response_allowed, request.dialog) == ("trying", True, None)
 
+    @pytest.mark.parametrize(
+        ("value", "uri"),
+        [
+            ('"Bob <the builder>" <sip:bob@example.test;user=phone>;tag=b', "sip:bob@example.test;user=phone"),
+            ("sip:bob@example.test;tag=b", "sip:bob@example.test"),
+            ("tel:+4930123;tag=b", "tel:+4930123"),
+            ("<sip:bob", ""),
+            ("", ""),
+        ],
+    )
+    async def test_whom_to_write_back(
+        self, service: FakeService, connection: SipConnection, value: str, uri: str
+    ) -> None:
+        assert (await incoming(service, connection, 7, **{"from": value})).from_uri == uri
+
     async def test_each_is_read_once(self, service: FakeService, connection: SipConnection) -> None:
         seen: list[int] = []
 

@@ -10,6 +10,8 @@ import msgspec
 
 from ..errors import RequestFailed, SipProfileError
 from ..events import NO_REASON, REASONS, Reason
+from ..sip.headers import parse_name_addr
+from ..sip.syntax import SipSyntaxError
 from .content import Content, HeaderFields, members
 
 if TYPE_CHECKING:
@@ -76,6 +78,14 @@ class IncomingRequest(Content):
         return f"<IncomingRequest {self.method} {self.number} {self.state}>"
 
     # For the application
+
+    @property
+    def from_uri(self) -> str:
+        """The URI in From, to which an answer of one's own would go; empty when there is none that can be read."""
+        try:
+            return parse_name_addr(self.from_).uri
+        except SipSyntaxError:
+            return ""
 
     @property
     def withdrawn(self) -> bool:
