@@ -1,4 +1,4 @@
-"""A provider on your own machine, to follow docs/tutorial.md without another: python examples/shared-line/provider.py [PORT]
+"""A provider on your own machine, to follow docs/tutorial.md: python examples/shared-line/provider.py [PORT]
 
 It is a Kamailio that knows alice and bob, and a voicemail: a text to sip:voicemail@example.test is one more message in
 alice's mailbox. Nothing leaves 127.0.0.1. Ctrl-C ends it.
@@ -31,11 +31,11 @@ async def provide(port: int) -> None:
             outsider("voicemail", passwords["voicemail"], kamailio) as peer,
         ):
             say(f"is at {kamailio.uri}: sip:alice@example.test and sip:bob@example.test, password {PASSWORD}")
-            mailbox, waiting, heard = Mailbox(peer), 0, 0
+            mailbox, waiting = Mailbox(peer), 0
+            requests = peer.peer.requests
             while True:
-                await peer.until(lambda seen=heard: len(peer.peer.requests) > seen, FOREVER)
-                request = peer.peer.requests[heard]
-                heard += 1
+                await peer.until(lambda: bool(requests), FOREVER)
+                request = requests.pop(0)
                 if request.method == "MESSAGE":
                     waiting += 1
                 if request.method == "SUBSCRIBE" and request.header("expires") == "0":
