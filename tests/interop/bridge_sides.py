@@ -54,11 +54,13 @@ class Caller:
     def acknowledges_refusal(self, tag: str = "[peer_tag_param]") -> str:
         return _sent(self._outside("ACK", self.branch, tag=tag), "", 0)
 
-    def sends(self, method: str, number: int, *headers: str, timer: int = 500, sdp: bool = False) -> str:
+    def sends(
+        self, method: str, number: int, *headers: str, timer: int = 500, sdp: bool = False, branch: str = "[branch]"
+    ) -> str:
         """A request in the dialog; `number` is its CSeq counted from the INVITE's, which is 0."""
         lines = [
             f"{method} [next_url] SIP/2.0",
-            "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport",
+            f"Via: SIP/2.0/[transport] [local_ip]:[local_port];branch={branch};rport",
             "[routes]",
             "Max-Forwards: 70",
             f'From: "Caller" <{self.identity}>;tag={TAG}',
@@ -105,15 +107,16 @@ class Called:
         reference = f'<Reference variables="{",".join(names)}"/>'
         return f'<recv request="INVITE" rrs="true"><action>{keeping}</action></recv>{reference}'
 
-    def says(self, status: int, *headers: str, sdp: bool = False, timer: int = 0, tag: str = TAG) -> str:
-        """A response to the INVITE; `timer`: it comes again until something else comes."""
+    def says(self, status: int, *headers: str, sdp: bool = False, timer: int = 0, tag: str = f";tag={TAG}") -> str:
+        """A response to the last INVITE, with `tag` where its To had none; `timer`: it comes again until something
+        else comes."""
         behind = ("Via:[$second_via]", "Record-Route:[$way]") if self.hops > 1 else ()
         lines = [
             f"SIP/2.0 {status} Said By SIPp",
             "Via:[$via]",
             *behind,
             "From:[$remote]",
-            f"To:[$local];tag={tag}",
+            f"To:[$local]{tag}",
             "Call-ID: [call_id]",
             "CSeq:[$number]",
             f"Contact: <{CONTACT}>",
@@ -121,11 +124,13 @@ class Called:
         ]
         return _sent(lines, SDP if sdp else "", timer)
 
-    def sends(self, method: str, number: int, *headers: str, timer: int = 500, sdp: bool = False) -> str:
+    def sends(
+        self, method: str, number: int, *headers: str, timer: int = 500, sdp: bool = False, branch: str = "[branch]"
+    ) -> str:
         """A request of its own in the dialog."""
         lines = [
             f"{method} [next_url] SIP/2.0",
-            "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport",
+            f"Via: SIP/2.0/[transport] [local_ip]:[local_port];branch={branch};rport",
             "[routes]",
             "Max-Forwards: 70",
             f"From:[$local];tag={TAG}",
@@ -142,13 +147,59 @@ class Called:
 CONTACT = "sip:sipp@[local_ip]:[local_port]"
 
 
-def gets(expected: int | str, *, optional: bool = False, timeout: int = 0, route: bool = False) -> str:
-    """A response of this status, or a request of this method, comes. `route`: the dialog's route set is its."""
+def gets(
+    expected: int | str,
+    *,
+    optional: bool = False,
+    route: bool = False,
+    then: str = "",
+    otherwise: tuple[int, str] | None = None,
+    answers: str = "",
+    lost: bool = False,
+    more: str = "",
+) -> str:
+    """A response of this status, or a request of this method, comes. `route`: the dialog's route set is its.
+
+    `then`: the label to go on at; `otherwise`: after how many milliseconds, and where, it goes on without it.
+    `answers`: the transaction that it must belong to; `lost`: it is not heard.
+    """
     kind = "response" if isinstance(expected, int) else "request"
-    more = ' optional="true"' if optional else ""
-    more += f' timeout="{timeout}"' if timeout else ""
-    more += ' rrs="true"' if route else ""
-    return f'<recv {kind}="{expected}"{more}/>'
+    attributes = {
+        kind: expected,
+        "optional": "true" if optional else "",
+        "rrs": "true" if route else "",
+        "next": then,
+        "timeout": otherwise[0] if otherwise else "",
+        "ontimeout": otherwise[1] if otherwise else "",
+        "response_txn": answers,
+        "lost": 100 if lost else "",
+    }
+    text = " ".join(f'{name}="{value}"' for name, value in attributes.items() if value != "")
+    return f"<recv {text}>{more}</recv>"
+
+
+def misses(method: str, milliseconds: int) -> str:
+    """Nothing is heard for a while, whatever comes; `method`: what will come."""
+    return f'<recv request="{method}" lost="100" timeout="{milliseconds}" ontimeout="gone"/>{label("gone")}{waits(20)}'
+
+
+def label(name: str) -> str:
+    return f'<label id="{name}"/>'
+
+
+def begins(step: str, transaction: str) -> str:
+    """The request of this step has a transaction of this name."""
+    return step.replace("<send", f'<send start_txn="{transaction}"', 1)
+
+
+def ends(step: str, transaction: str) -> str:
+    """The ACK of this step is that of a transaction."""
+    return step.replace("<send", f'<send ack_txn="{transaction}"', 1)
+
+
+def goes_on(step: str, at: str) -> str:
+    """After this step it goes on at a label."""
+    return step.replace("<send", f'<send next="{at}"', 1)
 
 
 def answers(status: int = 200, *headers: str, sdp: bool = False) -> str:

@@ -129,6 +129,27 @@ class TestACall:
         assert "BYE" in methods(caller)
         assert world.agent.legs == {}
 
+    @pytest.mark.parametrize("crosses", [False, True])
+    def test_a_caller_that_hangs_up_before_the_answer(self, sides: Sides, crosses: bool) -> None:
+        """RFC 3261 §15: who is called hears a CANCEL, and a BYE only if its answer has crossed that."""
+        world, caller, callee = sides
+        callee.script["INVITE"] = []
+        call = world.call(caller)
+        world.answer(callee, 180)
+        (dialog,) = call.dialogs.values()
+        bye, replies = caller.request("BYE", dialog=dialog)
+        world.carry(caller, replies)
+        if crosses:
+            world.answer(callee, 200)
+        world.run(40)
+        assert (statuses(bye), statuses(call)[-1]) == ([200], 487)
+        assert [method for method in methods(callee) if method != "CANCEL"] == (
+            ["INVITE", "ACK", "BYE"] if crosses else ["INVITE", "ACK"]
+        )
+        assert "CANCEL" in methods(callee)
+        assert world.agent.legs == {}
+        assert len(world.bridge) == 0
+
     def test_a_bye_whose_ack_was_lost(self, sides: Sides) -> None:
         world, caller, callee = sides
         caller._acknowledge = lambda *_: Reply(b"\r\n\r\n", ("", 0))

@@ -248,6 +248,8 @@ class Bridge:
         self._note(incoming, now, 200)
         if other is None or other.state == "terminated":
             return
+        if other.state == "early" and other.initiator:
+            return  # the caller has hung up before the answer, so its INVITE was withdrawn: the CANCEL is under way
         request = incoming.request
         draft = Draft(
             "BYE",
