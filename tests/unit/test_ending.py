@@ -284,6 +284,14 @@ class TestADeadOwner:
         assert kept in world.agent.legs.values()
         assert len(world.agent.legs) == 2
 
+    def test_what_comes_in_a_dialog_that_is_being_ended_is_answered_at_once(self, world: World) -> None:
+        """Nobody is left who could; the last NOTIFY is still waited for."""
+        leg = world.subscribed()
+        ending.owners_gone(world.agent, [world.app], world.now)
+        *_, last = world.fresh("SUBSCRIBE")
+        assert world.receive(world.within(last, "INFO", cseq=900)) == 481
+        assert leg.state != "terminated"
+
     def test_an_owner_of_nothing(self, world: World) -> None:
         ending.owners_gone(world.agent, [world.app], world.now)
         assert world.sent == []

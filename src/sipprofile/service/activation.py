@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..useragent.draft import Answer
 from ..useragent.incoming import Incoming
 from ..useragent.leg import Leg
+from ..useragent.unowned import Deaf
 from .claims import Claims, Held
 from .criteria import Facts
 from .effects import Activate, Effect
@@ -17,8 +18,7 @@ from .settings import LONGEST_HOLD
 from .timers import Timers
 
 if TYPE_CHECKING:
-    from ..sip.message import Request, Response
-    from ..useragent.outgoing import Outgoing
+    pass
 
 PAUSE = 5.0
 """Seconds between two starts of the same application."""
@@ -26,7 +26,7 @@ MAXIMUM_HELD = 256
 """Requests that wait for one application."""
 
 
-class Activated:
+class Activated(Deaf):
     """An application that can be started: the owner of the standing claims it is started by, until somebody comes."""
 
     def __init__(self, name: str, timeout: float) -> None:
@@ -43,24 +43,6 @@ class Activated:
     def withdrawn(self, incoming: Incoming, code: str, now: float) -> None:
         """The caller gave up."""
         self.held = deque(one for one in self.held if one[1] is not incoming)
-
-    def requested(self, incoming: Incoming, now: float) -> None:
-        """It has no dialogs, and is asked by :meth:`Activation.hold`."""
-
-    def acknowledged(self, incoming: Incoming, ack: Request | None, now: float) -> None:
-        """It answers nothing."""
-
-    def provisionally_acknowledged(self, incoming: Incoming, rseq: int, now: float) -> None:
-        """It answers nothing."""
-
-    def responded(self, outgoing: Outgoing, response: Response, leg: Leg | None, now: float) -> None:
-        """It sends nothing."""
-
-    def failed(self, outgoing: Outgoing, code: str, now: float) -> None:
-        """It sends nothing."""
-
-    def leg_changed(self, leg: Leg, code: str, now: float) -> None:
-        """It has no dialogs."""
 
 
 class Activation:

@@ -34,11 +34,16 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     text: str | None = None
     base64: bytes | None = None
 
-    def octets(self) -> bytes:
-        """The body as it is sent; raises ``invalid_value`` unless it has exactly one form."""
+    def octets(self, field: str = "body") -> bytes:
+        """The body as it is sent; raises ``invalid_value``, naming ``field``, unless it has exactly one form."""
         if (self.text is None) == (self.base64 is None):
-            raise SipProfileError("invalid_value", "A body has either text or base64.", field="body")
+            raise SipProfileError("invalid_value", "A body has either text or base64.", field=field)
         return self.text.encode() if self.text is not None else self.base64 or b""
+
+    @property
+    def usual_type(self) -> str:
+        """Its content type when the application does not say it."""
+        return "application/octet-stream" if self.text is None else "text/plain;charset=UTF-8"
 
 
 def headers_of(message: Message) -> list[tuple[str, str]]:

@@ -13,11 +13,10 @@ from ..useragent.draft import Answer
 from ..useragent.incoming import Incoming
 from ..useragent.leg import Leg
 from ..useragent.owner import Owner
+from ..useragent.unowned import Deaf
 from .claims import Held
 
 if TYPE_CHECKING:
-    from ..sip.message import Request, Response
-    from ..useragent.outgoing import Outgoing
     from .delivery import Respond
 
 RINGING = 180
@@ -27,7 +26,7 @@ UNWANTED_IN_EARLY_DIALOG = Answer(500, headers=(("Retry-After", "5"),))
 WAS_DECIDED = "Another application has answered it, or nobody waits for the answer any more."
 
 
-class Contest:
+class Contest(Deaf):
     """The owner of the request until one of them wins it: the first final answer, of an INVITE the first 2xx or 6xx.
 
     The caller of an INVITE hears one 180 without a body and one To tag: what several would say at once, no caller
@@ -109,7 +108,7 @@ class Contest:
         for other in others:
             other.withdrawn(self._incoming, code, now)
 
-    # As the owner: what concerns all of them
+    # As the owner: what concerns all of them. That the early dialog has ended is told by withdrawn.
 
     def withdrawn(self, incoming: Incoming, code: str, now: float) -> None:
         """The caller gave up, or nobody answered in time."""
@@ -119,21 +118,6 @@ class Contest:
         """Something in the early dialog that the 180 made, which nobody has taken yet."""
         if not incoming.final:
             self._respond(incoming, UNWANTED_IN_EARLY_DIALOG, now)
-
-    def acknowledged(self, incoming: Incoming, ack: Request | None, now: float) -> None:
-        """Goes to the winner."""
-
-    def provisionally_acknowledged(self, incoming: Incoming, rseq: int, now: float) -> None:
-        """Of the 180, which is the service's."""
-
-    def responded(self, outgoing: Outgoing, response: Response, leg: Leg | None, now: float) -> None:
-        """It sends nothing."""
-
-    def failed(self, outgoing: Outgoing, code: str, now: float) -> None:
-        """It sends nothing."""
-
-    def leg_changed(self, leg: Leg, code: str, now: float) -> None:
-        """The early dialog has ended, and with it the request: that is told by :meth:`withdrawn`."""
 
 
 def better(one: Answer | None, other: Answer) -> Answer:

@@ -13,6 +13,7 @@ from ..useragent.draft import Answer
 from ..useragent.incoming import Incoming
 from ..useragent.leg import Leg
 from ..useragent.owner import Owner
+from ..useragent.unowned import UNOWNED
 from .activation import Activation
 from .claims import Claims, Held
 from .contest import Contest
@@ -145,7 +146,7 @@ def named_leg(agent: UserAgent, incoming: Incoming) -> Leg | None:
         if value is None:
             continue
         leg = _leg(agent, value, ours, theirs)
-        if leg is not None and leg.line.profile == incoming.line.profile:
+        if leg is not None and leg.owner is not UNOWNED and leg.line.profile == incoming.line.profile:
             return leg
     return None
 

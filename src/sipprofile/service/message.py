@@ -10,17 +10,17 @@ import msgspec
 
 from ..errors import SipProfileError
 from ..events import REASONS, RegistrationState
-from ..sip.message import Request, Response
+from ..sip.message import Response
 from ..useragent import client
 from ..useragent.agent import UserAgent
 from ..useragent.draft import Draft
-from ..useragent.incoming import Incoming
 from ..useragent.leg import Leg
 from ..useragent.outgoing import Outgoing
 from ..useragent.profile_line import profile_line
+from ..useragent.unowned import Deaf
 from .audit import Asker, Auditor
 from .connection_commands import invalid
-from .content import headers_of, readable
+from .content import Body, headers_of, readable
 from .operations import SendMessage
 from .policy import Actor
 from .quota import Quota
@@ -49,18 +49,18 @@ class MessageDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def draft(self) -> Draft:
         """The request; raises ``invalid_value``."""
-        if (self.text is None) == (self.base64 is None):
-            raise SipProfileError("invalid_value", "A message has either text or base64.", field="text")
-        if self.text is not None:
-            body, kind = self.text.encode(), self.content_type or "text/plain;charset=UTF-8"
-        else:
-            body, kind = self.base64 or b"", self.content_type or "application/octet-stream"
+        body = Body(self.text, self.base64)
         return Draft(
-            "MESSAGE", uri=self.uri, identity=self.identity, headers=self.headers, body=body, content_type=kind
+            "MESSAGE",
+            uri=self.uri,
+            identity=self.identity,
+            headers=self.headers,
+            body=body.octets("text"),
+            content_type=self.content_type or body.usual_type,
         )
 
 
-class _Sender:
+class _Sender(Deaf):
     """The owner of one MESSAGE: waits for its end and has neither claims nor dialogs."""
 
     __slots__ = ("_ended", "label", "number")
@@ -69,16 +69,6 @@ class _Sender:
         self.label = label
         self.number = number
         self._ended = ended
-
-    def requested(self, incoming: Incoming, now: float) -> None: ...
-
-    def withdrawn(self, incoming: Incoming, code: str, now: float) -> None: ...
-
-    def acknowledged(self, incoming: Incoming, ack: Request | None, now: float) -> None: ...
-
-    def provisionally_acknowledged(self, incoming: Incoming, rseq: int, now: float) -> None: ...
-
-    def leg_changed(self, leg: Leg, code: str, now: float) -> None: ...
 
     def responded(self, outgoing: Outgoing, response: Response, leg: Leg | None, now: float) -> None:
         """The final response ends it."""

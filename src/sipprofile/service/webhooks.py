@@ -12,16 +12,15 @@ import msgspec
 
 from ..errors import SipProfileError
 from ..useragent.draft import Answer
+from ..useragent.unowned import Deaf
 from .arrival import request_members
 from .audit import Asker, Auditor
 from .content import Body, encoded
 from .effects import Effect, PostWebhook, WebhookUnusable
 
 if TYPE_CHECKING:
-    from ..sip.message import Request, Response
     from ..useragent.incoming import Incoming
     from ..useragent.leg import Leg
-    from ..useragent.outgoing import Outgoing
 
 MAXIMUM_PENDING = 4_096
 """Requests that wait for webhooks; what comes beyond is answered at once."""
@@ -41,15 +40,15 @@ class HookAnswer(msgspec.Struct, frozen=True):
 
     def response(self) -> Answer:
         """The SIP response; raises ``invalid_value``."""
-        body, content_type = b"", self.content_type
-        if self.text is not None or self.base64 is not None:
-            body = Body(self.text, self.base64).octets()
-            if content_type is None:
-                content_type = "application/octet-stream" if self.text is None else "text/plain;charset=UTF-8"
-        return Answer(self.status, self.reason, self.headers, body, content_type if body else None)
+        if self.text is None and self.base64 is None:
+            return Answer(self.status, self.reason, self.headers)
+        body = Body(self.text, self.base64)
+        octets = body.octets()
+        content_type = (self.content_type or body.usual_type) if octets else None
+        return Answer(self.status, self.reason, self.headers, octets, content_type)
 
 
-class WebhookOwner:
+class WebhookOwner(Deaf):
     """One webhook for one profile: an :class:`~sipprofile.useragent.owner.Owner` without dialogs and requests.
 
     All of the same webhook and profile are equal: nobody keeps them but who holds claims.
@@ -74,21 +73,6 @@ class WebhookOwner:
     def withdrawn(self, incoming: Incoming, code: str, now: float) -> None:
         """Nobody waits for its answer: what it says comes too late."""
         self._webhooks.forget(self, incoming, code, now)
-
-    def acknowledged(self, incoming: Incoming, ack: Request | None, now: float) -> None:
-        """It takes no INVITE."""
-
-    def provisionally_acknowledged(self, incoming: Incoming, rseq: int, now: float) -> None:
-        """It takes no INVITE."""
-
-    def responded(self, outgoing: Outgoing, response: Response, leg: Leg | None, now: float) -> None:
-        """It sends nothing."""
-
-    def failed(self, outgoing: Outgoing, code: str, now: float) -> None:
-        """It sends nothing."""
-
-    def leg_changed(self, leg: Leg, code: str, now: float) -> None:
-        """It has no dialogs."""
 
 
 class Webhooks:

@@ -15,7 +15,7 @@ from .incoming import Incoming
 from .leg import Leg
 from .outgoing import Outgoing
 from .owner import Owner
-from .unowned import UNOWNED, Unowned
+from .unowned import UNOWNED, Deaf
 
 if TYPE_CHECKING:
     from .agent import UserAgent
@@ -76,7 +76,7 @@ def _end_call(agent: UserAgent, leg: Leg, code: str, now: float) -> None:
         legs.usage_ended(agent, leg, "", code, "", now)
 
 
-class _Acknowledged(Unowned):
+class _Acknowledged(Deaf):
     """Waits for an ACK before the BYE (RFC 3261 §15); when none comes the server side ends the dialog."""
 
     def __init__(self, agent: UserAgent, leg: Leg, code: str) -> None:

@@ -9,6 +9,7 @@ from . import answering, inviting, legs, provisionals, usages
 from .incoming import Incoming
 from .leg import Leg
 from .responses import REFRESHES_TARGET
+from .unowned import UNOWNED
 
 if TYPE_CHECKING:
     from .agent import UserAgent
@@ -46,6 +47,8 @@ def deliver(agent: UserAgent, leg: Leg, incoming: Incoming, now: float) -> None:
         provisionals.pracked(agent, leg, incoming, now)
     elif request.method == "NOTIFY":
         _notified(agent, leg, incoming, now)
+    elif leg.owner is UNOWNED:  # the dialog is being ended, and nobody is left who could answer
+        answering.transmit(agent, incoming, 481, now)
     else:
         leg.owner.requested(incoming, now)
 

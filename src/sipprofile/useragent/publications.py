@@ -18,7 +18,7 @@ from .publication import Publication
 from .refreshing import Grant, Next, accepted, rejected
 from .resubscribing import LINE_RETRY, LINE_SPREAD, WAITS_FOR_LINE
 from .subscription import pace_of
-from .unowned import UNOWNED, Unowned
+from .unowned import UNOWNED, Deaf
 
 if TYPE_CHECKING:
     from .agent import UserAgent
@@ -27,7 +27,7 @@ MAXIMUM_PUBLICATIONS = 10_000
 MAXIMUM_ETAG = 256  # characters of an entity tag that are taken
 
 
-class Refresh(Unowned):
+class Refresh(Deaf):
     """The owner of a PUBLISH that the service sends."""
 
     __slots__ = ("publication",)

@@ -10,7 +10,7 @@ import msgspec
 from ..registration.actions import TransportKey
 from ..sip.transaction.invite_server import InviteServerTransaction
 from ..sip.transaction.server import ServerTransaction
-from .deadlines import Deadlines
+from .delays import Delays
 from .incoming import Incoming
 from .rate import Rate
 
@@ -59,14 +59,14 @@ class ServerTransactions:
         self.unwanted = Rate(answers)
         self.wanted = Rate(requests)
         t1, t2 = room.settings.t1, room.settings.t2
-        self.invited = Deadlines(room, TRYING_AFTER, 0.0, trying)
+        self.invited = Delays(room, TRYING_AFTER, 0.0, trying)
         trying_after, interval = 0.0, t1
         while interval < t2:  # RFC 4320 §4.1: no 100 before timer E has come to T2
             trying_after += interval
             interval *= 2
-        self.requested = Deadlines(room, trying_after, 0.1, self._still_open)
-        self._late = Deadlines(room, ANSWER_WITHIN * 64 * t1 - trying_after, 0.1, late)
-        self._answered = Deadlines(room, 64 * t1, 0.5, self._forget)
+        self.requested = Delays(room, trying_after, 0.1, self._still_open)
+        self._late = Delays(room, ANSWER_WITHIN * 64 * t1 - trying_after, 0.1, late)
+        self._answered = Delays(room, 64 * t1, 0.5, self._forget)
 
     def begin(self, served: Served, incoming: Incoming, now: float) -> None:
         """A transaction begins."""

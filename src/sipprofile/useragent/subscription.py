@@ -12,7 +12,7 @@ from .leg import Leg
 from .outgoing import Outgoing
 from .owner import Owner
 from .refreshing import Grant, Pace
-from .unowned import Unowned
+from .unowned import Deaf
 
 if TYPE_CHECKING:
     from .agent import UserAgent
@@ -74,7 +74,7 @@ class Subscription(msgspec.Struct, eq=False):
         return f"Subscription(event={self.event!r}, trouble={self.trouble!r}, ending={self.ending}, …)"
 
 
-class Renewal(Unowned):
+class Renewal(Deaf):
     """The owner of a SUBSCRIBE that the service sends for ``subscription``."""
 
     __slots__ = ("subscription",)

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from .outgoing import Outgoing
 
 
-class Unowned:
-    """Nobody wants to hear of it. One object may stand for many requests."""
+class Deaf:
+    """An owner that hears nothing; one that wants to hear of some things only is made from it."""
+
+    __slots__ = ()
 
     label = "service"
 
     def requested(self, incoming: Incoming, now: float) -> None:
-        """A request in a dialog that is being ended: whoever received it answers in our place."""
+        """Whoever received it answers in our place."""
 
     def withdrawn(self, incoming: Incoming, code: str, now: float) -> None:
         """Nothing to do."""
@@ -39,4 +41,5 @@ class Unowned:
         """Nothing to do."""
 
 
-UNOWNED = Unowned()
+UNOWNED = Deaf()
+"""One object for all that nobody wants to hear of."""

@@ -1,4 +1,4 @@
-"""Deadlines that all lie equally far ahead: the order of arrival is the order of time, so they need no heap."""
+"""Delays of equal length: the order of arrival is the order of time, so they need no heap."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Deadlines(Generic[T]):
+class Delays(Generic[T]):
     """Calls ``due(item, now)`` for each item ``delay`` seconds after it was added, or up to ``slack`` seconds later.
 
     An item that became pointless finds that out itself. With all of them one timer runs.
