@@ -355,6 +355,15 @@ class TestTheProgramRegisters:
         world.run(60)
         assert statuses(world.call(world.provider))[-1] == 480, "it is over"
 
+    @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+    def test_the_bridge_does_not_call_itself(self, host: str) -> None:
+        """Each call would come back seventy times."""
+        world = World(uri="")
+        contact = [("Contact", f"<sip:alice@{host}:5080>"), ("Expires", "60")]
+        world.send(world.program, "REGISTER", "sip:127.0.0.1:5080", headers=contact)
+        assert statuses(world.call(world.provider))[-1] >= 480
+        assert methods(world.program) == []
+
     def test_the_trunk_is_alive(self) -> None:
         world = World()
         options = world.send(world.program, "OPTIONS", "sip:127.0.0.1:5080")

@@ -69,7 +69,7 @@ class World:
             self.calls.append((name, *arguments))
             if name in ("send", "fetch_bindings"):
                 method = arguments[3].method if name == "send" else "REGISTER"
-                return SimpleNamespace(number=len(self.calls), method=method)
+                return SimpleNamespace(number=len(self.calls), method=method, legs={})
             return 40 + len(self.calls) if name == "claim" else None
 
         return called
@@ -272,6 +272,14 @@ class TestQuota:
         outgoing: Any = SimpleNamespace(number=sent["request"], method="INVITE")
         world.session.connections[PROFILE].failed(outgoing, "timeout", world.now)
         world.ask("send", **call)
+
+    def test_provisional_answers_are_counted(self, world: World) -> None:
+        world.incoming(method="INVITE")
+        world.ask("connection", profile=PROFILE)
+        for _ in range(200):
+            world.ask("respond", request=5, status=180)
+        assert world.refused("respond", request=5, status=183).code == "quota_exceeded"
+        world.ask("respond", request=5, status=486)
 
     def test_publications_count_while_they_are_refreshed(self, world: World) -> None:
         for number in range(1, 101):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from machine_driver import server
+from machine_driver import UDP, server
 from useragent_world import BOB, UserAgentWorld
 
 from sipprofile.errors import SipProfileError
-from sipprofile.useragent import drafts
-from sipprofile.useragent.draft import MAXIMUM_BODY
+from sipprofile.useragent import client, drafts
+from sipprofile.useragent import server as responding
+from sipprofile.useragent.draft import MAXIMUM_BODY, Answer
 from sipprofile.useragent.identity import canonical, fits
 
 
@@ -78,6 +79,15 @@ class TestMethods:
     )
     def test_some_are_not_sent_like_this(self, world: UserAgentWorld, method: str) -> None:
         assert refused(world, method).code == "invalid_value"
+
+    @pytest.mark.parametrize("method", ["register", "Register", "cancel", "ack", "Invite", "message", "bye"])
+    def test_nor_one_that_a_careless_server_takes_for_another(self, world: UserAgentWorld, method: str) -> None:
+        assert refused(world, method).code == "invalid_value"
+
+    @pytest.mark.parametrize("seconds", [-1, -(10**30), 2**32, 10**30])
+    @pytest.mark.parametrize("method", ["SUBSCRIBE", "PUBLISH"])
+    def test_refreshed_after_a_time_that_is_none(self, world: UserAgentWorld, method: str, seconds: int) -> None:
+        assert refused(world, method, headers=(("Event", "presence"),), refresh=seconds).code == "invalid_value"
 
     def test_one_that_nobody_knows_is_sent(self, world: UserAgentWorld) -> None:
         world.send("PING")
@@ -218,6 +228,29 @@ class TestIdentity:
         assert refused(world, headers=((name, '"Boss" <sip:boss@192.0.2.1>'),)).code == "identity_refused"
         world.send(headers=((name, "<tel:+49301>"),), identity="tel:+49302")
         assert world.last.headers(name.lower())[0] == "<tel:+49301>"
+
+    @pytest.mark.parametrize("name", ["P-Asserted-Identity", "p-preferred-identity", "Remote-Party-ID"])
+    @pytest.mark.parametrize("before", ["<{}>", "{}", '"A" <{}>', "<{}>;x=y", "<{}>;x", '<{}>;x="a,b"', "A <{}>"])
+    def test_each_value_of_them(self, world: UserAgentWorld, name: str, before: str) -> None:
+        aor = world.registrations.by_profile[1].plan.aor
+        with pytest.raises(SipProfileError) as caught:
+            world.send(headers=((name, f"{before.format(aor)}, <sip:boss@example.test>"),))
+        assert caught.value.code in ("identity_refused", "invalid_value")
+        world.send(headers=((name, f"<{aor}>;x=y, <{aor}>"),))
+
+    def test_answers_and_acks_too(self, world: UserAgentWorld) -> None:
+        headers = (("P-Asserted-Identity", "<sip:boss@example.test>"),)
+        leg = world.call(body=b"")
+        with pytest.raises(SipProfileError) as caught:
+            client.acknowledge(world.user_agent, leg, headers, b"", None, world.now)
+        assert caught.value.code == "identity_refused"
+        found = world.receive(world.request_in(leg, "INFO", 1))
+        assert found is not None
+        responding.received(world.user_agent, found, ("192.0.2.1", 5060), UDP, world.now)
+        (incoming,) = world.user_agent.incoming.values()
+        with pytest.raises(SipProfileError) as caught:
+            responding.respond(world.user_agent, incoming, Answer(200, headers=headers), world.now)
+        assert caught.value.code == "identity_refused"
 
     def test_anonymous(self, world: UserAgentWorld) -> None:
         """RFC 3323 §4.1.1.3, RFC 3325 §9.2."""

@@ -300,7 +300,7 @@ class TestLimits:
         assert world.statuses() == [480] * 10
         assert (world.agent.incoming, world.agent.server.by_key, world.agent.server.open) == ({}, {}, 0)
         assert world.run(40.0) == []
-        assert world.agent.server.unwanted.refused == 40
+        assert world.agent.server.unclaimed.refused == 40
 
     def test_an_invite_that_nobody_wants_is_not_waited_for(self, world: World) -> None:
         world.application = None
@@ -324,7 +324,7 @@ class TestLimits:
         assert len(world.room._calls) <= waiting + 1
 
     def test_too_many_at_once(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(server, "MAXIMUM_OPEN", 3)
+        monkeypatch.setattr(server_transactions, "MAXIMUM_OPEN", 3)
         for number in range(4):
             world.receive(request(call_id=f"c{number}", branch=f"z9hG4bK{number}"))
         assert world.statuses() == [503]

@@ -15,6 +15,8 @@ MAXIMUM_STANDING = 32
 MAXIMUM_ENTRIES = 64
 MAXIMUM_HEADERS = 16
 MAXIMUM_TEXT = 256
+MAXIMUM_FEATURES = 2_048
+"""Characters of all features of a claim, which are compared with what callers prefer and with other claims."""
 PRIORITIES = (-100, 100)
 
 EVENT_METHODS = frozenset(("SUBSCRIBE", "NOTIFY", "PUBLISH"))
@@ -38,6 +40,10 @@ def claim_problems(field: str, claim: Claim) -> Iterator[Problem]:
         if len(getattr(claim, name)) > MAXIMUM_ENTRIES:
             yield Problem("invalid_value", f"{prefix}{name}", f"{name} has at most {MAXIMUM_ENTRIES} entries.")
             return
+    if sum(map(len, claim.features)) > MAXIMUM_FEATURES:
+        detail = f"All features of a claim have at most {MAXIMUM_FEATURES} characters."
+        yield Problem("invalid_value", f"{prefix}features", detail)
+        return
     yield from _methods(prefix, claim)
     for index, package in enumerate(claim.events):
         if _is_package(package) is None or len(package) > MAXIMUM_TEXT:

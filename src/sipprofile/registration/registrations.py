@@ -45,7 +45,7 @@ from .pacing import AUTOMATIC, AWAITED, Pacer, QueueStatus
 from .reachability import Reachabilities
 from .regevent import RegEvents
 from .registration import DEREGISTER, IDLE, SENT, Flow, Registration
-from .requests import BRANCH
+from .requests import BRANCH, LARGEST_DATAGRAM
 from .settings import RegistrationSettings
 from .state import state_of, store
 from .transport import FLOW_FAILED, Transport
@@ -418,8 +418,10 @@ class Registrations:
         return transport
 
     def send(self, key: TransportKey, data: bytes) -> None:
-        """Put ``data`` on the wire."""
-        self.act(Send(key, data))
+        """Put ``data`` on the wire. What no datagram can hold, as a stranger may bring about with long headers, is not
+        sent: it would look like a failure of its destination, and of all that goes there."""
+        if len(data) <= LARGEST_DATAGRAM or key.protocol != "udp":
+            self.act(Send(key, data))
 
     # -- targets -------------------------------------------------------------------------------------------------
 

@@ -50,6 +50,8 @@ class ClientRequest(msgspec.Struct, eq=False):
     """Never used again while the service runs."""
     cseq: int = 0
     rounds: int = 0
+    rang: bool = False
+    """A provisional response with a tag has come: whoever challenges now is behind the servers of ours."""
     code: str = ""
     """Why the challenge was not answered, when the final response is one."""
     way: Way | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..sip.dialog import tag_of
 from ..sip.message import MalformedMessage, Response, build_request
 from ..sip.transaction import ClientTransaction, InviteClientTransaction, State, Step
 from .actions import TransportKey
@@ -57,6 +58,7 @@ def answered(room: Registrations, response: Response, branch: str, now: float) -
     elif step is not Step.PASS:
         return
     if response.status < 200:
+        request.rang = request.rang or (response.status > 100 and bool(tag_of(response.header("to"))))
         arm(room, request)
         if request.cancelling < 0:
             request.cancelling = 0
@@ -74,6 +76,8 @@ def answered(room: Registrations, response: Response, branch: str, now: float) -
 def _challenged(room: Registrations, request: ClientRequest, response: Response, now: float) -> str:
     """Answer a challenge by the way it came: empty when the request is on its way again, else a reason code."""
     assert request.way is not None
+    if request.rang:
+        return "foreign_challenge"
     request.rounds += 1
     if request.rounds > MAXIMUM_ROUNDS:
         return "too_many_challenges"

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,8 +18,11 @@ from .claim_rules import ClaimRule, check_allowed
 from .criteria import DEFAULT, Criteria, Facts
 from .policy import Actor
 
+T = TypeVar("T")
+
 MAXIMUM_OF_OWNER = 256
 MAXIMUM_OF_PROFILE = 4_096
+MAXIMUM_DEPARTED = 256
 
 
 class Held(msgspec.Struct, frozen=True, eq=False):
@@ -65,6 +68,7 @@ class Claims:
         self._by_owner: dict[Owner, dict[int, Held]] = {}
         self._by_method: dict[int, dict[str, list[Held]]] = {}
         """Those of a profile that take a method; made when they are first asked for after a change."""
+        self._offers: dict[int, Any] = {}
         self._departed: dict[int, list[Departed]] = {}
 
     def claim(
@@ -99,7 +103,7 @@ class Claims:
         held_claim = Held(self._last, owner, profile, claim, criteria, reserve)
         self._by_owner.setdefault(owner, {})[self._last] = held_claim
         self._by_profile.setdefault(profile, {})[self._last] = held_claim
-        self._by_method.pop(profile, None)
+        self._changed(profile)
         self.claimed(held_claim, now)
         return held_claim.number
 
@@ -133,15 +137,20 @@ class Claims:
             self._remove(held)
             until = now + self._lingers(held.profile)
             if lost and until > now and not held.reserve:
-                departed = [one for one in self._departed.get(held.profile, ()) if one.until > now]
+                departed = [
+                    one
+                    for one in self._departed.get(held.profile, ())
+                    if one.until > now and one.criteria != held.criteria  # it has been lost before
+                ]
                 departed.append(Departed(held.criteria, until))
-                self._departed[held.profile] = departed[-MAXIMUM_OF_PROFILE:]
+                self._departed[held.profile] = departed[-MAXIMUM_DEPARTED:]
 
     def profile_gone(self, profile: int) -> None:
         """The profile was removed."""
         for held in list(self._by_profile.get(profile, {}).values()):
             self._remove(held)
         self._departed.pop(profile, None)
+        self._offers.pop(profile, None)
 
     def of_owner(self, owner: Owner, profile: int) -> list[int]:
         """Numbers of the owner's claims on a profile."""
@@ -150,6 +159,19 @@ class Claims:
     def of_profile(self, profile: int) -> Iterator[Held]:
         """The claims on a profile, oldest first."""
         return iter(self._by_profile.get(profile, {}).values())
+
+    def offer(self, profile: int, make: Callable[[list[Criteria]], T]) -> T:
+        """What ``make`` makes of the criteria of all claims on a profile, oldest first; the same until they change."""
+        offer: T | None = self._offers.get(profile)
+        if offer is None:
+            offer = make([held.criteria for held in self.of_profile(profile)])
+            if profile in self._by_profile:
+                self._offers[profile] = offer
+        return offer
+
+    def _changed(self, profile: int) -> None:
+        self._by_method.pop(profile, None)
+        self._offers.pop(profile, None)
 
     def find(self, profile: int, facts: Facts) -> list[Held]:
         """Who gets a request: one, or several with equal shared claims; empty: nobody has claimed it."""
@@ -193,7 +215,7 @@ class Claims:
                 raise _in_use(other.owner.label, other.claim, "claim")
 
     def _remove(self, held: Held) -> None:
-        self._by_method.pop(held.profile, None)
+        self._changed(held.profile)
         for table, key in ((self._by_owner, held.owner), (self._by_profile, held.profile)):
             claims: dict[int, Held] = table[key]  # type: ignore[index]
             del claims[held.number]

@@ -196,6 +196,8 @@ class ConnectionCommands:
         owner = None if incoming is None else session.connections.get(incoming.line.profile)
         if incoming is None or owner is None:
             raise _over(command.request)
+        if command.status < 200:
+            self._connections.quota(session, now).take(now)  # there may be any number of them
         if incoming.leg is None and 100 < command.status < 300 and incoming.request.method in BEGINS_DIALOG:
             self._connections.check_dialogs(session)
         answer = Answer(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
-from itertools import product
 
 import msgspec
 
 from ..agents.claim_fields import EVENT_METHODS
 from ..claims import Claim
-from ..sip.features import Preference, Values, parse_feature, parse_preferences, rejected, score
+from ..sip.features import MAXIMUM_PREFERENCES, Preference, Values, parse_feature, parse_preferences, rejected, score
 from ..sip.message import Request
 from ..sip.names import COMPACT_FORMS
 from ..sip.syntax import LWS, SipSyntaxError
@@ -17,6 +16,13 @@ from ..sip.syntax import LWS, SipSyntaxError
 NAMED = frozenset(("OPTIONS", "NOTIFY"))
 """Only a claim that names them gets them. Registrars and proxies ask by OPTIONS whether anybody is there, and the
 service always is; a NOTIFY that nobody asked for is refused, so that its sender stops (RFC 6665 §4.1.3)."""
+
+MAXIMUM_WISHES = 64
+"""Values in the preferences of one request that are looked at."""
+MAXIMUM_LINES = 16
+MAXIMUM_LINE = 1024
+"""Lines of a header that patterns are compared with, and characters of one: what is longer fits none. Thousands of
+claims may ask, and a stranger writes them."""
 
 FEATURES, EVENTS, METHODS, CONTENT, DEFAULT = 4, 3, 2, 1, 0
 """What a claim is found by: of several that fit a request, the highest gets it."""
@@ -71,7 +77,7 @@ class Criteria(msgspec.Struct, frozen=True):
         if not self.fits_content(facts):
             return 0.0
         for name, pattern in self.headers:
-            if not any(is_like(value.lower(), pattern) for value in facts.request.headers(name)):
+            if not any(is_like(value, pattern) for value in facts.values(name)):
                 return 0.0
         if not self.features:
             return 1.0
@@ -102,10 +108,8 @@ class Criteria(msgspec.Struct, frozen=True):
             common = self.features.keys() & other.features.keys()
             if not any(self.features[name].meets(other.features[name]) for name in common):
                 return False
-        if self.content_types and other.content_types:
-            pairs = product(self.content_types, other.content_types)
-            if not any(_is_type_in(one, another) or _is_type_in(another, one) for one, another in pairs):
-                return False
+        if self.content_types and other.content_types and not _common_type(self.content_types, other.content_types):
+            return False
         others = dict(other.headers)
         return all(name not in others or _meet(pattern, others[name]) for name, pattern in self.headers)
 
@@ -116,6 +120,15 @@ class Facts:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.method = request.method
+        self._values: dict[str, list[str]] = {}
+
+    def values(self, name: str) -> list[str]:
+        """The lines of a header in small letters, as far as patterns are compared with them."""
+        found = self._values.get(name)
+        if found is None:
+            lines = self.request.headers(name)[:MAXIMUM_LINES]
+            found = self._values[name] = [line.lower() for line in lines if len(line) <= MAXIMUM_LINE]
+        return found
 
     @cached_property
     def package(self) -> str:
@@ -143,12 +156,17 @@ class Facts:
 
 def _preferences(request: Request, name: str) -> list[Preference]:
     found: list[Preference] = []
-    for line in request.headers(name)[:16]:
+    for line in request.headers(name)[:MAXIMUM_LINES]:
         try:
             found += parse_preferences(line)
         except SipSyntaxError:
             continue  # a preference is a wish; the request is good without it
-    return found[:16]
+    left = MAXIMUM_WISHES
+    for index, preference in enumerate(found[:MAXIMUM_PREFERENCES]):
+        left -= sum(len(values.any_of) + len(values.none_of) for values in preference.features.values())
+        if left < 0:
+            return found[:index]
+    return found[:MAXIMUM_PREFERENCES]
 
 
 def is_like(text: str, pattern: tuple[str, ...]) -> bool:
@@ -176,5 +194,12 @@ def _meet(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     return head and (one[-1].endswith(other[-1]) or other[-1].endswith(one[-1]))
 
 
-def _is_type_in(one: str, other: str) -> bool:
-    return one == other or (other.endswith("/*") and one.partition("/")[0] == other.partition("/")[0])
+def _common_type(some: frozenset[str], others: frozenset[str]) -> bool:
+    """Whether a type is in both; ``type/*`` is any subtype."""
+    if not some.isdisjoint(others):
+        return True
+    for these, those in ((some, others), (others, some)):
+        wide = {each.partition("/")[0] for each in these if each.endswith("/*")}
+        if wide and any(each.partition("/")[0] in wide for each in those):
+            return True
+    return False

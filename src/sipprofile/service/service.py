@@ -438,5 +438,5 @@ class Service:
             "requests_open": {"in": len(self._agent.incoming), "out": len(self._agent.outgoing)},
             "transactions": self._agent.transactions(),
             "bridges": self._bridges.counts(),
-            "requests_unanswered": self._agent.server.unwanted.refused,
+            "requests_unanswered": self._agent.server.refused,
         }

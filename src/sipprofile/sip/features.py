@@ -6,7 +6,9 @@ A feature set has for each tag the values that fit. Two sets meet where some val
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 
 import msgspec
 
@@ -44,13 +46,17 @@ class Values(msgspec.Struct, frozen=True, gc=False):
         """Whether a value fits both."""
         refused = self.none_of + other.none_of
         if not self.any_of or not other.any_of:
-            common: Iterable[Value] = self.any_of or other.any_of
+            common = self.any_of or other.any_of
             if not common:
                 return True  # whatever both refuse, there are more words than that
+            words, ranges = {value for value in common if isinstance(value, str)}, _union(common)
         else:
-            common = _common(self.any_of, other.any_of)
-        ranges = sorted(value for value in refused if not isinstance(value, str))
-        return any(value not in refused if isinstance(value, str) else not _covered(value, ranges) for value in common)
+            words = {value for value in self.any_of if isinstance(value, str)}.intersection(other.any_of)
+            ranges = _common(_union(self.any_of), _union(other.any_of))
+        if not words.issubset(refused):
+            return True
+        holes = _union(refused) if ranges else []
+        return any(not _covered(value, holes) for value in ranges)
 
 
 class Preference(msgspec.Struct, frozen=True, gc=False):
@@ -183,27 +189,38 @@ def _value(text: str) -> Value:
     return limit if relation != "<=" else float("-inf"), limit if relation != ">=" else float("inf")
 
 
-def _common(one: tuple[Value, ...], other: tuple[Value, ...]) -> Iterator[Value]:
-    """What is in both: equal words, and the numbers of a range of each."""
-    yield from {value for value in one if isinstance(value, str)}.intersection(other)
-    ranges = [value for value in other if not isinstance(value, str)]
-    for value in one:
-        if not isinstance(value, str):
-            for low, high in ranges:
-                if value[0] <= high and low <= value[1]:
-                    yield max(value[0], low), min(value[1], high)
+Range = tuple[float, float]
 
 
-def _covered(value: tuple[float, float], ranges: Sequence[tuple[float, float]]) -> bool:
-    """Whether the ``ranges``, which are in order, together hold all of ``value``."""
-    low, high = value
-    reached = None
-    for begin, end in ranges:
-        if end < low:
-            continue
-        if begin > (low if reached is None else reached):
-            return False
-        reached = end if reached is None else max(reached, end)
-        if reached >= high:
-            return True
-    return False
+def _union(values: Iterable[Value]) -> list[Range]:
+    """The ranges among them in order, those that touch each other as one."""
+    union: list[Range] = []
+    for low, high in sorted(value for value in values if not isinstance(value, str)):
+        if low > high:
+            continue  # no number is in it
+        if union and low <= union[-1][1]:
+            union[-1] = union[-1][0], max(union[-1][1], high)
+        else:
+            union.append((low, high))
+    return union
+
+
+def _common(one: list[Range], other: list[Range]) -> list[Range]:
+    """The numbers that are in both unions."""
+    common = []
+    first = second = 0
+    while first < len(one) and second < len(other):
+        low, high = max(one[first][0], other[second][0]), min(one[first][1], other[second][1])
+        if low <= high:
+            common.append((low, high))
+        if one[first][1] < other[second][1]:
+            first += 1
+        else:
+            second += 1
+    return common
+
+
+def _covered(value: Range, union: Sequence[Range]) -> bool:
+    """Whether the ``union`` holds all of ``value``."""
+    place = bisect_right(union, value[0], key=itemgetter(0)) - 1
+    return place >= 0 and union[place][1] >= value[1]

@@ -17,13 +17,14 @@ from ..registration.requests import ClientRequest
 from ..sip.dialog import Dialog, routed
 from ..sip.message import Response, build_request
 from . import legs
-from .drafts import check_body, check_headers
+from .drafts import check_body, check_headers, check_identities
 from .leg import Leg
 from .outgoing import Outgoing
 
 if TYPE_CHECKING:
     from .agent import UserAgent
 
+MAXIMUM_ENDED = 64
 BRANCH = "z9hG4bKa"
 """How the branches of ACKs begin: no response ever has one."""
 
@@ -58,11 +59,13 @@ def acknowledge(
 ) -> None:
     """The ACK of a 2xx that the service has not acknowledged by itself: it may carry the answer to a delayed offer.
 
-    Raises ``invalid_state``, ``header_refused``, ``invalid_value``, ``missing_field`` or ``too_large``.
+    Raises ``invalid_state``, ``header_refused``, ``identity_refused``, ``invalid_value``, ``missing_field`` or
+    ``too_large``.
     """
     if leg.state == "terminated" or not leg.ack_cseq or leg.ack is not None:
         raise SipProfileError("invalid_state", "No answer waits for an ACK.", dialog=leg.number, state=leg.state)
     check_headers(answer_headers)
+    check_identities(agent, leg.line, answer_headers)
     headers = list(answer_headers)
     check_body(body, content_type, headers)
     _acknowledge(agent, leg, tuple(headers), body, now)
@@ -75,7 +78,12 @@ def hang_up(agent: UserAgent, leg: Leg, now: float) -> None:
 
 
 def acknowledge_and_end(agent: UserAgent, outgoing: Outgoing, tag: str, response: Response, now: float) -> None:
-    """ACK a 2xx that has no leg, and BYE its dialog, once."""
+    """ACK a 2xx that has no leg, and BYE its dialog, once.
+
+    What claims to be more forks than there can be is left alone: each costs a request that is repeated.
+    """
+    if tag not in outgoing.ended and len(outgoing.ended) >= MAXIMUM_ENDED:
+        return
     dialog = outgoing.dialog.branched(response)
     sent = _ack(agent, outgoing.line, dialog, outgoing.cseq, outgoing.credentials, (), b"", now)
     if sent is not None:

@@ -47,7 +47,12 @@ class UserAgent:
         self.local_lines: dict[int, Line] = {}
         """The bridges' lines, by the port that their programs send to; see :class:`~..registration.actions.Listen`."""
         self.server = ServerTransactions(
-            room, answers, requests, partial(answering.trying, self), partial(answering.late, self)
+            room,
+            self.incoming.get,
+            answers,
+            requests,
+            partial(answering.trying, self),
+            partial(answering.late, self),
         )
         self.profile_lines: dict[int, ProfileLine] = {}
         self.subscriptions = Subscriptions()

@@ -10,7 +10,7 @@ from ..registration.line import Line
 from ..registration.profile_line import ANONYMOUS, ProfileLine
 from ..registration.registration import Registration
 from ..sip.dialog import Dialog
-from ..sip.headers import parse_name_addr, parse_params, quote
+from ..sip.headers import MAXIMUM_DELTA_SECONDS, parse_name_addr, parse_params, quote, split_list
 from ..sip.names import COMPACT_FORMS
 from ..sip.syntax import SipSyntaxError, is_token
 from .draft import MAXIMUM_BODY, Draft
@@ -56,6 +56,8 @@ NEEDED = {
 }
 """Headers without which a method means nothing (RFC 6665 §8.2.1, RFC 3903 §4.1, RFC 3515 §2.1)."""
 REFRESHED = frozenset(("PUBLISH", "SUBSCRIBE"))
+KNOWN = frozenset((*NOT_SENT, *IN_DIALOG_ONLY, *WITH_CONTACT, "MESSAGE", "PUBLISH"))
+"""In any other spelling they are other methods here, and the same for a careless server."""
 MAXIMUM_HEADERS = 128
 MAXIMUM_HEAD = 16_384  # characters of an application's headers
 MAXIMUM_CALL_ID = 256
@@ -91,6 +93,8 @@ def checked(agent: UserAgent, line: Line, draft: Draft, leg: Leg | None) -> Chec
         raise SipProfileError(
             "invalid_value", "max_forwards is from 1 to 255.", field="max_forwards", value=draft.max_forwards
         )
+    if not 0 <= draft.refresh <= MAXIMUM_DELTA_SECONDS:
+        raise SipProfileError("invalid_value", "refresh is a number of seconds.", field="refresh", value=draft.refresh)
     if draft.refresh and method not in REFRESHED:
         raise SipProfileError("invalid_value", "Only SUBSCRIBE and PUBLISH are refreshed.", field="refresh")
     if draft.refresh and "expires" not in names:
@@ -138,13 +142,28 @@ def check_headers(headers: tuple[tuple[str, str], ...], registration: Registrati
                 value=name,
             )
         if known in IDENTITIES and registration is not None:
-            try:
-                uri = parse_name_addr(value).uri
-            except SipSyntaxError as error:
-                raise SipProfileError("invalid_value", f"{name}: {error}.", field="headers", value=value) from None
-            check_identity(registration, uri, "headers")
+            _check_identities(registration, name, value)
         names.add(known)
     return names
+
+
+def check_identities(agent: UserAgent, line: Line, headers: tuple[tuple[str, str], ...]) -> None:
+    """What a response or an ACK says about who sends it. Raises ``invalid_value`` or ``identity_refused``."""
+    registration = agent.room.by_profile.get(line.profile) if isinstance(line, ProfileLine) else None
+    for name, value in headers if registration is not None else ():
+        if name.lower() in IDENTITIES:
+            assert registration is not None
+            _check_identities(registration, name, value)
+
+
+def _check_identities(registration: Registration, name: str, value: str) -> None:
+    """Each value of the line: a receiver may take any of them."""
+    try:
+        uris = [parse_name_addr(each).uri for each in split_list(value)]
+    except SipSyntaxError as error:
+        raise SipProfileError("invalid_value", f"{name}: {error}.", field="headers", value=value) from None
+    for uri in uris:
+        check_identity(registration, uri, "headers")
 
 
 def check_body(body: bytes, content_type: str | None, headers: list[tuple[str, str]]) -> None:
@@ -198,6 +217,9 @@ def _check_method(method: str, leg: Leg | None) -> None:
         raise SipProfileError("invalid_value", "This is no method.", field="method", value=method)
     if method in NOT_SENT:
         raise SipProfileError("invalid_value", NOT_SENT[method], field="method", value=method)
+    if method != method.upper() and method.upper() in KNOWN:
+        detail = "Methods are case-sensitive (RFC 3261 §7.1); write it large."
+        raise SipProfileError("invalid_value", detail, field="method", value=method)
     if leg is None and method in IN_DIALOG_ONLY:
         raise SipProfileError("invalid_value", f"{method} is sent in a dialog only.", field="method", value=method)
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Headers = tuple[tuple[str, str], ...]
 OF_CALLS = frozenset(("BYE", "INVITE", "UPDATE"))
 """Requests about a call: in a dialog without one, be it over already, they have no meaning (RFC 5057 §4.1, §5.3.1)."""
+MAXIMUM_PENDING = 64
+"""Requests in one dialog that have no final answer yet: nobody keeps the owner of a dialog so busy in good faith."""
 
 
 def judge(agent: UserAgent, leg: Leg, request: Request, number: int) -> tuple[int, Headers]:
@@ -26,6 +28,8 @@ def judge(agent: UserAgent, leg: Leg, request: Request, number: int) -> tuple[in
         return 500, ()  # RFC 3261 §12.2.2
     if method in OF_CALLS and not leg.invite:
         return 481, ()
+    if method != "BYE" and len(leg.pending) >= MAXIMUM_PENDING:
+        return 503, (("Retry-After", "1"),)
     if method == "PRACK":
         return (0 if provisionals.acknowledged_by(agent, leg, request) is not None else 481), ()
     if method in ("INVITE", "UPDATE"):

@@ -52,6 +52,8 @@ class Leg(msgspec.Struct, eq=False):
     """The ACK to that 2xx, sent again whenever it comes again; ``None``: not acknowledged yet."""
     rseq: tuple[int, int] = (0, 0)
     """CSeq number of our INVITE, and RSeq of its last reliable provisional response (RFC 3262 §4)."""
+    pracks: int = 0
+    """PRACKs of the service that have no answer yet."""
 
     def __repr__(self) -> str:
         return f"Leg(number={self.number}, method={self.method!r}, state={self.state!r}, …)"

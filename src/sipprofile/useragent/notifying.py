@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .agent import UserAgent
 
 MAXIMUM_NOTIFIERS = 10_000
+MAXIMUM_USAGES = 32  # subscriptions in one dialog (RFC 5057 advises against more than one)
 DEFAULT_EXPIRES = 3600  # seconds, for packages whose subscriber does not say
 REFERENCE = 300  # seconds that we report on a reference, unless a NOTIFY of the owner says otherwise
 LAST_NOTIFY = 5.0  # seconds that an owner has for the last NOTIFY after an unsubscription or for a single look
@@ -45,14 +46,22 @@ def granting(agent: UserAgent, incoming: Incoming, answer: Answer) -> Answer:
     """
     if not 200 <= answer.status < 300 or incoming.request.method not in ("SUBSCRIBE", "REFER"):
         return answer
-    known = incoming.leg is not None and agent.notifiers.of_leg(incoming.leg)
-    if not known and len(agent.notifiers.by_usage) >= MAXIMUM_NOTIFIERS:
-        raise SipProfileError("quota_exceeded", f"There are {MAXIMUM_NOTIFIERS} subscriptions already.")
+    _check_room(agent, incoming)
     if incoming.request.method == "REFER":
         return answer
     others = tuple(header for header in answer.headers if header[0].strip().lower() != "expires")
     seconds = _granted(incoming, answer)
     return msgspec.structs.replace(answer, headers=(*others, ("Expires", str(seconds))))
+
+
+def _check_room(agent: UserAgent, incoming: Incoming) -> None:
+    leg, event = incoming.leg, event_of(incoming.request.header("event"))
+    if leg is not None and (leg.number, event) in agent.notifiers.by_usage:
+        return
+    if len(agent.notifiers.by_usage) >= MAXIMUM_NOTIFIERS:
+        raise SipProfileError("quota_exceeded", f"There are {MAXIMUM_NOTIFIERS} subscriptions already.")
+    if leg is not None and len(leg.usages) >= MAXIMUM_USAGES:
+        raise SipProfileError("quota_exceeded", f"A dialog has at most {MAXIMUM_USAGES} subscriptions.")
 
 
 def subscribed(agent: UserAgent, incoming: Incoming, answer: Answer, leg: Leg, now: float) -> None:

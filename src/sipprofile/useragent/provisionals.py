@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import SipProfileError
+from ..registration.requests import LARGEST_DATAGRAM
 from ..sip.message import Request
 from ..sip.syntax import decimal
 from . import answering, inviting, responses
@@ -84,6 +85,8 @@ def _is_reliable(incoming: Incoming, answer: Answer) -> bool:
 
 
 def _send(agent: UserAgent, incoming: Incoming, answer: Answer, reliable: bool, now: float) -> None:
+    if incoming.key.protocol == "udp" and len(answer.body) + incoming.request.head_size > LARGEST_DATAGRAM:
+        raise SipProfileError("too_large", "The request came by UDP, which has no room for this answer.", field="body")
     headers = responses.headers_of(agent, incoming, answer, now)
     invitation = incoming.invitation
     if reliable and invitation is not None:

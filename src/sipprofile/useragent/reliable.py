@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..registration import requests
@@ -14,6 +15,10 @@ from .outgoing import Outgoing
 
 if TYPE_CHECKING:
     from .agent import UserAgent
+
+
+MAXIMUM_PRACKS = 4
+"""Without an answer in one dialog: each is repeated until it has one, and who sends provisionals need not send one."""
 
 
 def arrived(agent: UserAgent, outgoing: Outgoing, leg: Leg | None, response: Response, now: float) -> bool:
@@ -29,10 +34,13 @@ def arrived(agent: UserAgent, outgoing: Outgoing, leg: Leg | None, response: Res
     cseq, last = leg.rseq
     if cseq == outgoing.cseq and rseq != last + 1:
         return False
+    if leg.pracks >= MAXIMUM_PRACKS:
+        return False
     leg.rseq = (outgoing.cseq, rseq)
     if not outgoing.draft.manual and not outgoing.abandoned:
-        prack = ClientRequest(leg.dialog, "PRACK", leg.line, _ignored, with_rack(leg, ()))
-        requests.send(agent.room, prack, now)
+        prack = ClientRequest(leg.dialog, "PRACK", leg.line, partial(_answered, leg), with_rack(leg, ()))
+        if not requests.send(agent.room, prack, now):
+            leg.pracks += 1
     return True
 
 
@@ -52,5 +60,7 @@ def _rseq(response: Response) -> int | None:
     return rseq or None
 
 
-def _ignored(request: ClientRequest, result: Response | str, now: float) -> None:
-    """What a PRACK is answered with changes nothing."""
+def _answered(leg: Leg, request: ClientRequest, result: Response | str, now: float) -> None:
+    """What a PRACK is answered with changes nothing, but that it is."""
+    if isinstance(result, str) or result.status >= 200:
+        leg.pracks -= 1

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MAKES_DIALOG = ("INVITE", "SUBSCRIBE", "REFER")
 REFRESHES_TARGET = ("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER")
 """Requests whose Contact is the new remote target (RFC 3261 §12.2, RFC 3311 §5.1, RFC 6665 §4.4.1)."""
+MAXIMUM_REASON = 256
 
 
 def check(incoming: Incoming, answer: Answer) -> None:
@@ -39,6 +40,9 @@ def check(incoming: Incoming, answer: Answer) -> None:
     drafts.check_body(answer.body, answer.content_type, [])
     drafts.contact_params(answer.contact_params)
     _check_line(answer.reason or "", "reason")
+    if len(answer.reason or "") > MAXIMUM_REASON:
+        detail = f"A reason phrase has at most {MAXIMUM_REASON} characters."
+        raise SipProfileError("invalid_value", detail, field="reason", value=answer.reason)
     for name, value in answer.headers if redirects else ():
         _check_line(value, name)
     if answer.reliable:

@@ -37,7 +37,7 @@ def wake(agent: UserAgent, subscription: Subscription, now: float) -> None:
         elif subscription.trouble == "not_refreshed":
             times.append(grant.expires_at)
     at = min((time for time in times if time), default=0.0)
-    if at and (at != subscription.wake_at):
+    if at and (not subscription.wake_at or at < subscription.wake_at):  # a later time is looked at then
         subscription.wake_at = at
         agent.room.call_at(max(at, now), partial(_due, agent, subscription, at))
 

@@ -20,12 +20,12 @@ from ..sip.transaction.invite_server import InviteServerState, InviteServerTrans
 from ..sip.transaction.matching import transaction_key
 from ..sip.transaction.server import ServerTransaction
 from ..sip.uri import user_of
-from . import addressed, answering, in_dialog, inviting, legs, provisionals, responses, usages
+from . import addressed, answering, drafts, in_dialog, inviting, legs, provisionals, responses, usages
 from .draft import Answer
 from .incoming import Incoming
 from .leg import Leg
 from .return_path import return_path, top_via
-from .server_transactions import MAXIMUM_OPEN, Served
+from .server_transactions import MAXIMUM_AGAIN, Served
 
 if TYPE_CHECKING:
     from .agent import UserAgent
@@ -99,7 +99,8 @@ def received(agent: UserAgent, request: Request, source: tuple[str, int], key: T
         _acknowledged(agent, request, transaction, now)
         return
     if served is not None:
-        if served.machine.request() is Step.SEND and served.data:
+        if served.again < MAXIMUM_AGAIN and served.machine.request() is Step.SEND and served.data:
+            served.again += 1
             agent.room.send(served.back, served.data)
         return
     try:
@@ -117,10 +118,11 @@ def respond(agent: UserAgent, incoming: Incoming, answer: Answer, now: float) ->
     """Answer a request. Returns its dialog, which a 1xx or 2xx to an INVITE and a 2xx to SUBSCRIBE or REFER makes.
 
     Raises ``invalid_state`` after a final answer and when nobody waits for one any more, ``invalid_value``,
-    ``missing_field``, ``header_refused`` and ``too_large`` for what cannot be sent, ``quota_exceeded`` when there are
-    too many dialogs or subscriptions.
+    ``missing_field``, ``header_refused``, ``identity_refused`` and ``too_large`` for what cannot be sent,
+    ``quota_exceeded`` when there are too many dialogs or subscriptions.
     """
     responses.check(incoming, answer)
+    drafts.check_identities(agent, incoming.line, answer.headers)
     if incoming.final or incoming.number not in agent.incoming:
         raise SipProfileError("invalid_state", "The request has its final answer, or nobody waits for one any more.")
     if incoming.owner is None:
@@ -153,7 +155,7 @@ def decline(agent: UserAgent, incoming: Incoming, status: int, headers: Headers,
     incoming.status = status
     if incoming.invitation is not None:
         incoming.invitation.finished()
-    if served is not None and agent.server.unwanted.has_room(now, incoming.request.head_size):
+    if served is not None and agent.server.unclaimed.has_room(now, incoming.request.head_size):
         _answer(agent, incoming.request, incoming.source, served.back, status, headers)
 
 
@@ -168,7 +170,9 @@ def refuse(
 ) -> None:
     """Answer without a transaction (RFC 3261 §8.2.7): a retransmission gets the same again. Limited in its rate."""
     via = top_via(request)
-    if via is not None and agent.server.unwanted.has_room(now, request.head_size):
+    stranger = not key.local_port and key not in agent.room.transports
+    rate = agent.server.unwanted if stranger else agent.server.unclaimed
+    if via is not None and rate.has_room(now, request.head_size):
         _answer(agent, request, source, return_path(via, source, key), status, headers)
 
 
@@ -261,8 +265,9 @@ def _judge(
     merged = f"{line.profile} {key.local_port} {request.header('call-id')} {caller} {number} {method}"
     if merged in agent.server.merged:
         return 482, ()  # RFC 3261 §8.2.2.2
-    room = MAXIMUM_OPEN if leg is None else 2 * MAXIMUM_OPEN  # what ends a dialog makes room for others
-    if agent.server.open >= room or not agent.server.wanted.has_room(now, request.head_size):
+    size = request.head_size + len(request.body)
+    share = 1 if leg is None else 2  # what ends a dialog makes room for others
+    if not agent.server.has_room(size, share) or not agent.server.wanted.has_room(now, request.head_size):
         return 503, BUSY
     reliable = key.protocol != "udp"
     settings = agent.room.settings

@@ -24,6 +24,7 @@ from .subscription import MAXIMUM_FORKS, TIMER_N, Renewal, Subscription, pace_of
 if TYPE_CHECKING:
     from .agent import UserAgent
 
+LONGEST_LIFE = 86_400  # seconds; a notifier that says more is asked again then, or has ended
 LONGEST_REFERENCE = 3600.0  # seconds that a REFER is followed whose notifier does not say how long it will report
 
 
@@ -278,7 +279,7 @@ def _keep(agent: UserAgent, subscription: Subscription, state: SubscriptionState
     if state.expires is not None:
         if subscription.refer or grant.begun_at == 0:
             grant.begun_at = grant.begun_at or now
-            grant.expires_at = now + state.expires
+            grant.expires_at = now + min(state.expires, LONGEST_LIFE)
         else:
             delay = shortened(grant, state.expires, now, agent.room.random.random())
             if delay is not None and subscription.refreshed and subscription.outgoing is None:

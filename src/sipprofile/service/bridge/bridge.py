@@ -17,7 +17,7 @@ from ...sip.uri import Uri
 from ...useragent import client, ending
 from ...useragent.draft import Answer, Draft
 from ...useragent.outgoing import Outgoing
-from ...useragent.responses import MAKES_DIALOG, supports
+from ...useragent.responses import MAKES_DIALOG, MAXIMUM_REASON, supports
 from ..audit import Asker, Auditor, Direction
 from . import drafts, mapping, translations
 from .dialogs import DialogName
@@ -312,7 +312,7 @@ class Bridge:
         rack = "" if final or not supports(incoming.request, "100rel") else translations.rack_of(response)
         answer = Answer(
             status,
-            response.reason if status == response.status else None,
+            response.reason[:MAXIMUM_REASON] if status == response.status else None,
             headers=self._headers(self._opposite(incoming.line), response, now) + translations.elsewhere(response),
             body=response.body,
             content_type=response.header("content-type"),

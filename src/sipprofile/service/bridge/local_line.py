@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from ...agents.bridge import admits
@@ -68,10 +69,14 @@ class LocalLine:
         return "foreign_challenge"
 
     def _next_hop(self, dialog: Dialog) -> tuple[str, int]:
-        """The program's address, empty when it names one that it may not have (RFC 3261 §12.2.1.1)."""
+        """The program's address, empty when it names one that it may not have, or the bridge itself (RFC 3261
+        §12.2.1.1)."""
         try:
             uri = Uri.parse(parse_name_addr(dialog.route_set[0]).uri if dialog.route_set else dialog.target)
         except SipSyntaxError:
             return "", 0
-        host = uri.host.strip("[]")
-        return (host, uri.port or 5060) if admits(self._settings, host) else ("", 0)
+        host, port = uri.host.strip("[]"), uri.port or 5060
+        if not admits(self._settings, host):
+            return "", 0
+        loops = port == self.port and (host == self._settings.host.strip("[]") or ip_address(host).is_loopback)
+        return ("", 0) if loops else (host, port)
