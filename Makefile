@@ -2,7 +2,7 @@
 # make shared-line   three programs on one registration at a real SIP server, and what is left when one is killed
 # make serve    the service alone, with its store in ./var
 # make test     everything a change must pass, in less than 10 minutes          make test-long for the rest
-# make lint     ruff and mypy        make bench   the benchmarks        make clean   what make made, but ./var
+# make lint     ruff and mypy        make bench   the benchmarks, 20 min    make clean   what make made, but ./var
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -63,7 +63,9 @@ test-long: setup counterparts
 	$(BIN)/python -m pytest -m long -n 2 $(PYTEST_ARGS)
 
 bench: setup
-	$(BIN)/python -m benchmarks
+	@sh scripts/install-bench-peers $(BIN)/python
+	$(BIN)/python -m benchmarks.peers --minutes 13 --json benchmarks/build/peers/results.json --plots benchmarks/build/peers
+	$(BIN)/python -m benchmarks --no-refresh
 	$(BIN)/python -m benchmarks.parsers
 	$(BIN)/python -m benchmarks.sharing
 	$(BIN)/python -m benchmarks.messages

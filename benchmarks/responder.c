@@ -7,7 +7,8 @@
  *   responder [--port P] [--expires SECONDS] [--core N]      port 0 or none: the kernel chooses
  *
  * Prints {"port":P} when it listens. SIGUSR1 turns an outage (nothing is answered) on and off,
- * SIGUSR2 prints one JSON line of counters, SIGTERM and SIGINT print it and end.
+ * SIGUSR2 prints one JSON line of counters, SIGTERM and SIGINT print it and end. SIGHUP begins a phase: what was
+ * accepted, how long it took and how long no datagram came are counted from there too.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -49,6 +50,7 @@ struct binding {
 	uint64_t key;
 	uint64_t last_branch;
 	double expires_at;
+	uint32_t phase; /* in which it was last accepted */
 	bool active;
 	bool seen; /* accepted at least once */
 };
@@ -59,6 +61,13 @@ static struct {
 	double first_request, first_accepted, last_accepted;
 } counters;
 
+/* What was seen since the last SIGHUP. */
+static struct {
+	uint32_t number;
+	uint64_t renewed; /* bindings accepted at least once */
+	double first_request, last_renewed, last_received, longest_silence;
+} phase = {.number = 1};
+
 static struct binding *bindings;
 static size_t slots = 1 << 16, used;
 static uint64_t challenges;
@@ -66,7 +75,7 @@ static long granted = 3600;
 static bool outage;
 static int udp;
 
-static volatile sig_atomic_t toggle_asked, report_asked, end_asked;
+static volatile sig_atomic_t toggle_asked, report_asked, end_asked, phase_asked;
 
 static double monotonic(void)
 {
@@ -286,6 +295,11 @@ static void accept_registration(struct binding *binding, const struct request *r
 	}
 	binding->active = true;
 	binding->expires_at = now + (double)grant(request);
+	if (binding->phase != phase.number) {
+		binding->phase = phase.number;
+		phase.renewed++;
+		phase.last_renewed = now;
+	}
 }
 
 /* Writes the response into `answer`; returns its length, 0 for none. */
@@ -327,6 +341,8 @@ static size_t respond(const char *data, size_t size, const struct sockaddr_in *s
 		counters.requests++;
 		if (!counters.first_request)
 			counters.first_request = now;
+		if (!phase.first_request)
+			phase.first_request = now;
 		if (again)
 			counters.retransmissions++;
 		else if (challenge)
@@ -379,9 +395,18 @@ static void report(void)
 	       (unsigned long long)counters.unanswered, (unsigned long long)counters.malformed,
 	       (unsigned long long)counters.keepalives, (unsigned long long)counters.others,
 	       (unsigned long)memory[SK_MEMINFO_DROPS]);
+	printf("\"phase\":{\"renewed\":%llu,\"first_request\":%.6f,\"last_renewed\":%.6f,\"longest_silence\":%.6f},",
+	       (unsigned long long)phase.renewed, phase.first_request, phase.last_renewed, phase.longest_silence);
 	printf("\"outage\":%s,\"first_request\":%.6f,\"first_accepted\":%.6f,\"last_accepted\":%.6f,\"now\":%.6f}\n",
 	       outage ? "true" : "false", counters.first_request, counters.first_accepted, counters.last_accepted, now);
 	fflush(stdout);
+}
+
+static void begin_phase(void)
+{
+	uint32_t number = phase.number + 1;
+	memset(&phase, 0, sizeof phase);
+	phase.number = number;
 }
 
 static void on_signal(int number)
@@ -390,6 +415,8 @@ static void on_signal(int number)
 		toggle_asked = !toggle_asked;
 	else if (number == SIGUSR2)
 		report_asked = 1;
+	else if (number == SIGHUP)
+		phase_asked = 1;
 	else
 		end_asked = 1;
 }
@@ -456,6 +483,10 @@ static void serve(void)
 				toggle_asked = 0;
 				outage = !outage;
 			}
+			if (phase_asked) {
+				phase_asked = 0;
+				begin_phase();
+			}
 			if (report_asked) {
 				report_asked = 0;
 				report();
@@ -467,6 +498,11 @@ static void serve(void)
 		}
 		unsigned answered = 0;
 		double now = count > 0 ? monotonic() : 0;
+		if (count > 0) {
+			if (phase.first_request && now - phase.last_received > phase.longest_silence)
+				phase.longest_silence = now - phase.last_received;
+			phase.last_received = now;
+		}
 		for (int i = 0; i < count; i++) {
 			in[i][received[i].msg_len] = 0;
 			size_t length = respond(in[i], received[i].msg_len, &sources[i], out[answered], now);
@@ -518,7 +554,7 @@ int main(int count, char **arguments)
 	struct sigaction action = {.sa_handler = on_signal};
 	sigset_t blocked;
 	sigemptyset(&blocked);
-	const int signals[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGINT};
+	const int signals[] = {SIGUSR1, SIGUSR2, SIGHUP, SIGTERM, SIGINT};
 	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
 		sigaction(signals[i], &action, NULL);
 		sigaddset(&blocked, signals[i]);

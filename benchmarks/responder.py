@@ -19,6 +19,15 @@ BUILD = Path(__file__).with_name("build")
 ANSWER_LIMIT = 10.0  # seconds for a line of the responder
 
 
+class Phase(msgspec.Struct, frozen=True):
+    """What was seen since `begin_phase`, or since the start."""
+
+    renewed: int  # bindings that were accepted at least once
+    first_request: float
+    last_renewed: float  # when the last of them was
+    longest_silence: float  # seconds between two datagrams, since the first REGISTER
+
+
 class Counters(msgspec.Struct, frozen=True):
     """What the responder counted since it started. Times are seconds of CLOCK_MONOTONIC, 0.0 = never."""
 
@@ -37,6 +46,7 @@ class Counters(msgspec.Struct, frozen=True):
     keepalives: int
     others: int  # requests that are not REGISTER
     dropped: int  # datagrams the kernel threw away because the receive buffer was full
+    phase: Phase
     outage: bool
     first_request: float
     first_accepted: float
@@ -99,6 +109,11 @@ class Responder:
     def counters(self) -> Counters:
         self._running.send_signal(signal.SIGUSR2)
         return msgspec.json.decode(self._line(), type=Counters)
+
+    def begin_phase(self) -> None:
+        """From now on `Counters.phase` counts anew."""
+        self._running.send_signal(signal.SIGHUP)
+        self.counters()
 
     def set_outage(self, outage: bool) -> None:
         """True: from now on nothing is answered, as if the registrar were down."""

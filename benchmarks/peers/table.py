@@ -1,0 +1,132 @@
+"""The report as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from benchmarks.peers.results import Report, Run, middle, of, ratio
+
+OURS = "sipprofile"
+Item = TypeVar("Item")
+
+COLD = (
+    "N",
+    "peer",
+    "all registered, s",
+    "registrations/s",
+    "of sipprofile's",
+    "CPU s/1,000",
+    "kB each",
+    "MB in all",
+    "longest silence, ms",
+    "retransmitted",
+    "lapsed",
+    "runs",
+)
+HELD = (
+    "N",
+    "peer",
+    "refresh: CPU s/1,000",
+    "REGISTERs each",
+    "retransmitted",
+    "lapsed",
+    "restart: all held after, s",
+    "REGISTERs each",
+    "lapsed",
+    "outage: datagrams each",
+    "lapsed",
+    "none lapsed after, s",
+)
+
+
+def text(report: Report) -> str:
+    """Everything but the plots."""
+    load = f"load {report.load_before:.1f} before and {report.load_after:.1f} after"
+    parts = [f"{report.machine}; {load}; {report.seconds / 60:.1f} minutes"]
+    parts.append(table(COLD, cold_rows(report)))
+    held = held_rows(report)
+    if held:
+        parts.append(table(HELD, held))
+    notes = [f"- {peer}: {reason}." for peer, reason in report.missing.items()]
+    notes += [f"- {one.peer}, {one.count:,}: {one.reason}." for one in report.skipped]
+    if notes:
+        parts.append("\n".join(["Not measured:", "", *notes]))
+    parts.append("\n".join(["Settings:", "", *settings(report)]))
+    return "\n\n".join(parts)
+
+
+def settings(report: Report) -> list[str]:
+    return [f"- **{peer}**: {'; '.join(lines)}." for peer, lines in report.settings.items()]
+
+
+def cold_rows(report: Report) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for count, peer, found in _groups(report.runs):
+        done = [one for one in found if one.complete]
+        if not done:
+            rows.append((f"{count:,}", peer, found[0].failure))
+            continue
+        share = None if peer == OURS else ratio(report.runs, peer, OURS, count)
+        rows.append(
+            (
+                f"{count:,}",
+                peer,
+                _middle(done, lambda one: one.seconds, "{:.2f}"),
+                _middle(done, lambda one: one.per_second, "{:,.0f}"),
+                "" if share is None else f"{share:.2f}",
+                _middle(done, lambda one: one.cpu, "{:.3f}"),
+                _middle(done, lambda one: None if one.memory is None else one.memory / 1000, "{:.1f}"),
+                _middle(done, lambda one: None if one.total is None else one.total / 1e6, "{:,.0f}"),
+                _middle(done, lambda one: None if one.silence is None else one.silence * 1000, "{:,.0f}"),
+                _middle(done, lambda one: one.retransmitted, "{:,.0f}"),
+                _middle(done, lambda one: one.lapsed, "{:,.0f}"),
+                f"{len(done)}" if len(done) == len(found) else f"{len(done)} of {len(found)}",
+            )
+        )
+    return rows
+
+
+def held_rows(report: Report) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for count, peer, found in _groups(one for one in report.runs if one.refresh):
+        refreshes = [one.refresh for one in found if one.refresh]
+        restarts = [one.restart for one in found if one.restart]
+        outages = [one.outage for one in found if one.outage]
+        rows.append(
+            (
+                f"{count:,}",
+                peer,
+                _middle(refreshes, lambda one: one.cpu, "{:.3f}"),
+                _middle(refreshes, lambda one: one.requests, "{:.2f}"),
+                _middle(refreshes, lambda one: one.retransmitted, "{:,.0f}"),
+                _middle(refreshes, lambda one: one.lapsed, "{:,.0f}"),
+                _middle(restarts, lambda one: one.seconds, "{:.2f}") or "not in 60 s",
+                _middle(restarts, lambda one: one.requests, "{:.2f}"),
+                _middle(restarts, lambda one: one.lapsed, "{:,.0f}"),
+                _middle(outages, lambda one: one.requests, "{:.1f}"),
+                _middle(outages, lambda one: one.lapsed, "{:,.0f}"),
+                _middle(outages, lambda one: one.recovered, "{:.1f}") or ("not in 90 s" if outages else ""),
+            )
+        )
+    return rows
+
+
+def table(headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
+    full = [tuple(headings), *((*row, *[""] * (len(headings) - len(row))) for row in rows)]
+    lines = [f"| {' | '.join(row)} |" for row in full]
+    lines.insert(1, "|---:|:---|" + "---:|" * (len(headings) - 2))
+    return "\n".join(lines)
+
+
+def _groups(runs: Iterable[Run]) -> list[tuple[int, str, list[Run]]]:
+    """By number, sipprofile first, the others as they came."""
+    found = list(runs)
+    peers = sorted(dict.fromkeys(one.peer for one in found), key=lambda peer: peer != OURS)
+    counts = sorted({one.count for one in found})
+    return [(count, peer, group) for count in counts for peer in peers if (group := of(found, peer, count))]
+
+
+def _middle(found: Sequence[Item], value: Callable[[Item], float | None], form: str) -> str:
+    median = middle(value(one) for one in found)
+    return "" if median is None else form.format(median)
