@@ -9,7 +9,7 @@ from benchmarks.peers.child import Child
 from benchmarks.process import Usage
 from benchmarks.responder import BUILD
 
-ENVIRONMENT = BUILD / "peers" / "aiosipua"
+ENVIRONMENT = BUILD / "aiosipua" / ".venv"
 
 
 class Aiosipua:
@@ -26,7 +26,7 @@ class Aiosipua:
     def missing(self) -> str:
         if self._version():
             return ""
-        return "not installed: scripts/install-bench-peers puts it into benchmarks/build/peers"
+        return "not installed: scripts/install-bench-peers puts it into benchmarks/build"
 
     def settings(self) -> list[str]:
         return [
