@@ -337,7 +337,7 @@ class TestSubscribe:
         sent = service.said("send")[0]
         assert (sent["method"], sent["uri"], sent["refresh"]) == ("SUBSCRIBE", "sip:trunk@example.test", 3600)
         assert sent["headers"] == [
-            ["Event", "message-summary"], ["Expires", "3600"], ["Accept", "application/simple-message-summary"],
+            ["Event", "message-summary"], ["Accept", "application/simple-message-summary"], ["Expires", "3600"],
         ]  # fmt: skip
         assert (subscription.expires, subscription.state) == (1800, "init")
         await service.incoming(7, "NOTIFY", dialog=70, **self.notify("active;expires=900", "Messages-Waiting: yes"))
@@ -384,6 +384,26 @@ class TestSubscribe:
         assert (await subscription.refresh(60)).ok
         sent = service.said("send")[1]
         assert (sent["dialog"], sent["headers"]) == (70, [["Event", "message-summary"], ["Expires", "60"]])
+
+    async def test_a_refresh_by_hand_leaves_the_rest_as_it_was(
+        self, service: FakeService, connection: SipConnection
+    ) -> None:
+        """The service goes on renewing it, with the same headers, for as long as was asked for first."""
+        service.on_send = lambda command, number: [response(number, 200, dialog=70)]
+        subscription = await connection.subscribe("presence", expires=600, accept="application/pidf+xml")
+        await service.incoming(
+            7, "NOTIFY", dialog=70, headers=[["Event", "presence"], ["Subscription-State", "active;expires=9"]]
+        )
+        await anext(aiter(subscription))
+        for expires, asked in ((None, 600), (60, 60), (None, 60)):
+            await subscription.refresh(expires)
+            sent = service.said("send")[-1]
+            assert sent["refresh"] == asked
+            assert sent["headers"] == [
+                ["Event", "presence"],
+                ["Accept", "application/pidf+xml"],
+                ["Expires", str(asked)],
+            ]
 
     async def test_unsubscribe(self, service: FakeService, connection: SipConnection) -> None:
         service.on_send = lambda command, number: [response(number, 200, dialog=70)]

@@ -261,11 +261,13 @@ class SipConnection:
         Returns once it is accepted; raises :class:`RequestRefused`. The service renews it and begins it anew when the
         notifier has lost it, unless ``refresh`` is false. ``accept``: the body types that are understood.
         """
-        fields = [("Event", event), ("Expires", str(expires)), *pairs(headers)]
-        if accept is not None:
-            fields.append(("Accept", accept))
+        from .subscription import Subscription
+
+        subscription = Subscription(self, event, pairs(headers) + ([("Accept", accept)] if accept is not None else []))
+        subscription.asked, subscription.renewed = expires, refresh
+        fields = [*subscription.fields, ("Expires", str(expires))]
         options = {"to": to, "from": identity, "refresh": expires if refresh else None}
-        return await self._subscribe("SUBSCRIBE", event, uri, fields, options, body, content_type)
+        return await self._subscribe(subscription, "SUBSCRIBE", uri, fields, options, body, content_type)
 
     async def refer(
         self, uri: str, refer_to: str, *, headers: HeaderFields = (), to: str | None = None, identity: str | None = None
@@ -275,9 +277,11 @@ class SipConnection:
         Returns once it is accepted; the subscription tells how it goes. Inside a call there is ``dialog.refer``.
         """
         from .dialog import bracketed
+        from .subscription import Subscription
 
         fields = [("Refer-To", bracketed(refer_to)), *pairs(headers)]
-        return await self._subscribe("REFER", "refer", uri, fields, {"to": to, "from": identity}, None, None)
+        options = {"to": to, "from": identity}
+        return await self._subscribe(Subscription(self, "refer"), "REFER", uri, fields, options, None, None)
 
     async def publish(
         self,
@@ -370,17 +374,14 @@ class SipConnection:
 
     async def _subscribe(
         self,
+        subscription: Subscription,
         method: str,
-        event: str,
         uri: str | None,
         fields: list[tuple[str, str]],
         options: dict[str, Any],
         body: bytes | str | None,
         content_type: str | None,
     ) -> Subscription:
-        from .subscription import Subscription
-
-        subscription = Subscription(self, event)
         target, call_id = uri or self.profile.aor, uuid.uuid4().hex
         sent = OutgoingRequest(
             self, method, target, call_id=call_id, lasting=True, dialog_maker=subscription.make_dialog

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import RequestRefused, SipProfileError
@@ -61,7 +62,7 @@ class Subscription:
     dialogs tell here, and ``notification.dialog`` says which.
     """
 
-    def __init__(self, connection: SipConnection, event: str) -> None:
+    def __init__(self, connection: SipConnection, event: str, headers: Iterable[tuple[str, str]] = ()) -> None:
         self.connection = connection
         self.event = event
         """The event package (``CSIPSubscribeDialogAssoc::Event``)."""
@@ -72,6 +73,11 @@ class Subscription:
         self.dialogs: list[Dialog] = []
         self.expires: int | None = None
         """Seconds granted, as last heard."""
+        self.asked: int | None = None
+        """Seconds asked for; the service renews it when it is :attr:`renewed`."""
+        self.renewed = False
+        self.fields = [("Event", event), *headers]
+        """The headers of each of its SUBSCRIBEs, Expires apart."""
         self.latest: Notification | None = None
         self.outgoing: OutgoingRequest | None = None
         """The SUBSCRIBE or REFER that made it."""
@@ -95,11 +101,16 @@ class Subscription:
 
     async def refresh(self, expires: int | None = None, *, body: bytes | str | None = None,
                       content_type: str | None = None) -> Response:  # fmt: skip
-        """Send a SUBSCRIBE now (``UpdateL``), with another duration or body; the notifier answers with its state."""
+        """Send a SUBSCRIBE now (``UpdateL``), with another duration or body; the notifier answers with its state.
+
+        Its other headers stay as they were, and so does whether the service renews it.
+        """
         dialog = self._living()
-        seconds = expires or self.expires
-        headers = [("Event", self.event), *([("Expires", str(seconds))] if seconds else [])]
-        sent = await dialog.start("SUBSCRIBE", body=body, content_type=content_type, headers=headers, refresh=expires)
+        self.asked = expires or self.asked
+        seconds = self.asked or self.expires
+        headers = [*self.fields, *([("Expires", str(seconds))] if seconds else [])]
+        refresh = self.asked if self.renewed else None
+        sent = await dialog.start("SUBSCRIBE", body=body, content_type=content_type, headers=headers, refresh=refresh)
         return await sent.wanted(None)
 
     async def unsubscribe(self) -> None:
