@@ -22,7 +22,8 @@ async def watch(profile: str, mailbox: str | None) -> None:
         print(f"watches the mailbox of {line.profile.aor}", flush=True)
         async for notification in subscription:
             summary = dict(row.split(": ", 1) for row in notification.text.splitlines() if ": " in row)
-            print(f"waiting: {summary.get('Messages-Waiting', '?')}", flush=True)
+            waiting, voice = (summary.get(name, "not said") for name in ("Messages-Waiting", "Voice-Message"))
+            print(f"waiting: {waiting}, voice messages (new/old): {voice}", flush=True)
         print(f"ended: {subscription.reason.text}", flush=True)
 
 

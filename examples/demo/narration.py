@@ -33,13 +33,13 @@ class Narration:
         now = datetime.datetime.now()
         name = f"{who:<{WIDTH}}"
         if self._colour:
-            name = f"\x1b[{COLOURS.get(who, 0)}m{name}\x1b[0m"
+            name = f"{COLOURS.get(who, PLAIN)}{name}{PLAIN}"
         print(f"{now:%H:%M:%S}.{now.microsecond // 100_000}  {name}  {what}", flush=True)
 
     def chapter(self, title: str) -> None:
         """What comes next."""
         line = f"── {title}"
-        print(f"\n\x1b[1m{line}\x1b[0m" if self._colour else f"\n{line}", flush=True)
+        print(f"\n{COLOURS['story']}{line}{PLAIN}" if self._colour else f"\n{line}", flush=True)
 
     def box(self, title: str, lines: Sequence[str]) -> None:
         """Lines in a frame, to be copied from."""

@@ -54,7 +54,8 @@ class Program:
         """SIGINT, and after 10 s SIGKILL; returns the exit status."""
         self._signal(os.kill, signal.SIGINT)
         try:
-            await asyncio.wait_for(self._process.wait(), STOP_LIMIT)
+            async with asyncio.timeout(STOP_LIMIT):
+                await self._process.wait()
         except TimeoutError:
             await self.kill()
         await self._reader

@@ -14,15 +14,12 @@ class DidNotHappen(Exception):
 
 async def until(promise: Callable[[], bool | Awaitable[bool]], what: str, limit: float = STEP_LIMIT) -> None:
     """Return as soon as ``promise()`` is true. Raises DidNotHappen naming ``what`` after ``limit`` seconds."""
-
-    async def wait() -> None:
-        while True:
-            kept = promise()
-            if kept if isinstance(kept, bool) else await kept:
-                return
-            await asyncio.sleep(0.05)
-
     try:
-        await asyncio.wait_for(wait(), limit)
+        async with asyncio.timeout(limit):
+            while True:
+                kept = promise()
+                if kept if isinstance(kept, bool) else await kept:
+                    return
+                await asyncio.sleep(0.05)
     except TimeoutError:
         raise DidNotHappen(f"not seen within {limit:g} s: {what}") from None

@@ -112,7 +112,8 @@ class Kamailio:
             control.bind(str(self._answers))
             control.connect(str(self._control))
             await loop.sock_sendall(control, request)
-            data = await asyncio.wait_for(loop.sock_recv(control, 1 << 20), 2.0)
+            async with asyncio.timeout(2.0):
+                data = await loop.sock_recv(control, 1 << 20)
         return dict(json.loads(data))
 
 

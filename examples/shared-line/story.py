@@ -11,7 +11,6 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable
 from pathlib import Path
 
 from kamailio import Kamailio, NotInstalled
@@ -95,7 +94,7 @@ class Story:
         await until(lambda: self._bot.has_said("answers") and self._watcher.has_said("watches"), "both are there")
         subscribe = await self._heard(self._voicemail.peer, "SUBSCRIBE")
         self._say("voicemail", f"{user_of(subscribe)} subscribed to {subscribe.header('event')}")
-        await self._must("voicemail's first NOTIFY", self._voicemail.tell(0))
+        await self._voice_messages(0)
         directory = self._directory / "phone"
         self._phone = await SoftPhone.start(directory, self._bridge_port, self._phone_says)
         self._stack.push_async_callback(self._phone.kill)
@@ -110,8 +109,8 @@ class Story:
 
     async def _a_notification_reaches_the_watcher(self) -> None:
         await self._chapter("somebody spoke on the voicemail: the watcher hears of it")
-        await self._must("voicemail's NOTIFY", self._voicemail.tell(2))
-        await until(lambda: "waiting: yes" in self._watcher.lines, "the watcher hears of it")
+        await self._voice_messages(2)
+        await until(lambda: self._watcher.has_said("waiting: yes"), "the watcher hears of it")
         if any("waiting" in line for line in self._bot.lines) or "NOTIFY sip" in self._phone.seen():
             raise DidNotHappen("the notification came to others than the watcher")
         self._keep("two new voice messages", "NOTIFY 200; neither bot nor phone saw it")
@@ -176,8 +175,8 @@ class Story:
         self._keep("the bot was killed, a message waiting", f"bob was told 480 {answer.reason}")
         held = await self._bob.send("INVITE", dialog=call, body=HELD, content_type="application/sdp")
         self._say("bob", f"puts the call on hold: {held.status} {held.reason}, it goes on")
-        await self._must("voicemail's NOTIFY", self._voicemail.tell(3))
-        await until(lambda: self._watcher.lines.count("waiting: yes") == 2, "the watcher hears of a third message")
+        await self._voice_messages(3)
+        await until(lambda: self._watcher.lines[-1].endswith("3/0"), "the watcher hears of a third message")
         if held.status != 200 or "CALL_CLOSED" in self._phone.events or not self._watcher.running:
             raise DidNotHappen("the phone or the watcher noticed that the bot was killed")
         subscribes = len(self._voicemail.peer.requests("SUBSCRIBE"))
@@ -257,9 +256,12 @@ class Story:
         self._stack.push_async_callback(program.kill)
         return program
 
-    async def _must(self, what: str, status: Awaitable[int]) -> None:
-        if (found := await status) != 200:
-            raise DidNotHappen(f"{what} was answered {found}, not 200")
+    async def _voice_messages(self, count: int) -> None:
+        """A notification of the voicemail."""
+        status = await self._voicemail.tell(count)
+        self._say("voicemail", f"NOTIFY to alice's subscription, new messages: {count}: answered {status}")
+        if status != 200:
+            raise DidNotHappen(f"voicemail's NOTIFY was answered {status}, not 200")
 
     async def _one_binding(self, what: str) -> None:
         found = await self._kamailio.bindings("alice")

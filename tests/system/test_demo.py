@@ -73,3 +73,20 @@ def test_it_says_when_something_did_not_happen(tmp_path: Path) -> None:
         output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 1
     assert "FAILED: 3.5 s are too short" in output
+
+
+def test_colours_are_escape_sequences_and_nothing_more() -> None:
+    command = """if True:
+        from narration import COLOURS, Narration
+        narration = Narration(True)
+        for who in (*COLOURS, "nobody"):
+            narration.say(who, "x")
+        narration.chapter("y")
+    """
+    output = subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT / "examples/demo", capture_output=True, text=True, check=True
+    ).stdout
+    plain = re.sub("\x1b\\[[0-9]+m", "", output)
+    assert "\x1b" not in plain
+    assert ("nobody", "x") in lines_of(plain)
+    assert plain.endswith("── y\n")

@@ -56,7 +56,7 @@ async def test_the_mailbox_is_watched(daemon: RunningService, bob: sipprofile.Li
     assert await line_of(program) == f"watches the mailbox of {ALICE}"
     body = "Messages-Waiting: yes\r\nVoice-Message: 2/8\r\n"
     assert (await soon(notifier.notify(body, "application/simple-message-summary"))).ok
-    assert await line_of(program) == "waiting: yes"
+    assert await line_of(program) == "waiting: yes, voice messages (new/old): 2/8"
     program.send_signal(signal.SIGINT)
     await output_of(program)
     await soon(notifier.ended())  # the program has unsubscribed

@@ -135,6 +135,26 @@ class TestOpening:
             assert caught.value.code == "closed"
 
 
+class TestCommands:
+    async def test_an_answer_that_comes_with_a_cancellation_does_not_undo_it(self, service: FakeService) -> None:
+        """As Ctrl-C does it: the program must end, whatever it was waiting for."""
+        async with Sip("test", url=service.url) as sip:
+            answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            task = asyncio.create_task(sip.within_limit(answered, "get"))
+            await asyncio.sleep(0)
+            answered.set_result(1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    async def test_no_answer_in_time(self, service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(session, "ANSWER_LIMIT", 0.001)
+        async with Sip("test", url=service.url) as sip:
+            with pytest.raises(SipProfileError) as caught:
+                await sip.within_limit(asyncio.get_running_loop().create_future(), "get")
+        assert caught.value.code == "timed_out"
+
+
 class TestConnectingAgain:
     """Service gone: a clear exception, then a session that holds and enables again, and events that say so."""
 

@@ -163,7 +163,8 @@ class Sip:
     async def within_limit(self, answered: asyncio.Future[Any], op: str) -> Any:
         """Wait for the answer to ``op``; raises ``timed_out`` when it takes too long."""
         try:
-            return await asyncio.wait_for(answered, ANSWER_LIMIT)
+            async with asyncio.timeout(ANSWER_LIMIT):  # wait_for of Python 3.11 may lose a cancellation
+                return await answered
         except TimeoutError:
             raise SipProfileError("timed_out", f"The service at {self.url} did not answer {op!r} in time.") from None
 
@@ -207,7 +208,8 @@ class Sip:
             if self._resume is not None:
                 hello["resume"] = self._resume
             await socket.send_str(msgspec.json.encode(hello).decode())
-            message = await asyncio.wait_for(socket.receive(), HELLO_LIMIT)
+            async with asyncio.timeout(HELLO_LIMIT):
+                message = await socket.receive()
             if message.type is not aiohttp.WSMsgType.TEXT:
                 raise addresses.unreachable(self._connection.endpoint, "it closed the connection at once")
             frame = _frame.decode(message.data)
