@@ -283,6 +283,34 @@ class TestPublish:
         assert len(service.said("stop-refresh")) == 1
 
     async def test_modify(self, service: FakeService, connection: SipConnection) -> None:
+        service.on_send = lambda command, number: [response(number, 200, headers=[["SIP-ETag", f"e{number}"]])]
+        publication = await connection.publish("presence", "<x/>", "application/pidf+xml")
+        first = publication.outgoing
+        assert first is not None
+        await publication.modify("<y/>", "application/pidf+xml")
+        assert service.said("send")[1]["headers"] == [["Event", "presence"], ["SIP-If-Match", f"e{first.number}"]]
+        assert (service.said("stop-refresh"), first.state) == ([], "terminated")
+        second = publication.outgoing
+        service.on_send = lambda command, number: [response(number, 403)]
+        with pytest.raises(RequestRefused):
+            await publication.modify("<z/>", "application/pidf+xml")
+        assert publication.outgoing is second
+        await publication.remove()
+        assert [each["request"] for each in service.said("stop-refresh")] == [second.number if second else 0]
+        assert connection.user.outgoing == {}
+
+    async def test_modify_what_the_server_has_lost(self, service: FakeService, connection: SipConnection) -> None:
+        def answer(command: dict[str, Any], number: int) -> list[dict[str, Any]]:
+            known = any(name == "SIP-If-Match" for name, _ in command["headers"])
+            return [response(number, 412) if known else response(number, 200, headers=[["SIP-ETag", "e"]])]
+
+        service.on_send = answer
+        publication = await connection.publish("presence", "<x/>", "application/pidf+xml")
+        await publication.modify("<y/>", "application/pidf+xml")
+        assert [len(each["headers"]) for each in service.said("send")] == [1, 2, 1]
+        assert list(connection.user.outgoing.values()) == [publication.outgoing]
+
+    async def test_modify_without_a_tag(self, service: FakeService, connection: SipConnection) -> None:
         publication = await connection.publish("presence", "<x/>", "application/pidf+xml")
         first = publication.outgoing
         assert first is not None

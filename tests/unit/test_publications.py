@@ -173,6 +173,29 @@ class TestChange:
         assert len(world.sent) == before + 2
         assert len(world.agent.publications.by_number) == 1
 
+    @pytest.mark.parametrize("status", [403, 503, 0])
+    def test_one_that_is_refused_leaves_what_was(self, world: World, status: int) -> None:
+        """Only 412 says that it is no more (RFC 3903 §4.4)."""
+        first, server = published(world)
+        world.peer = lambda request: answered(request, status) if status else None
+        number = publish(world, ("SIP-If-Match", "tag1"), body=b"<busy/>")
+        world.settle()
+        world.run(40)
+        assert world.app.news() == [("responded", number, status) if status else ("failed", number, "timeout")]
+        world.peer = server
+        world.run(2000)
+        assert (server.body, list(world.agent.publications.by_number)) == (STATE, [first])
+        assert server.tag != "tag1"
+        assert world.app.news() == []
+
+    def test_one_of_what_the_server_has_lost_is_over_with_it(self, world: World) -> None:
+        _, server = published(world)
+        server.tag = ""
+        number = publish(world, ("SIP-If-Match", "tag1"), body=b"<busy/>")
+        world.settle()
+        assert world.app.news() == [("responded", number, 412)]
+        assert world.agent.publications.by_number == {}
+
     def test_another_owners_tag_is_not_known(self, world: World) -> None:
         _, server = published(world)
         world.until_sent()

@@ -8,6 +8,7 @@ from ..errors import RequestRefused, SipProfileError
 
 if TYPE_CHECKING:
     from .outgoing import OutgoingRequest
+    from .response import Response
     from .sip_connection import SipConnection
 
 
@@ -26,18 +27,36 @@ class Publication:
         """The PUBLISH that is kept alive; ``None`` when it is removed."""
 
     async def modify(self, body: bytes | str, content_type: str) -> None:
-        """Publish another state in place of the present one; raises :class:`RequestRefused`."""
-        before = self.outgoing
+        """Publish another state in place of the present one (RFC 3903 §4.4).
+
+        Raises :class:`RequestRefused`; then the present one stays as it is.
+        """
+        before = self.outgoing if self.outgoing is not None and self.outgoing.state != "terminated" else None
+        etag = before.response.header("SIP-ETag") if before is not None and before.response is not None else None
+        sent, response = await self._publish(body, content_type, etag)
+        if response.status == 412 and before is not None:  # the server has lost it
+            before.finish()
+            self.outgoing = before = None
+            sent, response = await self._publish(body, content_type, None)
+        if not response.ok:
+            raise RequestRefused("PUBLISH", response)
+        self.outgoing = sent
+        if before is not None and etag is not None:
+            before.finish()
+        elif before is not None:
+            await before.stop_refresh()
+
+    async def _publish(
+        self, body: bytes | str, content_type: str, etag: str | None
+    ) -> tuple[OutgoingRequest, Response]:
+        headers = self._headers if etag is None else [*self._headers, ("SIP-If-Match", etag)]
         sent = await self.connection.start(
-            "PUBLISH", self.uri, body=body, content_type=content_type, headers=self._headers, refresh=self.expires
+            "PUBLISH", self.uri, body=body, content_type=content_type, headers=headers, refresh=self.expires
         )
         response = await sent.final()
         if not response.ok:
             sent.finish()
-            raise RequestRefused("PUBLISH", response)
-        self.outgoing = sent
-        if before is not None:
-            await before.stop_refresh()
+        return sent, response
 
     async def remove(self) -> None:
         """Take it back: PUBLISH with ``Expires: 0``. Does nothing twice."""

@@ -29,6 +29,10 @@ class Publication(msgspec.Struct, eq=False):
     troubled: bool = False
     """The owner was told that a refresh failed."""
     ending: bool = False
+    changes: Publication | None = None
+    """The one that this is to take the place of; it goes on when the change is refused."""
+    paused: float = 0.0
+    """When the next refresh was due, while a change is on its way."""
 
     def __repr__(self) -> str:
         return f"Publication(number={self.first.number}, troubled={self.troubled}, ending={self.ending}, …)"

@@ -59,15 +59,16 @@ def sent(agent: UserAgent, outgoing: Outgoing, now: float) -> None:
     else:
         etag = header_of(draft, "sip-if-match")
         before = table.by_etag(outgoing.owner, etag.strip()) if etag else None
-        if before is not None:
-            _forget(agent, before)  # this one changes or removes it
         if not draft.refresh or not seconds_of(header_of(draft, "expires")):
+            if before is not None:
+                _forget(agent, before)  # this one removes it, or lets it end
             return
         kept = with_headers(draft, without=("sip-if-match",))
         seconds = seconds_of(header_of(draft, "expires")) or draft.refresh
         known = Publication(outgoing.owner, outgoing.line, kept, outgoing, Grant(seconds))
         if before is not None:
             known.etag, known.owners_etag = before.etag, before.owners_etag
+            known.changes, before.paused, before.refresh_at = before, before.refresh_at, 0.0
             if not draft.body:
                 known.draft = msgspec.structs.replace(
                     kept, body=before.draft.body, content_type=before.draft.content_type
@@ -90,6 +91,9 @@ def responded(agent: UserAgent, outgoing: Outgoing, response: Response, now: flo
         return False
     fraction, pace = agent.room.random.random(), pace_of(agent)
     if response.status < 300:
+        if known.changes is not None:
+            _forget(agent, known.changes)
+            known.changes = None
         etag = response.header("sip-etag") or ""
         known.etag = etag if etag.isprintable() and len(etag) <= MAXIMUM_ETAG else ""
         if known.ending:
@@ -115,7 +119,7 @@ def responded(agent: UserAgent, outgoing: Outgoing, response: Response, now: flo
         known.owner.responded(known.first, response, None, now)
         return True
     if outgoing is known.first and within:  # the owner's change of what is there
-        _forget(agent, known)
+        _change_refused(agent, known, response.status == 412, now)
         return False
     _go_on(agent, known, follows, now)
     return False
@@ -127,8 +131,8 @@ def failed(agent: UserAgent, outgoing: Outgoing, code: str, now: float) -> bool:
     if known is None or known.outgoing is not outgoing:
         return False
     known.outgoing = None
-    if known.ending or not known.owners_etag:
-        _forget(agent, known)
+    if known.ending or known.changes is not None or not known.owners_etag:
+        _change_refused(agent, known, False, now)
         if not known.ending:
             known.owner.failed(known.first, code, now)
         return True
@@ -161,6 +165,18 @@ def line_changed(agent: UserAgent, profile: int, now: float) -> None:
         known = agent.publications.by_number.get(number)
         if known is not None and known.outgoing is None:
             _wake(agent, known, now + LINE_SPREAD * agent.room.random.random())
+
+
+def _change_refused(agent: UserAgent, known: Publication, gone: bool, now: float) -> None:
+    """It is none; what it was to change goes on, unless the server has it no more (RFC 3903 §4.4)."""
+    before, known.changes = known.changes, None
+    _forget(agent, known)
+    if before is None:
+        return
+    if gone:
+        _forget(agent, before)
+    elif before.paused and not before.refresh_at and before.first.number in agent.publications.by_number:
+        _wake(agent, before, max(before.paused, now))
 
 
 def _go_on(agent: UserAgent, known: Publication, follows: Next, now: float) -> None:
