@@ -109,6 +109,22 @@ class TestEndOfALeg:
         assert leg.state == "terminated"
         world.assert_nothing_left()
 
+    def test_the_bye_goes_out_though_the_registration_has_ended_before_the_ack_comes(self, world: World) -> None:
+        leg = called(world, status=200)
+        assert leg is not None
+        ending.owners_gone(world.agent, [world.app], world.now)
+        world.agent.room.hold(1, "forcibly_disabled", world.now)
+        acknowledge(world, leg)
+        assert world.methods() == ["BYE"]
+
+    def test_an_answer_that_crosses_the_cancel_is_ended_though_the_registration_is_too(self, world: World) -> None:
+        calling(world)
+        ending.profile_gone(world.agent, 1, "forcibly_disabled", world.now)
+        world.agent.room.hold(1, "forcibly_disabled", world.now)
+        assert world.methods() == ["INVITE", "CANCEL"]
+        world.answer(200, to=world.sent[0])
+        assert world.methods() == ["ACK", "BYE"]
+
     def test_an_answer_that_its_owner_has_not_acknowledged_is_acknowledged_first(self, world: World) -> None:
         world.send("INVITE", manual=True, **SDP)  # type: ignore[arg-type]
         world.answer(200)

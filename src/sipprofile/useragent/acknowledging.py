@@ -18,6 +18,7 @@ from ..sip.dialog import Dialog, routed
 from ..sip.message import Response, build_request
 from . import legs
 from .drafts import check_body, check_headers, check_identities
+from .kept_line import kept
 from .leg import Leg
 from .outgoing import Outgoing
 
@@ -85,12 +86,13 @@ def acknowledge_and_end(agent: UserAgent, outgoing: Outgoing, tag: str, response
     if tag not in outgoing.ended and len(outgoing.ended) >= MAXIMUM_ENDED:
         return
     dialog = outgoing.dialog.branched(response)
-    sent = _ack(agent, outgoing.line, dialog, outgoing.cseq, outgoing.credentials, (), b"", now)
+    line = kept(outgoing.line, outgoing.way)  # the registration may have ended since
+    sent = _ack(agent, line, dialog, outgoing.cseq, outgoing.credentials, (), b"", now)
     if sent is not None:
         agent.room.send(*sent)
     if tag not in outgoing.ended:
         outgoing.ended += (tag,)
-        requests.send(agent.room, ClientRequest(dialog, "BYE", outgoing.line, _ignored), now)
+        requests.send(agent.room, ClientRequest(dialog, "BYE", line, _ignored), now)
 
 
 def _acknowledge(agent: UserAgent, leg: Leg, headers: tuple[tuple[str, str], ...], body: bytes, now: float) -> None:

@@ -12,6 +12,7 @@ from ..sip.message import Request
 from . import client, legs, notifying, publications, resubscribing, server, usages
 from .draft import Draft
 from .incoming import Incoming
+from .kept_line import kept
 from .leg import Leg
 from .outgoing import Outgoing
 from .owner import Owner
@@ -66,6 +67,7 @@ def _end_call(agent: UserAgent, leg: Leg, code: str, now: float) -> None:
     if leg.state == "confirmed":
         unacknowledged = [each for each in pending if each.request.method == "INVITE" and 200 <= each.status < 300]
         if unacknowledged and leg.code != "no_ack" and code != "no_ack":
+            leg.line = kept(leg.line, leg.line.way(agent.room, leg.dialog, now, 0))
             unacknowledged[-1].owner = _Acknowledged(agent, leg, code)
             return
         _bye(agent, leg, now)
