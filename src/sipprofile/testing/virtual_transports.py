@@ -28,6 +28,7 @@ class VirtualConnection:
         self._network = network
         self._transports = transports
         self._closed = False
+        self._broken = False
         self._last_arrival = 0.0
         self._generation = network.generation(local[0])
         self.public = network.attach(self)
@@ -51,13 +52,14 @@ class VirtualConnection:
         return self.open and not self.swallowed and self._passes()
 
     def close(self) -> None:
-        """Nobody uses it any more."""
+        """Nobody uses it any more; what was sent before arrives."""
         self._closed = True
         self._network.forget(self)
 
     def failed(self, code: str) -> None:
         """It broke; the client is told."""
         if not self._closed:
+            self._broken = True
             self.close()
             self._transports.lost(self, code)
 
@@ -90,7 +92,7 @@ class VirtualConnection:
         return network.passes(here, self.key.host) and network.generation(here) == self._generation
 
     def _arrive(self, data: bytes) -> None:
-        if not self._closed and not self._network.to_server(self.key.host, data, self.public):
+        if not self._broken and not self._network.to_server(self.key.host, data, self.public):
             self.failed("transport_closed")
 
     def _answer(self, data: bytes) -> None:

@@ -7,6 +7,7 @@ import sys
 
 from sipprofile.testing.simulation.promise import Violation
 from sipprofile.testing.simulation.run import simulate
+from sipprofile.testing.simulation.sharing.run import share
 
 
 def main() -> int:
@@ -16,14 +17,21 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1, help="how many seeds, one after the other")
     parser.add_argument("--profiles", type=int, help="how many profiles instead of the seed's own number")
     parser.add_argument("--fault", action="append", default=[], help="only this of the catalogue; may be repeated")
+    parser.add_argument("--shared", action="store_true", help="applications that share profiles, with calls and claims")
     parser.add_argument("--trace", action="store_true", help="print everything that happens")
     options = parser.parse_args()
     failed = 0
+    show = print if options.trace else None
     for seed in range(options.seed, options.seed + options.count):
         try:
-            result = simulate(
-                seed, profiles=options.profiles, only=options.fault, show=print if options.trace else None
-            )
+            if options.shared:
+                shared = share(seed, show=show)
+                print(
+                    f"seed {seed}: {shared.events} events, {shared.requests} requests, {shared.endings} endings,"
+                    f" {shared.kills} kills, {shared.seconds:.0f} s, {shared.digest[:16]}"
+                )
+                continue
+            result = simulate(seed, profiles=options.profiles, only=options.fault, show=show)
         except Violation as violation:
             print(violation, file=sys.stderr)
             failed += 1

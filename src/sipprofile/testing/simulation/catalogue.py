@@ -99,6 +99,7 @@ REGISTRAR: Mapping[str, Draw] = {
     "nonce for 3 s without stale": _values(nonce_lifetime=3.0, stale_without_flag=True),
     "new nonce each time": _values(one_time_nonces=True),
     "new nonce each time without stale": _values(one_time_nonces=True, stale_without_flag=True),
+    "callers challenged": _values(challenge_requests=True),
     "opaque": lambda chosen, site: {"opaque": f"{chosen.getrandbits(32):x}"},
     # grants
     "short grants": lambda chosen, site: {"maximum_expires": chosen.choice((20, 45, 90))},

@@ -32,6 +32,7 @@ from sipprofile.registration.actions import (
     TransportKey,
 )
 from sipprofile.service.effects import (
+    Audit,
     Commit,
     Effect,
     EndSession,
@@ -161,6 +162,7 @@ class Computer:
             Wake: self._wake,
             EndSession: self._end_session,
             Publish: self._published,
+            Audit: lambda effect: self._trace.note(f"audit {effect.method} {effect.status}", _encode(effect)),
             Stopped: lambda _: self.clock.after(0.0, self._finish, self.starts),
             Resolve: self._resolve,
             OpenTransport: lambda effect: self._transports.open(effect.key),

@@ -32,6 +32,11 @@ class Promise(Enum):
     CHANGES_ARE_WHOLE = "a change that a kill interrupts is made whole soon after the start, or never was"
     RESTART_UNSEEN = "a restart registers nothing anew that is not due"
     GIVEN_BACK = "a stop with de-registration leaves nothing behind"
+    ONE_ANSWER = "every request that comes in gets exactly one final answer, in time"
+    CLAIMED_ONLY = "a request reaches those who claimed it, and nobody else"
+    ORDER = "a session that does not read changes neither order nor count of what the others get"
+    DEAD_DIALOGS = "when an application ends, the other sides of its dialogs hear of it"
+    NO_LEAKS = "nothing is kept of applications, requests and dialogs that have ended"
 
 
 class Violation(AssertionError):

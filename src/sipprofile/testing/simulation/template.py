@@ -6,6 +6,7 @@ import functools
 import random
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,13 @@ VARIANTS = 4
 class Template:
     """A store with profiles that nobody has used yet, and their passwords by account."""
 
-    def __init__(self, profiles: int, variant: int) -> None:
+    def __init__(
+        self,
+        profiles: int,
+        variant: int,
+        document_of: Callable[[random.Random, str], dict[str, Any]] = new_document,
+    ) -> None:
+        """``document_of`` makes the profile of a user."""
         self.keys = KeyRing.generate()
         self.accounts: dict[str, str] = {}
         self._directory = tempfile.TemporaryDirectory(prefix="sipprofile-simulation-")
@@ -32,7 +39,7 @@ class Template:
         store = Store.open(self._path, self.keys, synchronous="OFF")
         writes: list[ConfigurationWrite] = []
         for number in range(1, profiles + 1):
-            document = new_document(chosen, f"user{number}")
+            document = document_of(chosen, f"user{number}")
             self.accounts[f"user{number}"] = document["registrar"]["password"]
             writes.append(PutProfile(_profile(number, document, chosen), 1, "", (_flow(number, chosen),)))
         store.commit(writes)

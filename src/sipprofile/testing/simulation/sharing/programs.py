@@ -1,0 +1,367 @@
+"""Programs that share profiles: they claim, crash, stop reading, lose their connection and come back."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from sipprofile.errors import SipProfileError
+from sipprofile.service.policy import Actor
+from sipprofile.testing.simulation.computer import Computer
+from sipprofile.testing.simulation.promise import Promise, Violation
+from sipprofile.testing.simulation.sharing.claiming import new_claim
+from sipprofile.testing.simulation.sharing.conduct import Conduct
+from sipprofile.testing.simulation.sharing.deaths import Deaths
+from sipprofile.testing.simulation.sharing.deliveries import Deliveries
+from sipprofile.testing.simulation.sharing.exchanges import EXCHANGE
+from sipprofile.testing.simulation.sharing.peers import MEANT, SENDER
+from sipprofile.testing.simulation.trace import Trace
+from sipprofile.testing.virtual import VirtualClock
+
+USER = Actor("application", frozenset(("read", "use")), 1000)
+ALWAYS = frozenset(("shutting_down", "not_found", "not_enabled"))
+EXPECTED: dict[str, frozenset[str]] = {
+    "enable": frozenset(("already_enabled", "store_failed", "forcibly_disabled")),
+    "claim": frozenset(("claim_in_use",)),
+    "send": frozenset(("not_registered", "invalid_state", "paused", "forcibly_disabled", "quota_exceeded")),
+    "respond": frozenset(("invalid_state", "quota_exceeded")),
+    "cancel": frozenset(("invalid_state",)),
+    "end": frozenset(("invalid_state",)),
+}
+"""Errors that a program may get because others act at the same time, by command."""
+Done = Callable[[dict[str, Any] | None], None]
+"""Called with the answer to a command, ``None`` when it was refused."""
+
+_encode = msgspec.json.encode
+_decode = msgspec.json.decode
+
+
+class Program:
+    """One program. What it knows comes from the frames it has read, nothing else."""
+
+    def __init__(
+        self,
+        name: str,
+        computer: Computer,
+        clock: VirtualClock,
+        random: random.Random,
+        trace: Trace,
+        deliveries: Deliveries,
+        deaths: Deaths,
+    ) -> None:
+        self.name = name
+        self.running = True
+        self.stopped = False
+        """It is stopped (SIGSTOP): it reads nothing."""
+        self.reading_since: float | None = None
+        self.wants: set[int] = set()
+        self.enabled: set[int] = set()
+        self.claims: dict[int, int] = {}
+        """Profiles by the numbers of the claims on them."""
+        self.dialogs: dict[int, int] = {}
+        """Profiles by the numbers of the dialogs through them."""
+        self.waiting: set[int] = set()
+        """Requests that it has not answered yet."""
+        self._made: dict[int, int] = {}
+        """Dialogs by the requests that its answers have made them for."""
+        self.random = random
+        self.conduct = Conduct(self, clock, deliveries)
+        self._computer = computer
+        self._clock = clock
+        self._trace = trace
+        self._deliveries = deliveries
+        self._deaths = deaths
+        self._session: int | None = None
+        self._connections = 0
+        self._token: str | None = None
+        self._next_id = 0
+        self._asked: dict[int, tuple[str, dict[str, Any], Done]] = {}
+        self._reading = False
+        self._refusal = ""
+        """The code of the last error."""
+
+    @property
+    def label(self) -> str:
+        """Of its present session: another one after each loss."""
+        return f"{self.name}/{self._connections}"
+
+    @property
+    def connected(self) -> bool:
+        """Whether it has a session."""
+        return self._session is not None
+
+    # What a schedule does with it
+
+    def connect(self) -> None:
+        """Open a session, continue the last one, and enable what it wants."""
+        if self._session is not None or not self.running or self.stopped:
+            return
+        if self._computer.service is None or self._computer.stopping:
+            self._come_back(1.0)
+            return
+        self._session = self._computer.open_session(USER, self)
+        self._connections += 1
+        self._deliveries.labels[self._session] = self.label
+        self._reading = False
+        self.reading_since = self._clock.now
+        self.ask("hello", version=1, app=self.name, resume=self._token)
+        for profile in sorted(self.wants):
+            self.enable(profile)
+
+    def enable(self, profile: int) -> None:
+        """Want a profile; ask for it now, or when there is a connection again, and then claim something."""
+        self.wants.add(profile)
+        if self._session is not None:
+            self._deaths.revived(self.label, profile)
+            self.ask("enable", lambda ok: self._enabled(profile, ok), profile=profile)
+
+    def disable(self, profile: int) -> None:
+        """Not want it any more."""
+        self.wants.discard(profile)
+        self.ask("disable", lambda ok: None if ok is None else self._given_up(profile), profile=profile)
+
+    def claim(self, profile: int) -> None:
+        """Claim something."""
+
+        def claimed(ok: dict[str, Any] | None) -> None:
+            if ok is not None:
+                self.claims[ok["claim"]] = profile
+
+        self.ask("claim", claimed, profile=profile, claim=new_claim(self.random))
+
+    def unclaim(self) -> None:
+        """Give a claim back."""
+        if self.claims:
+            number = self.random.choice(sorted(self.claims))
+
+            def given_back(ok: dict[str, Any] | None) -> None:
+                self.claims.pop(number, None)
+
+            self.ask("unclaim", given_back, claim=number)
+
+    def stop(self) -> None:
+        """Read nothing from now on."""
+        self._trace.note(f"{self.name} stops reading")
+        self.stopped, self.reading_since = True, None
+
+    def go_on(self) -> None:
+        """Read again, whatever has come."""
+        if self.stopped:
+            self._trace.note(f"{self.name} reads again")
+            self.stopped = False
+            if self._session is None:
+                self.connect()
+            else:
+                self.reading_since = self._clock.now
+                self._reading = False
+                self.wake()
+
+    def crash(self) -> None:
+        """Die: the kernel closes the connection."""
+        self._trace.note(f"{self.name} crashes")
+        self.running, self._token = False, None
+        self.wants.clear()
+        self._close()
+
+    def restart(self) -> None:
+        """A new process of the same program."""
+        self._trace.note(f"{self.name} starts")
+        self.running, self.stopped = True, False
+        self.connect()
+
+    def disconnect(self, away: float) -> None:
+        """Lose the connection and come back after ``away`` seconds."""
+        if self._session is not None:
+            self._trace.note(f"{self.name} loses its connection for {away:.1f} s")
+            self._close()
+            self._come_back(away)
+
+    # What the computer tells
+
+    def wake(self) -> None:
+        """Frames wait; they are read a little later."""
+        if not self._reading and not self.stopped:
+            self._reading = True
+            self._clock.after(0.2 * self.random.random() ** 3, self._read, self._connections)
+
+    def lost(self, error: SipProfileError | None) -> None:
+        """The service has died or ended the session."""
+        code = "closed" if error is None else error.code
+        if code not in ("shutting_down", "closed", "slow_consumer") or (code == "slow_consumer" and not self.stopped):
+            raise Violation(Promise.ASKED, f"{self.name} lost its session: {error}")
+        self._session = None
+        self._gone()
+        self._come_back(0.1 + 5.0 * self.random.random())
+
+    # Commands and frames
+
+    def ask(self, op: str, done: Done = lambda ok: None, **members: Any) -> None:
+        """Send a command, if there is a session."""
+        if self._session is None or self.stopped:
+            return
+        self._next_id += 1
+        self._asked[self._next_id] = op, members, done
+        shown = " ".join(str(members[name]) for name in ("method", "profile", "dialog", "request") if name in members)
+        self._trace.note(f"{self.label} {op} {shown}")
+        self._computer.frame(self._session, _encode({"id": self._next_id, "op": op, **members}))
+
+    def has(self, dialog: int) -> bool:
+        """Whether it has a dialog still."""
+        return dialog in self.dialogs
+
+    def _close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            self._gone()
+            self._computer.close_session(session)
+
+    def _gone(self) -> None:
+        """Its session has ended; whoever had to do with it hears of that."""
+        label = self.label
+        self.reading_since = None
+        for known in (self.enabled, self.claims, self.dialogs, self.waiting, self._made, self._asked):
+            known.clear()
+        self._deaths.holder_gone(label)
+        self._deaths.died(label)
+        self._clock.after(0.0, self._deliveries.ended, label)
+
+    def _come_back(self, delay: float) -> None:
+        self._clock.after(delay, self.connect)
+
+    def _read(self, connection: int) -> None:
+        if connection != self._connections or self._session is None or self.stopped:
+            return
+        self._reading = False
+        while self._session is not None and (frames := self._computer.frames(self._session)):
+            for frame in frames:
+                document = _decode(frame)
+                if "event" in document:
+                    self._event(document)
+                else:
+                    self._answered(document)
+
+    def _answered(self, frame: dict[str, Any]) -> None:
+        op, members, done = self._asked.pop(frame["id"])
+        error = frame.get("error")
+        if error is None:
+            if op == "hello":
+                self._token = frame["ok"]["session"]
+            done(frame["ok"])
+            return
+        if error["code"] not in ALWAYS and error["code"] not in EXPECTED.get(op, ()):
+            raise Violation(Promise.ASKED, f"{self.label}: {op} {members} was refused: {error}")
+        self._refusal = error["code"]
+        done(None)
+
+    # What it hears
+
+    def _event(self, event: dict[str, Any]) -> None:
+        name = event["event"]
+        if name == "request":
+            self._requested(event)
+        elif name == "response":
+            if event["dialog"] is not None and event["status"] < 300:
+                self.in_dialog(event["dialog"], event["profile"], event)
+            self.conduct.responded(event)
+        elif name == "dialog":
+            if event["state"] == "terminated":
+                self._over(event["dialog"])
+        elif name == "withdrawn":
+            self._refused(event["request"])
+        elif name in ("destroyed", "forcibly_disabled"):
+            self.wants.discard(event["profile"])
+            if event["profile"] in self.enabled:
+                self._given_up(event["profile"])
+
+    def _requested(self, event: dict[str, Any]) -> None:
+        number, dialog, headers = event["request"], event["dialog"], dict(event["headers"])
+        if event["claim"] is not None or dialog is None:
+            if event["claim"] not in self.claims:
+                text = f"{self.label} got {event['method']} by the claim {event['claim']}, which is not its"
+                raise Violation(Promise.CLAIMED_ONLY, text)
+            self._deliveries.told(self, event)
+        else:
+            if headers.get(MEANT, "") not in ("", self.label):
+                text = f"{self.label} got {event['method']}, which is for {headers[MEANT]}"
+                raise Violation(Promise.CLAIMED_ONLY, text)
+            if event["method"] == "BYE":
+                self._over(dialog)
+        if not event["answered"]:
+            self.waiting.add(number)
+            self.conduct.requested(event)
+
+    def respond(self, event: dict[str, Any], status: int, done: Done = lambda ok: None, **members: Any) -> None:
+        """Answer a request, if it waits still."""
+        number = event["request"]
+        if number not in self.waiting:
+            return
+        exchange = dict(event["headers"]).get(EXCHANGE, "")
+        if status >= 300:
+            self._refused(number)
+        elif status >= 200:
+            self.waiting.discard(number)
+        label = self.label
+        members.setdefault("headers", [])
+        members["headers"] = [*members["headers"], [SENDER, f"{label} {event['profile']}"]]
+
+        def answered(ok: dict[str, Any] | None) -> None:
+            if ok is None:
+                if event["claim"] is not None and self._refusal == "invalid_state":
+                    self._deliveries.refused(self, exchange)
+                return
+            if status >= 200 and event["claim"] is not None:
+                self._deliveries.answered(self, exchange, status)
+            if ok["dialog"] is not None and status < 300:
+                self.in_dialog(ok["dialog"], event["profile"], event)
+                self._made[number] = ok["dialog"]
+            done(ok)
+
+        self.ask("respond", answered, request=number, status=status, **members)
+
+    def _refused(self, request: int) -> None:
+        """A request has, or needs, no answer that makes a dialog; an early one that it had is over."""
+        self.waiting.discard(request)
+        early = self._made.pop(request, None)
+        if early is not None:
+            self._over(early)
+
+    def in_dialog(self, dialog: int, profile: int, event: dict[str, Any]) -> None:
+        """It has a dialog, perhaps for long."""
+        if dialog not in self.dialogs and event.get("final", True):
+            self.dialogs[dialog] = profile
+        other, _, _ = dict(event["headers"]).get(SENDER, "").partition(" ")
+        if other:
+            self._deaths.began(self.label, str(dialog), other, profile, event.get("method", "some"))
+
+    def _over(self, dialog: int) -> None:
+        self.dialogs.pop(dialog, None)
+        self._deaths.ended(self.label, str(dialog))
+
+    def end(self, dialog: int) -> None:
+        """End a dialog."""
+        if dialog in self.dialogs:
+            self._over(dialog)
+            self.ask("end", dialog=dialog)
+
+    def _enabled(self, profile: int, ok: dict[str, Any] | None) -> None:
+        if ok is None:
+            if profile not in self.enabled:
+                self.wants.discard(profile)
+            return
+        self.enabled.add(profile)
+        self.wants.add(profile)
+        for _ in range(self.random.randrange(1, 4)):
+            self.claim(profile)
+
+    def _given_up(self, profile: int) -> None:
+        """It has no part in a profile any more."""
+        self.enabled.discard(profile)
+        for known in (self.claims, self.dialogs):
+            for number in [number for number, of in known.items() if of == profile]:
+                del known[number]
+        self._deaths.holder_gone(self.label, profile)
+        self._deaths.died(self.label, profile)
+        self._clock.after(0.0, self._deliveries.ended, self.label, profile)
