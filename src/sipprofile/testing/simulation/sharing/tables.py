@@ -67,7 +67,7 @@ def left(service: Service) -> list[str]:
         "open transactions": server.open,
         "invited": len(server.invited),
         "requested": len(server.requested),
-        "late": len(server._late),
+        "late": len(server._lates),
         "answered": len(server._answered),
         "sessions": len(service._sessions),
     }
