@@ -1,6 +1,6 @@
 """Calls that go wrong in the ways of RFC 3261 §9, §13, §14, §15 and RFC 3262: what each side does, as SIPp plays it.
 
-Each function gives the steps of who calls and of who is called. The service's T1 is :data:`T1`.
+Each function gives the steps of who calls and of who is called. The service's timers are :data:`T1` and :data:`T2`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from .bridge_sides import FIRST_CSEQ, TAG, Called, Caller, answers, begins, ends, gets, goes_on, label, misses, waits
 
-T1 = 0.1  # seconds
+T1, T2 = 0.1, 0.8  # seconds
 GIVES_UP = round(64_000 * T1)  # milliseconds, RFC 3261 §17.1.1.2
 TIMER = 200  # milliseconds: T1 of SIPp where it is to be patient longer than the service
 
@@ -35,6 +35,15 @@ def _hangs_up(caller: Caller, number: int = 1) -> tuple[str, ...]:
 
 HUNG_UP = (gets("BYE"), answers())
 END = label("end"), waits(20)
+
+
+def talks_long(caller: Caller, called: Called) -> Steps:
+    """Longer than an answer is repeated: in a BYE's place SIPp takes it for the BYE's."""
+    t1 = round(1000 * T1)
+    calls = (caller.invites(timer=t1), *RINGS, gets(200, route=True), caller.sends("ACK", 0), waits(GIVES_UP + 500))
+    *answer, ack = _answers(called)
+    copies = gets("INVITE", optional=True)  # SIPp knows them only when it has sent something that was not lost
+    return (*calls, caller.sends("BYE", 1, timer=t1), gets(200)), (*answer, copies, ack, *HUNG_UP)
 
 
 def the_invite_comes_twice(caller: Caller, called: Called) -> Steps:

@@ -56,12 +56,15 @@ class Sipp:
         remote: str = "",
         rate: int = 10,
         lost: int = 0,
+        t2: int = 4000,
     ) -> None:
         """`remote`: the address and port that a scenario which calls sends to, `rate` calls a second. `lost`: how many
-        of a hundred messages that it sends or receives are lost."""
+        of a hundred messages that it sends or receives are lost; it then sends again as long as the `limit` allows.
+        `t2`: milliseconds."""
         self.port = free_port()
-        self._remote = [remote, "-r", str(rate)] if remote else []
-        self._remote += ["-lost", str(lost)] if lost else []
+        self._options = [remote, "-r", str(rate)] if remote else []
+        self._options += ["-lost", str(lost), "-max_retrans", "30"] if lost else []
+        self._options += ["-T2", str(t2)]
         self.directory = directory
         self._scenario = scenario if isinstance(scenario, Path) else SCENARIOS / f"{scenario}.xml"
         self._keys = keys
@@ -85,7 +88,7 @@ class Sipp:
             raise RuntimeError("sipp is not installed")
         self.directory.mkdir(parents=True, exist_ok=True)
         command = [program, "-sf", str(self._scenario), "-i", self.host, "-p", str(self.port)]
-        command += self._remote
+        command += self._options
         command += ["-m", str(self._calls), "-timeout", f"{self._limit}s", "-timeout_error", "-nostdin"]
         command += ["-trace_err", "-error_file", str(self.directory / "errors.log")]
         command += ["-trace_msg", "-message_file", str(self.directory / "messages.log")]

@@ -99,7 +99,11 @@ class TestCalls:
         nothing_left(agent)
 
     async def test_packets_are_lost(self, agent: CoreUserAgent, tmp_path: Path) -> None:
-        """Requests, answers and ACKs: each is repeated by whose turn it is, and nobody hears anything twice."""
+        """Requests, answers and ACKs: each is repeated by whose turn it is, and nobody hears anything twice.
+
+        SIPp gives up an INVITE after 5 repetitions and a BYE after 7. Of 20 calls that is one in 6,000 runs; were 30 of
+        100 messages lost in place of 12, one in ten.
+        """
         steps = (
             sends("INVITE", 1, sdp=True, lost=12),
             of_invite(gets(100, optional=True)),
