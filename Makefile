@@ -64,7 +64,7 @@ test-long: setup counterparts
 
 bench: setup
 	@sh scripts/install-bench-peers $(BIN)/python
-	$(BIN)/python -m benchmarks.peers --minutes 13 --json benchmarks/build/peers.json --plots benchmarks/build
+	$(BIN)/python -m benchmarks.peers --minutes 16 --json benchmarks/build/peers.json --plots benchmarks/build
 	$(BIN)/python -m benchmarks --no-refresh
 	$(BIN)/python -m benchmarks.parsers
 	$(BIN)/python -m benchmarks.sharing

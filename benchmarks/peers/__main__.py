@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--profiles", type=int, nargs="+", default=[1_000, 10_000, 50_000, 100_000], metavar="N")
     parser.add_argument("--rounds", type=int, default=3, help="medians are of as many runs (3)")
     parser.add_argument("--refreshes", type=int, default=1, help="how often each is refreshed (1; 0: only registered)")
-    parser.add_argument("--minutes", type=float, default=14, help="what would end later is left out (14)")
+    parser.add_argument("--minutes", type=float, default=16, help="what would end later is left out (16)")
     parser.add_argument("--full", action="store_true", help="refreshes, restart and outage in every run; takes hours")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found")
     parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write the plots, as SVG and PNG")

@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.peers.peer import EXPIRES, OTHER_CORE, Peer
+from msgspec.structs import replace
+
+from benchmarks.peers.peer import EXPIRES, HOLDER_CORE, OTHER_CORE, Peer
 from benchmarks.peers.results import Idle, Outage, Refresh, Restart, Run
 from benchmarks.responder import Counters, Responder
 
@@ -54,7 +56,7 @@ def measure(
 
 
 def _cold(peer: Peer, responder: Responder, count: int, number: int, base: Idle, limit: float, load: float) -> Run:
-    started = time.monotonic()
+    started, busy = time.monotonic(), _busy(HOLDER_CORE)
     peer.start()
     _wait(
         lambda: responder.counters().phase.renewed >= count or (peer.holds and peer.usage() is None),
@@ -62,11 +64,13 @@ def _cold(peer: Peer, responder: Responder, count: int, number: int, base: Idle,
     )
     reached = responder.counters()
     phase = reached.phase
-    ended = peer.holds and peer.usage() is None
+    now, took, busy = peer.usage(), time.monotonic() - started, _busy(HOLDER_CORE) - busy
+    ended = peer.holds and now is None
     if phase.renewed == count:
         time.sleep(SETTLE)
     after = peer.usage() if peer.holds else None
     cpu = after.cpu if after else peer.stop()
+    own = now.cpu if now else cpu
     if phase.renewed < count:
         missed = "it ended" if ended else f"not all in {limit:.0f} s"
         failure = f"{missed}: {phase.renewed:,} registered, {reached.lapsed:,} lapsed"
@@ -92,6 +96,7 @@ def _cold(peer: Peer, responder: Responder, count: int, number: int, base: Idle,
         cpu=max(0.0, cpu - base.cpu) / count * 1000,
         memory=(after.proportional - base.proportional) / count if after else None,
         total=after.proportional if after else None,
+        others=max(0.0, (busy - own) / took),
         silence=phase.longest_silence,
         retransmitted=reached.retransmissions,
         lapsed=reached.lapsed,
@@ -99,11 +104,15 @@ def _cold(peer: Peer, responder: Responder, count: int, number: int, base: Idle,
 
 
 def _held(peer: Peer, responder: Responder, run: Run, refreshes: int) -> Run:
-    refresh = _refreshed(peer, responder, run.count, refreshes)
-    restart = _restarted(peer, responder, run.count)
-    outage = _out(responder, run.count) if restart.seconds is not None else None
-    fields = {name: getattr(run, name) for name in run.__struct_fields__}
-    return Run(**{**fields, "refresh": refresh, "restart": restart, "outage": outage})
+    try:
+        run = replace(run, refresh=_refreshed(peer, responder, run.count, refreshes))
+        restart = _restarted(peer, responder, run.count)
+        run = replace(run, restart=restart)
+        if restart.seconds is None:
+            return run
+        return replace(run, outage=_out(responder, run.count))
+    except (RuntimeError, OSError) as error:
+        return replace(run, held_failure=str(error).strip().splitlines()[0])
 
 
 def _refreshed(peer: Peer, responder: Responder, count: int, refreshes: int) -> Refresh:
@@ -172,6 +181,13 @@ def _out(responder: Responder, count: int) -> Outage:
         recovered=recovered,
         retransmitted=counters.retransmissions - before.retransmissions,
     )
+
+
+def _busy(core: int) -> float:
+    """Seconds that the core has not been idle; time that the host took from it counts (proc_stat)."""
+    with open("/proc/stat", encoding="ascii") as file:
+        ticks = next([int(one) for one in line.split()[1:9]] for line in file if line.startswith(f"cpu{core} "))
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def _wait(done: Callable[[], bool], limit: float) -> bool:

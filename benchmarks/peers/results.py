@@ -63,6 +63,8 @@ class Run(msgspec.Struct, frozen=True):
     memory: float | None = None
     total: int | None = None
     """All of its memory."""
+    others: float | None = None
+    """The part of the core's time that other programs took meanwhile."""
     silence: float | None = None
     """The longest time without a datagram meanwhile."""
     retransmitted: int = 0
@@ -71,6 +73,8 @@ class Run(msgspec.Struct, frozen=True):
     restart: Restart | None = None
     outage: Outage | None = None
     failure: str = ""
+    held_failure: str = ""
+    """Everything was registered, but then this happened."""
 
     @property
     def complete(self) -> bool:

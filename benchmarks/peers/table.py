@@ -19,6 +19,7 @@ COLD = (
     "CPU s/1,000",
     "kB each",
     "MB in all",
+    "others on its core, %",
     "longest silence, ms",
     "retransmitted",
     "lapsed",
@@ -49,7 +50,10 @@ def text(report: Report) -> str:
     if held:
         parts.append(table(HELD, held))
     notes = [f"- {peer}: {reason}." for peer, reason in report.missing.items()]
-    notes += [f"- {one.peer}, {one.count:,}: {one.reason}." for one in report.skipped]
+    for reason in dict.fromkeys(one.reason for one in report.skipped):
+        left_out = ", ".join(f"{one.peer} {one.count:,}" for one in report.skipped if one.reason == reason)
+        notes.append(f"- {reason[0].upper()}{reason[1:]}: {left_out}.")
+    notes += [f"- {one.peer}, {one.count:,}: {one.held_failure}." for one in report.runs if one.held_failure]
     if notes:
         parts.append("\n".join(["Not measured:", "", *notes]))
     parts.append("\n".join(["Settings:", "", *settings(report)]))
@@ -78,6 +82,7 @@ def cold_rows(report: Report) -> list[tuple[str, ...]]:
                 _middle(done, lambda one: one.cpu, "{:.3f}"),
                 _middle(done, lambda one: None if one.memory is None else one.memory / 1000, "{:.1f}"),
                 _middle(done, lambda one: None if one.total is None else one.total / 1e6, "{:,.0f}"),
+                _middle(done, lambda one: None if one.others is None else one.others * 100, "{:.0f}"),
                 _middle(done, lambda one: None if one.silence is None else one.silence * 1000, "{:,.0f}"),
                 _middle(done, lambda one: one.retransmitted, "{:,.0f}"),
                 _middle(done, lambda one: one.lapsed, "{:,.0f}"),
