@@ -86,6 +86,13 @@ async def test_both_are_kept_alive_and_given_back(presence: Kamailio, add_alice:
         assert all(each.in_dialog for each in seen[1:])
         assert len({each.call_id for each in seen}) == 1
         assert subscription.state == "active"
+        (tag,) = publications(presence)
+        await publication.modify(PIDF.format("closed"), KIND)
+        (changed,) = publications(presence)
+        assert changed != tag
+        await until(
+            presence, lambda: subscription.latest is not None and "closed" in subscription.latest.text, 5, "it is told"
+        )
         await publication.remove()
         await until(presence, lambda: not publications(presence), 5, "the publication is removed")
         await subscription.unsubscribe()

@@ -51,9 +51,13 @@ async def test_a_publication(daemon: RunningService, registrar: RegistrarServer)
         publishing = asyncio.create_task(connection.publish("presence", "<one/>", "application/pidf+xml", uri=BOB))
         assert (await published("a")).text == "<one/>"
         publication = await soon(publishing)
+        modifying = asyncio.create_task(publication.modify("<two/>", "application/pidf+xml"))
+        change = await published("b")
+        assert (change.text, change.header("SIP-If-Match")) == ("<two/>", "a")
+        await soon(modifying)
         await_removal = asyncio.create_task(publication.remove())
-        removal = await published("a")
-        assert (removal.header("SIP-If-Match"), removal.header("Expires")) == ("a", "0")
+        removal = await published("b")
+        assert (removal.header("SIP-If-Match"), removal.header("Expires")) == ("b", "0")
         await soon(await_removal)
 
 

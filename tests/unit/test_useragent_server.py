@@ -9,6 +9,7 @@ from server_world import PROXY, TCP, UDP, World, answered, called, request
 
 from sipprofile.errors import SipProfileError
 from sipprofile.registration.actions import TransportKey
+from sipprofile.sip.framing import StreamFramer
 from sipprofile.sip.message import Request, build_response, parse
 from sipprofile.useragent import client, server, server_transactions
 from sipprofile.useragent.draft import Draft
@@ -121,6 +122,13 @@ class TestMessage:
         world.receive(request())
         world.respond(302, headers=(("Contact", "<sip:alice@elsewhere.test>"),))
         assert world.responses()[0].headers("contact") == ["<sip:alice@elsewhere.test>"]
+
+    @pytest.mark.parametrize(("size", "statuses"), [(65_536, []), (65_537, [513])])
+    def test_the_largest_body(self, world: World, size: int, statuses: list[int]) -> None:
+        """As large as one that goes out may be; over a connection, for no datagram holds it."""
+        (data,) = StreamFramer().feed(request(body=b"x" * size))
+        assert [answer.status for answer in world.receive(data, TCP)] == statuses
+        assert len(world.owner.incoming) == 1 - len(statuses)
 
 
 class TestMerged:

@@ -21,7 +21,7 @@ MAXIMUM_CONNECTIONS = 100
 MAXIMUM_PER_HOST = 20
 IDLE_LIMIT = 300.0  # seconds; more than any transaction lasts (RFC 3261 §18)
 MESSAGE_LIMIT = 10.0  # seconds from a message's first byte, or from the connection's beginning, to the message's last
-MAXIMUM_UNSENT = 64 << 10  # bytes of answers that the other side leaves unread
+MAXIMUM_UNSENT = 128 << 10  # bytes of answers that the other side leaves unread; one may have a body of 64 kB
 LOOK_INTERVAL = 2.0  # seconds between looks for connections that are over their time
 BACKLOG = 64
 

@@ -8,7 +8,7 @@ from ipaddress import AddressValueError, IPv6Address
 from operator import itemgetter
 
 TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]"  # RFC 3261 §25.1 token characters
-MAXIMUM_MESSAGE = 65536  # bytes; what a UDP datagram can carry, kept for streams too
+MAXIMUM_MESSAGE = 98_304  # bytes; a body of 64 kB with its headers. No datagram is as large
 MAXIMUM_HEADERS = 256  # header lines, continuation lines included
 REMEMBERED = 64  # characters of a host and port that are worth remembering
 LWS = " \t\r\n"  # linear white space, after unfolding only SP and HTAB are met

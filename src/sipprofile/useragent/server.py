@@ -21,7 +21,7 @@ from ..sip.transaction.matching import transaction_key
 from ..sip.transaction.server import ServerTransaction
 from ..sip.uri import user_of
 from . import addressed, answering, drafts, in_dialog, inviting, legs, provisionals, responses, usages
-from .draft import Answer
+from .draft import MAXIMUM_BODY, Answer
 from .incoming import Incoming
 from .leg import Leg
 from .return_path import return_path, top_via
@@ -229,6 +229,8 @@ def _judge(
         return 405, (ALLOW,)  # REGISTER too: we are a registrar for local programs only (RFC 3261 §8.2.1)
     if method == "CANCEL":
         return _cancelled(agent, request, via, source, key, now), ()
+    if len(request.body) > MAXIMUM_BODY:
+        return 513, ()
     wanted = request.headers("require")
     if wanted:
         unknown = [tag for line in wanted for tag in split_list(line) if tag.lower() not in EXTENSIONS]
