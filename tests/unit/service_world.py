@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+import sipprofile.registration.registrations  # before any other of its package, which know each other
 from sipprofile.agents.ietf import IetfAgent
 from sipprofile.errors import SipProfileError
 from sipprofile.events import Event, Reason, RegistrationState, StateChanged

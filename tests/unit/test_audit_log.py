@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
 
 from sipprofile.errors import SipProfileError
 from sipprofile.server.audit import AuditLog
+from sipprofile.service.audit import Asker, Auditor
 from sipprofile.service.effects import Audit
 
 SENT = Audit(1_767_225_600.25, "uid 1000", "com.example.bot", 7, "out", "MESSAGE", "sip:bob@example.test", 200)
@@ -86,3 +88,27 @@ def test_a_full_disk_is_complained_about_now_and_then() -> None:
         audit.write(SENT, float(second))
     audit.close()
     assert [words for _, words, _ in log.lines] == ["the audit log cannot be written"] * 2
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("sip:bob:pw@example.test", "sip:bob:...@example.test"),
+        ('"Bob" <SIPS:bob:p%3Aw@example.test>;tag=a', '"Bob" <SIPS:bob:...@example.test>;tag=a'),
+        ("sip:bob:" + "p" * 600 + "@example.test", "sip:bob:...@example.test"),
+        ("sip:bob@example.test:5060", "sip:bob@example.test:5060"),
+        ("sip:example.test:5060;x=1", "sip:example.test:5060;x=1"),
+        ("tel:+4930", "tel:+4930"),
+    ],
+)
+def test_a_password_in_a_uri_is_not_in_it(uri: str, shown: str) -> None:
+    lines: list[Any] = []
+    Auditor(lines.append, lambda: 0.0).note(Asker("root"), 1, "out", "MESSAGE", uri, 1.0)
+    assert lines[0].uri == shown
+
+
+def test_long_uris_take_linear_time() -> None:
+    auditor = Auditor(lambda _: None, lambda: 0.0)
+    begin = process_time()
+    auditor.note(Asker("root"), 1, "out", "MESSAGE", "sip:a:" * 200_000, 1.0)
+    assert process_time() - begin < 0.5

@@ -72,8 +72,9 @@ class TestStrangers:
         for number in range(2000):
             world.receive(request(branch=f"z9hG4bK{number}", call_id=f"c{number}", body=b"x" * 60_000), TCP)
         kept = sum(len(incoming.request.body) for incoming in world.agent.incoming.values())
-        assert 50 << 20 < kept <= server_transactions.MAXIMUM_HELD
+        assert 30 << 20 < kept <= server_transactions.MAXIMUM_HELD // 2
         assert world.statuses()[-1] == 503
+        assert world.receive(request(branch="z9hG4bKsmall", call_id="small"), TCP) == [], "a small one is taken"
         for incoming in list(world.agent.incoming.values()):
             world.respond(200, incoming)
         assert (world.agent.server.held, world.agent.server.open) == (0, 0)
@@ -112,6 +113,17 @@ class TestInDialogs:
         assert world.statuses()[-1] == 503
         bye = request("BYE", to=to, cseq=600, branch="z9hG4bKbye")
         assert [response.status for response in world.receive(bye)][-1] == 200, "a call can always be ended"
+
+    def test_notifications(self) -> None:
+        """They are answered by the service, and queue for the owner."""
+        world = SubscriptionWorld()
+        world.subscribed()
+        world.app.news()
+        answers = [world.notify() for _ in range(1000)]
+        assert answers.count(200) == in_dialog.MAXIMUM_NOTIFIES - 1
+        assert set(answers) == {200, 503, 0}
+        world.run(1.1)
+        assert world.notify() == 200
 
     def test_subscriptions(self) -> None:
         world = World()
@@ -167,6 +179,17 @@ class TestCallees:
         world.respond(183, "Require: 100rel", f"RSeq: {number}", tag="t", to=invite, contact="sip:bob@203.0.113.7")
         assert len([sent for _, sent in world.wire if sent.method == "PRACK"]) == number
 
+    def test_provisionals(self) -> None:
+        world = UserAgentWorld()
+        world.invite()
+        for _ in range(1000):
+            world.respond(180, tag="t", contact="sip:bob@203.0.113.7")
+        assert len(world.owner.responses) == client.MAXIMUM_PROVISIONALS
+        world.run(1.1)
+        world.respond(180, tag="t", contact="sip:bob@203.0.113.7")
+        world.respond(200, tag="t", contact="sip:bob@203.0.113.7")
+        assert [response.status for response in world.owner.responses[-2:]] == [180, 200]
+
     @pytest.mark.parametrize("status", [401, 407])
     def test_a_phone_that_has_rung_gets_no_digest(self, status: int) -> None:
         """Servers that authenticate do so before they pass a call on: this is somebody who has found out the realm."""
@@ -200,10 +223,9 @@ class TestNotifiers:
         world.notify("active;expires=60", "refer")
         before = len(world.room._timers)
         for number in range(500):
-            assert (
-                world.notify(f"active;expires={4_000_000_000 - number if number % 2 else 1000 + number}", "refer")
-                == 200
-            )
+            state = f"active;expires={4_000_000_000 - number if number % 2 else 1000 + number}"
+            assert world.notify(state, "refer") == 200
+            world.run(0.02)
         world.run(60.0)
         assert len(world.room._timers) - before < 10
         world.notify("active;expires=2", "refer")

@@ -237,3 +237,42 @@ class TestActivation:
         one.perform()
         assert statuses(one) == [480]
         assert b"\r\nRetry-After: 5\r\n" in one.actions[-1].data
+
+
+class TestMoreThanASessionReads:
+    """Callers that send more than an application reads."""
+
+    def test_no_caller_can_have_a_session_ended(self) -> None:
+        """Beyond half of what a session may leave unread its callers are told to come again."""
+        one = World(settings=ServiceSettings(unread=40))
+        number = one.create(contact_user="token-1")
+        session = one.session()
+        session.ask("enable", profile=number)
+        session.ask("claim", profile=number, claim={"methods": ["MESSAGE"]})
+        for count in range(200):
+            one.now += 0.001
+            arrive(one, number=count)
+        assert one.ended == {}
+        told = [frame for frame in session.read() if frame.get("event") == "request"]
+        assert 20 <= len(told) <= 25
+        assert statuses(one) == [503] * (200 - len(told))
+        (send,) = [action for action in one.actions if isinstance(action, Send) and action.data[:4] == b"SIP/"][-1:]
+        assert b"Retry-After: 1\r\n" in send.data
+        arrive(one, number=1000)
+        assert len([frame for frame in session.read() if frame.get("event") == "request"]) == 1
+
+    def test_of_several_who_share_a_claim_the_others_are_asked(self) -> None:
+        one = World(settings=ServiceSettings(unread=40))
+        number = one.create(contact_user="token-1")
+        asleep, awake = one.session(), one.session()
+        for session in (asleep, awake):
+            session.ask("enable", profile=number)
+            session.ask("claim", profile=number, claim={"methods": ["MESSAGE"], "exclusive": False})
+        for count in range(60):
+            one.now += 0.001
+            arrive(one, number=count)
+            for frame in awake.read():
+                if frame.get("event") == "request":
+                    awake.send("respond", request=frame["request"], status=200)
+        assert one.ended == {}
+        assert statuses(one) == [200] * 60

@@ -72,6 +72,7 @@ class World:
             self.session,
             PROFILE,
             lambda _, frame, __: self.frames.append(json.loads(frame)),
+            lambda *_: False,
             self.auditor,
             lambda: WALL_OFFSET,
         )

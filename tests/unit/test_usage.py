@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from service_world import EVERYTHING, World, record
+from service_world import EVERYTHING, USER, World, record
 
 from sipprofile.service.operations import Control, Get, Patch
 
@@ -162,6 +162,13 @@ class TestLostSession:
         assert users(world) == 2
         world.pass_time(11)
         assert users(world) == 1
+
+    def test_not_by_another_user(self, world: World) -> None:
+        client = world.session()
+        thief = world.session(USER, resume=client.hello["session"])
+        assert world.ended == {}
+        assert client.ask("ping") == {}
+        assert thief.ask("ping") == {}
 
     def test_what_is_not_enabled_again_ends_at_its_time(self, world: World) -> None:
         world.create("one")

@@ -5,6 +5,7 @@ One line per request, at its end. What is counted for the metrics is counted her
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Literal
@@ -21,6 +22,8 @@ METHODS = frozenset(
 OTHER = "other"
 LONGEST = 500
 """Characters of a URI that a line repeats."""
+_password = re.compile(r"(sips?:[^@:;?\s<>]*):[^@\s<>]*@", re.IGNORECASE).sub
+"""RFC 3261 §19.1.1 lets URIs have one, and some do."""
 
 
 class Asker(msgspec.Struct, frozen=True, gc=False):
@@ -54,4 +57,5 @@ class Auditor:
         kind = method if method in METHODS else OTHER
         self.requests[direction, kind] += 1
         at = now + self._wall_offset()
-        self._act(Audit(at, asker.who, asker.app, profile, direction, method[:32], uri[:LONGEST], status, code))
+        shown = _password(r"\1:...@", uri[: 2 * LONGEST])[:LONGEST]
+        self._act(Audit(at, asker.who, asker.app, profile, direction, method[:32], shown, status, code))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..errors import SipProfileError
 from ..useragent import ending
 from ..useragent.agent import UserAgent
+from ..useragent.draft import Answer
 from .audit import Auditor
 from .connection_state import ConnectionStates
 from .delivery import Delivery
@@ -13,6 +16,11 @@ from .quota import Quota, check_dialogs
 from .registry import Registry
 from .session_owner import SessionOwner
 from .sessions import Session
+
+if TYPE_CHECKING:
+    from ..useragent.incoming import Incoming
+
+BUSY = Answer(503, headers=(("Retry-After", "1"),))
 
 
 class Connections:
@@ -41,7 +49,7 @@ class Connections:
             return found
         if profile not in session.enabled:
             raise SipProfileError("not_enabled", field="profile", value=profile)
-        owner = SessionOwner(session, profile, self._tell, self._auditor, self._wall_offset)
+        owner = SessionOwner(session, profile, self._tell, self._turns_away, self._auditor, self._wall_offset)
         session.connections[profile] = owner
         return owner
 
@@ -101,6 +109,13 @@ class Connections:
     def refused(self, owner: SessionOwner, method: str, uri: str, code: str, now: float) -> None:
         """A request was not sent: the audit log says so."""
         self._auditor.note(owner.asker, owner.profile, "out", method, uri, now, code=code)
+
+    def _turns_away(self, owner: SessionOwner, incoming: Incoming, now: float) -> bool:
+        """Refuse a request for a session that has much to read already: no caller may have a session ended."""
+        if not self._hub.is_busy(owner.session.outbox):
+            return False
+        self._delivery.turn_away(owner, incoming, BUSY, now)
+        return True
 
     def _tell(self, owner: SessionOwner, frame: bytes, now: float) -> None:
         self._hub.tell(owner.session.outbox, owner.profile, frame, now)

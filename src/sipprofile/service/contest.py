@@ -71,9 +71,13 @@ class Contest(Deaf):
             return None
         if self._incoming.request.method != "INVITE" or not 300 <= answer.status < 600:
             return self._won(owner, answer, now)
+        self.refuses(owner, answer, now)
+        return None
+
+    def refuses(self, owner: Owner, answer: Answer, now: float) -> None:
+        """One of them does not take it; ``answer`` is told if nobody does."""
         self._best = better(self._best, answer)
         self.leaves(owner, now)
-        return None
 
     def leaves(self, owner: Owner, now: float) -> None:
         """One of them does not want it, or is gone. When nobody is left the best refusal is told."""

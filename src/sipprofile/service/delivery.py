@@ -96,6 +96,14 @@ class Delivery:
                 return contest.answer(owner, answer, now)
         raise SipProfileError("invalid_state", "No answer of yours to this request is waited for.", value=number)
 
+    def turn_away(self, owner: Owner, incoming: Incoming, answer: Answer, now: float) -> None:
+        """An owner has no room for a request that it was just given. Of several the others may have it."""
+        contest = self._contests.get(incoming.number)
+        if contest is not None and contest.waiting_for((owner,)):
+            contest.refuses(owner, answer, now)
+        elif incoming.owner is owner and not incoming.final:
+            self._respond(incoming, answer, now)
+
     def owners_gone(self, owners: Collection[Owner], now: float, *, lost: bool = True) -> None:
         """Owners end: their claims, their part in contests, and everything that the user agent has of them. Callers of
         some that were ``lost`` are told when to try again."""

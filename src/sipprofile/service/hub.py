@@ -276,6 +276,10 @@ class Hub:
         outbox.reply(frame, place)
         self._woken(outbox)
 
+    def is_busy(self, outbox: Outbox) -> bool:
+        """Whether half of what may wait for the session waits: time to have no more of what can be refused."""
+        return outbox.overdue * 2 > self._limit or outbox.size * 2 > self._size_limit
+
     def tell(self, outbox: Outbox, profile: int, frame: bytes, now: float) -> None:
         """Queue what happened to a session's SIP request or dialog."""
         outbox.tell(profile, frame, now)

@@ -22,12 +22,17 @@ if TYPE_CHECKING:
 
 
 class SessionOwner:
-    """One session and one profile. ``tell`` queues a finished frame; ``wall_offset`` is UTC minus ``now``."""
+    """One session and one profile.
+
+    ``tell`` queues a finished frame, ``turns_away`` refuses a request for want of room; ``wall_offset`` is UTC minus
+    ``now``.
+    """
 
     __slots__ = (
         "_auditor",
         "_pending",
         "_tell",
+        "_turns_away",
         "_wall_offset",
         "asker",
         "beginning",
@@ -45,6 +50,7 @@ class SessionOwner:
         session: Session,
         profile: int,
         tell: Callable[[SessionOwner, bytes, float], None],
+        turns_away: Callable[[SessionOwner, Incoming, float], bool],
         auditor: Auditor,
         wall_offset: Callable[[], float],
     ) -> None:
@@ -64,6 +70,7 @@ class SessionOwner:
         self._pending: dict[int, tuple[Outgoing, str, int]] = {}
         """Requests without a final response, with the URI they are for and their size."""
         self._tell = tell
+        self._turns_away = turns_away
         self._auditor = auditor
         self._wall_offset = wall_offset
 
@@ -116,6 +123,8 @@ class SessionOwner:
 
     def requested(self, incoming: Incoming, now: float) -> None:
         """A request for it, or one in its dialog that the service has answered already."""
+        if not incoming.final and self._turns_away(self, incoming, now):
+            return
         self._send(request_members(self.profile, incoming, self._wall_offset()), now)
         leg = incoming.leg
         if leg is not None:

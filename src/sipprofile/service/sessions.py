@@ -113,8 +113,10 @@ class Sessions:
 
     def continued(self, session: Session, token: str, now: float) -> None:
         """``session`` continues the one with this token, which ends if we did not notice yet that it was lost."""
-        session.resumes = token
         predecessor = self._by_token.get(token)
+        if predecessor is not None and not _same(predecessor.actor, session.actor):
+            return  # somebody else has got hold of the token
+        session.resumes = token
         if predecessor is not None and predecessor is not session:
             self.end(predecessor.number, SipProfileError("closed", "Another connection continues it."), now)
 
@@ -171,3 +173,7 @@ class Sessions:
     def _holders(self, profile: int) -> list[Session]:
         found = (self._sessions.get(outbox.session) for outbox in self._hub.holders(profile))
         return [session for session in found if session is not None]
+
+
+def _same(one: Actor, other: Actor) -> bool:
+    return (one.uid, one.token) == (other.uid, other.token)

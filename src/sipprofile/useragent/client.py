@@ -23,6 +23,7 @@ from .drafts import checked
 from .leg import Leg
 from .outgoing import Outgoing
 from .owner import Owner
+from .rate import Rate
 
 if TYPE_CHECKING:
     from .agent import UserAgent
@@ -31,6 +32,8 @@ __all__ = ["abandon", "acknowledge", "cancel", "fetch_bindings", "send"]
 
 MAKES_A_DIALOG = frozenset(("INVITE", "REFER", "SUBSCRIBE"))
 REFRESHES_TARGET = frozenset(("INVITE", "NOTIFY", "REFER", "SUBSCRIBE", "UPDATE"))
+MAXIMUM_PROVISIONALS = 50
+"""Provisional responses to one request that its owner hears of in a second."""
 MAXIMUM_FORKS = 32
 """Dialogs that one INVITE may make; a 2xx beyond is acknowledged and ended at once."""
 
@@ -149,6 +152,10 @@ def _heard(agent: UserAgent, request: ClientRequest, result: Response | str, now
 
 
 def _tell(agent: UserAgent, outgoing: Outgoing, response: Response, leg: Leg | None, now: float) -> None:
+    if response.status < 200:
+        outgoing.provisionals = outgoing.provisionals or Rate(MAXIMUM_PROVISIONALS)
+        if not outgoing.provisionals.has_room(now):
+            return
     handled = response.status >= 200 and usages.responded(agent, outgoing, response, leg, now)
     if not handled and not outgoing.abandoned:
         outgoing.owner.responded(outgoing, response, leg, now)

@@ -8,6 +8,7 @@ from ..sip.message import Request
 from . import answering, inviting, legs, provisionals, usages
 from .incoming import Incoming
 from .leg import Leg
+from .rate import Rate
 from .responses import REFRESHES_TARGET
 from .unowned import UNOWNED
 
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 Headers = tuple[tuple[str, str], ...]
 OF_CALLS = frozenset(("BYE", "INVITE", "UPDATE"))
 """Requests about a call: in a dialog without one, be it over already, they have no meaning (RFC 5057 §4.1, §5.3.1)."""
+MAXIMUM_NOTIFIES = 100
+"""A second in one dialog: the service answers them itself, and their owner has to read them."""
 MAXIMUM_PENDING = 64
 """Requests in one dialog that have no final answer yet: nobody keeps the owner of a dialog so busy in good faith."""
 
 
-def judge(agent: UserAgent, leg: Leg, request: Request, number: int) -> tuple[int, Headers]:
+def judge(agent: UserAgent, leg: Leg, request: Request, number: int, now: float) -> tuple[int, Headers]:
     """The status with which a request in ``leg`` is refused, 0 when it is to be delivered; ``number``: its CSeq's."""
     method = request.method
     if number <= leg.dialog.remote_cseq:
@@ -30,6 +33,9 @@ def judge(agent: UserAgent, leg: Leg, request: Request, number: int) -> tuple[in
         return 481, ()
     if method != "BYE" and len(leg.pending) >= MAXIMUM_PENDING:
         return 503, (("Retry-After", "1"),)
+    if method == "NOTIFY":
+        leg.notifies = leg.notifies or Rate(MAXIMUM_NOTIFIES)
+        return (0, ()) if leg.notifies.has_room(now) else (503, (("Retry-After", "1"),))
     if method == "PRACK":
         return (0 if provisionals.acknowledged_by(agent, leg, request) is not None else 481), ()
     if method in ("INVITE", "UPDATE"):

@@ -10,6 +10,7 @@ from ..registration.actions import TransportKey
 from ..registration.line import Line
 from ..sip.dialog import Dialog
 from .owner import Owner
+from .rate import Rate
 
 LegState = Literal["early", "confirmed", "terminated"]
 
@@ -54,6 +55,8 @@ class Leg(msgspec.Struct, eq=False):
     """CSeq number of our INVITE, and RSeq of its last reliable provisional response (RFC 3262 §4)."""
     pracks: int = 0
     """PRACKs of the service that have no answer yet."""
+    notifies: Rate | None = None
+    """NOTIFYs of the other side."""
 
     def __repr__(self) -> str:
         return f"Leg(number={self.number}, method={self.method!r}, state={self.state!r}, …)"

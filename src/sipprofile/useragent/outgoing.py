@@ -8,6 +8,7 @@ from ..registration.requests import ClientRequest
 from .draft import Draft
 from .leg import Leg
 from .owner import Owner
+from .rate import Rate
 
 
 class Outgoing(ClientRequest, kw_only=True):
@@ -25,6 +26,8 @@ class Outgoing(ClientRequest, kw_only=True):
     """Nobody wants to know any more."""
     accepted: bool = False
     """The owner has heard of a 2xx to its INVITE."""
+    provisionals: Rate | None = None
+    """Provisional responses that its owner was told of."""
     ended: tuple[str, ...] = ()
     """Remote tags of answers that nobody wanted, and whose dialogs were ended."""
 

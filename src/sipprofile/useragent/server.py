@@ -249,7 +249,7 @@ def _judge(
         if leg is None or (key.local_port and leg.line is not agent.local_lines.get(key.local_port)):
             return 481, ()  # RFC 3261 §12.2.2
         line = leg.line
-        status, headers = in_dialog.judge(agent, leg, request, number)
+        status, headers = in_dialog.judge(agent, leg, request, number, now)
         if status:
             return status, headers
     elif method in IN_DIALOG:

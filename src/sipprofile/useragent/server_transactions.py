@@ -21,6 +21,8 @@ MAXIMUM_OPEN = 20_000
 """Requests without a final answer, and INVITEs until their transaction ends."""
 MAXIMUM_HELD = 64 << 20
 """Bytes of these requests: their bodies are strangers' too."""
+LARGE = 4096
+"""Bytes; larger requests have half of that, so that there is always room for the others."""
 MAXIMUM_ANSWERED = 65_536
 """Answers kept for retransmissions: 64·T1 of more than 2,000 a second. Beyond it the oldest go early, when whoever has
 got an answer has long stopped asking."""
@@ -140,7 +142,8 @@ class ServerTransactions:
 
     def has_room(self, size: int, share: float) -> bool:
         """Whether a request of ``size`` bytes may be kept; ``share``: of the limits, for this kind of request."""
-        return self.open < share * MAXIMUM_OPEN and self.held + size <= share * MAXIMUM_HELD
+        most = share * (MAXIMUM_HELD if size <= LARGE else MAXIMUM_HELD // 2)
+        return self.open < share * MAXIMUM_OPEN and self.held + size <= most
 
     def _closed(self, served: Served) -> None:
         self.open -= 1
