@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-import sipprofile.registration.registrations  # before any other of its package, which know each other
+# Before any other module of its package: they know each other.
+import sipprofile.registration.registrations  # noqa: F401
 from sipprofile.agents.ietf import IetfAgent
 from sipprofile.errors import SipProfileError
 from sipprofile.events import Event, Reason, RegistrationState, StateChanged
