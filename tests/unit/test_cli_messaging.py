@@ -69,6 +69,7 @@ class TestListen:
         self.one_request(service)
         result = run(service, "listen", "trunk", "--method", "MESSAGE", "--shared", "--status", "202")
         assert (result.exit_code, result.stdout) == (0, "MESSAGE from <sip:bob@example.test>;tag=b: hello\n")
+        assert result.stderr == "Listening at sip:trunk@example.test: MESSAGE. Ctrl-C ends it.\n"
         assert service.said("claim")[0]["claim"] == {"methods": ["MESSAGE"], "exclusive": False}
         assert service.said("respond")[0]["status"] == 202
 
@@ -77,7 +78,10 @@ class TestListen:
         result = run(service, "listen", "trunk", "--json")
         assert service.said("claim")[0]["claim"] == {"default": True}
         assert json.loads(result.stdout)["text"] == "hello"
+        assert "whatever nobody else has claimed" in result.stderr
 
     def test_somebody_else_has_it(self, service: FakeService) -> None:
         service.refuse["claim"] = SipProfileError("claim_in_use", by="com.example.bot")
-        assert "claimed it" in run(service, "listen", "trunk", "--method", "MESSAGE").output
+        output = run(service, "listen", "trunk", "--method", "MESSAGE").output
+        assert "claimed it" in output
+        assert "Listening" not in output

@@ -68,6 +68,8 @@ async def _listen(target: Target, name: str, methods: list[str], events: list[st
     app, token = "sipprofile listen", target.token()
     try:
         async with use(name, app=app, url=target.url, token=token, wait=False, claims=[claim]) as line:
+            what = ", ".join([*methods, *events]) or "whatever nobody else has claimed"
+            click.echo(f"Listening at {line.profile.aor}: {what}. Ctrl-C ends it.", err=True)
             async for request in line.requests():
                 click.echo(as_json_line(_document(request)) if target.json else _shown(request))
                 if request.response_allowed:
