@@ -158,7 +158,7 @@ def test_every_line_does_what_the_page_says(shell: Shell, tmp_path: Path) -> Non
     shell.types("sipprofile listen other")
     shell.sees("^Listening at sip:bob@example.test: MESSAGE")
     shell.types("sipprofile message other")
-    shell.sees(r"sip:bob@example.test wrote:[\s\S]*hello", "200 OK", *sample(0))
+    shell.sees("sip:bob@example.test wrote: hello", "200 OK", *sample(0))
 
     shell.types("python watcher.py &")
     shell.sees(*sample(1))
