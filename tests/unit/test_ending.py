@@ -319,7 +319,7 @@ class TestALineThatIsLost:
         number = world.send("MESSAGE", body=b"hi", content_type="text/plain").number
         invite = calling(world)
         world.app.news()
-        ending.line_lost(world.agent, 1, "lease_expired", world.now)
+        ending.lines_lost(world.agent, {1: "lease_expired"}, world.now)
         told = world.app.news()
         assert ("failed", number, "lease_expired") in told
         assert ("failed", invite, "lease_expired") in told
@@ -331,7 +331,7 @@ class TestALineThatIsLost:
     def test_a_refresh_under_way_is_tried_again(self, world: World) -> None:
         leg = world.subscribed(seconds=600)
         world.until_sent()
-        ending.line_lost(world.agent, 1, "lease_expired", world.now)
+        ending.lines_lost(world.agent, {1: "lease_expired"}, world.now)
         assert ("leg_changed", leg.number, "not_refreshed") in world.app.news()
         count = len(world.sent)
         world.run(60)
@@ -340,7 +340,7 @@ class TestALineThatIsLost:
     def test_other_profiles_are_not_concerned(self, world: World) -> None:
         call(world)
         world.send("MESSAGE", body=b"hi", content_type="text/plain")
-        ending.line_lost(world.agent, 2, "lease_expired", world.now)
+        ending.lines_lost(world.agent, {2: "lease_expired"}, world.now)
         assert world.app.news() == []
 
 

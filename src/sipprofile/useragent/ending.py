@@ -171,11 +171,6 @@ def profile_gone(agent: UserAgent, profile: int, code: str, now: float) -> None:
             resubscribing.unsubscribe(agent, subscription, now)
 
 
-def line_lost(agent: UserAgent, profile: int, code: str, now: float) -> None:
-    """The registration of ``profile`` has ended, see :func:`lines_lost`."""
-    lines_lost(agent, {profile: code}, now)
-
-
 def lines_lost(agent: UserAgent, codes: Mapping[int, str], now: float) -> None:
     """Registrations have ended, perhaps not for good: requests under way fail, dialogs stay, and their owners are told.
 

@@ -6,15 +6,12 @@ import re
 
 from ..agents.base import Plan
 from ..errors import SipProfileError
-from ..registration.profile_line import ANONYMOUS
 from ..registration.registration import Registration
 from ..sip.syntax import SipSyntaxError
 from ..sip.uri import Uri
 
 MAXIMUM_URI = 1024  # characters
 _TEL = re.compile(r"tel:[0-9A-Fa-f+*#.()\-]+(?:;[A-Za-z0-9\-._~!*'%+=:\[\]/&$;]*)?", re.IGNORECASE)  # RFC 3966 §3
-
-__all__ = ["ANONYMOUS", "canonical", "check_identity", "fits", "is_identity", "readable"]
 
 
 def readable(text: str, field: str) -> str:
