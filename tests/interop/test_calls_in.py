@@ -101,7 +101,7 @@ class TestCalls:
     async def test_packets_are_lost(self, agent: CoreUserAgent, tmp_path: Path) -> None:
         """Requests, answers and ACKs: each is repeated by whose turn it is, and nobody hears anything twice.
 
-        SIPp gives up an INVITE after 5 repetitions and a BYE after 7. Of 20 calls that is one in 6,000 runs; were 30 of
+        SIPp gives up an INVITE after 5 repetitions and a BYE after 7. Of 20 calls that is one in 5,000 runs; were 30 of
         100 messages lost in place of 12, one in ten.
         """
         steps = (

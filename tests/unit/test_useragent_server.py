@@ -331,6 +331,19 @@ class TestLimits:
         assert (world.agent.incoming, world.agent.server.by_key, world.agent.server.open) == ({}, {}, 0)
         assert len(world.room._calls) <= waiting + 1
 
+    @pytest.mark.parametrize("key", [UDP, TCP], ids=["udp", "tcp"])
+    def test_an_answered_invite_does_not_wait_for_the_end_of_its_ringing(self, world: World, key: TransportKey) -> None:
+        """64·T1 after the answer nothing remembers it, though it might have rung for three minutes."""
+        world.run(1.0)
+        waiting = len(world.room._calls)
+        for number in range(20):
+            world.receive(request("INVITE", call_id=f"c{number}", branch=f"z9hG4bKn{number}"), key)
+            world.respond(180)
+            world.respond(486)
+        assert len(world.agent.server.ringing) == 0
+        world.run(33.0)
+        assert len(world.room._calls) <= waiting + 1, "one timer looks at all that ring"
+
     def test_too_many_at_once(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(server_transactions, "MAXIMUM_OPEN", 3)
         for number in range(4):

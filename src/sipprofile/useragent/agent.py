@@ -12,7 +12,7 @@ from functools import partial
 from ..registration.line import Line
 from ..registration.profile_line import ProfileLine
 from ..registration.registrations import Registrations
-from . import answering
+from . import answering, inviting
 from .incoming import Incoming
 from .leg import Leg
 from .notifier import Notifiers
@@ -53,6 +53,7 @@ class UserAgent:
             requests,
             partial(answering.trying, self),
             partial(answering.late, self),
+            partial(inviting.rung, self),
         )
         self.profile_lines: dict[int, ProfileLine] = {}
         self.subscriptions = Subscriptions()

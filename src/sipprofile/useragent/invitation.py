@@ -12,8 +12,8 @@ class Invitation(msgspec.Struct, gc=False):
 
     give_up_at: float
     """Nobody has answered."""
-    repeat_at: float = 0.0
-    """The last provisional goes out again, so that no proxy gives up (RFC 3261 §13.3.1.1)."""
+    rings: bool = False
+    """A provisional went out; see :mod:`~.ringing`."""
     interval: float = 0.0
     retransmit_at: float = 0.0
     """The 2xx goes out again."""
@@ -40,8 +40,6 @@ class Invitation(msgspec.Struct, gc=False):
     def due_at(self) -> float:
         """When the next of these is due, 0 = none."""
         times = (
-            self.give_up_at,
-            self.repeat_at,
             self.retransmit_at,
             self.acknowledge_by,
             self.provisional_at,
@@ -59,4 +57,3 @@ class Invitation(msgspec.Struct, gc=False):
         """A final answer goes out: nothing of before it is repeated."""
         self.prack_came()
         self.waiting = ()
-        self.give_up_at = self.repeat_at = 0.0

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 RINGING_LIMIT = 180.0
 """Seconds after the owner's last provisional; what timer C gives it at proxies (RFC 3261 §16.6)."""
-REPEAT_PROVISIONAL = 60.0  # seconds, RFC 3261 §13.3.1.1
 
 
 def begin(incoming: Incoming, now: float) -> None:
@@ -32,7 +31,7 @@ def begin(incoming: Incoming, now: float) -> None:
 def await_answer(agent: UserAgent, incoming: Incoming) -> None:
     """It was delivered; an INVITE that nobody wanted has its answer, and nothing of it is kept."""
     if not incoming.final:
-        _arm(agent, incoming)
+        agent.server.ringing.wait(incoming, incoming.received_at)
 
 
 def answered(agent: UserAgent, incoming: Incoming, status: int, now: float) -> None:
@@ -42,9 +41,10 @@ def answered(agent: UserAgent, incoming: Incoming, status: int, now: float) -> N
     if status < 200:
         if status > 100:
             invitation.give_up_at = now + RINGING_LIMIT
-            invitation.repeat_at = now + REPEAT_PROVISIONAL
-            _arm(agent, incoming)
+            invitation.rings = True
+            agent.server.ringing.wait(incoming, now)
         return
+    agent.server.ringing.stop(incoming.number)
     invitation.finished()
     if status < 300:
         t1 = agent.room.settings.t1
@@ -54,6 +54,19 @@ def answered(agent: UserAgent, incoming: Incoming, status: int, now: float) -> N
         if incoming.leg is not None:
             agent.server.unacknowledged[incoming.leg.number, incoming.cseq] = incoming
     _arm(agent, incoming)
+
+
+def rung(agent: UserAgent, incoming: Incoming, now: float) -> None:
+    """Nothing was said for a minute: its last provisional goes out again, or nobody answers."""
+    invitation = incoming.invitation
+    if invitation is None or incoming.final:
+        return
+    if now > invitation.give_up_at - 1.0:
+        answering.give_up(agent, incoming, answering.UNAVAILABLE, "timed_out", now)
+        return
+    if invitation.rings:
+        _send_again(agent, incoming)
+    agent.server.ringing.wait(incoming, now)
 
 
 def acknowledged(agent: UserAgent, leg: Leg, ack: Request, now: float) -> None:
@@ -118,8 +131,6 @@ def _due(agent: UserAgent, incoming: Incoming, now: float) -> None:
         _acknowledgement_due(agent, incoming, invitation, now)
     elif invitation.acknowledge_provisional_by and now >= invitation.acknowledge_provisional_by:
         answering.give_up(agent, incoming, 500, "timed_out", now)  # RFC 3262 §3
-    elif invitation.give_up_at and now >= invitation.give_up_at:
-        answering.give_up(agent, incoming, answering.UNAVAILABLE, "timed_out", now)
     else:
         _repeat(agent, incoming, invitation, now)
     _arm(agent, incoming)
@@ -160,9 +171,6 @@ def _repeat(agent: UserAgent, incoming: Incoming, invitation: Invitation, now: f
         invitation.provisional_at = now + invitation.provisional_interval
         if served is not None:
             agent.room.send(served.back, invitation.provisional)
-    if invitation.repeat_at and now >= invitation.repeat_at:
-        invitation.repeat_at = now + REPEAT_PROVISIONAL
-        _send_again(agent, incoming)
 
 
 def _send_again(agent: UserAgent, incoming: Incoming) -> None:

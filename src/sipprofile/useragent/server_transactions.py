@@ -13,6 +13,7 @@ from ..sip.transaction.server import ServerTransaction
 from .delays import Delays
 from .incoming import Incoming
 from .rate import Rate
+from .ringing import Ringing
 
 if TYPE_CHECKING:
     from ..registration.registrations import Registrations
@@ -55,7 +56,8 @@ class Served(msgspec.Struct, gc=False):
 
 
 class ServerTransactions:
-    """The tables. ``trying`` and ``late`` are called for a request that has waited for an answer for a while."""
+    """The tables. ``trying`` and ``late`` are called for a request that has waited for an answer for a while, and
+    ``rung`` for an INVITE, see :class:`~.ringing.Ringing`."""
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class ServerTransactions:
         requests: int,
         trying: Due,
         late: Due,
+        rung: Due,
     ) -> None:
         """``answers``: how many requests a second that nobody wants are answered, those of strangers and those for
         profiles each; ``requests``: how many others. ``find``: a request that is being answered, by its number."""
@@ -86,6 +89,7 @@ class ServerTransactions:
         self.wanted = Rate(requests)
         t1, t2 = room.settings.t1, room.settings.t2
         # Numbers: what is answered meanwhile is not kept for its deadline.
+        self.ringing = Ringing(room, rung)
         self.invited = Delays[int](room, TRYING_AFTER, 0.0, self._still_invited)
         trying_after, interval = 0.0, t1
         while interval < t2:  # RFC 4320 §4.1: no 100 before timer E has come to T2
@@ -139,6 +143,7 @@ class ServerTransactions:
             del self.by_key[incoming.transaction]
             self._closed(served)
         self.merged.pop(incoming.merged, None)
+        self.ringing.stop(incoming.number)
 
     def has_room(self, size: int, share: float) -> bool:
         """Whether a request of ``size`` bytes may be kept; ``share``: of the limits, for this kind of request."""
