@@ -13,6 +13,7 @@ from benchmarks.peers.peer import DOMAIN, EXPIRES, password, user
 from benchmarks.process import Usage
 
 BUCKETS = 65_536
+DEFAULT_BUFFER = Path("/proc/sys/net/core/rmem_default")
 MODULES = ("/usr/lib*/baresip/modules", "/usr/lib/*/baresip/modules", "/usr/local/lib*/baresip/modules")
 
 
@@ -37,7 +38,7 @@ class Baresip:
             f"version {version[1] if version else '?'}",
             "one line for each account in its accounts file, outbound to the registrar, regint 60",
             f"sip_trans_bsize {BUCKETS:,} (128 by itself); only the modules account and g711",
-            "its receive buffer cannot be set",
+            f"its receive buffer is net.core.rmem_default, {DEFAULT_BUFFER.read_text().strip()} bytes here",
             "it refreshes after 90 % of a lease",
         ]
 

@@ -71,6 +71,7 @@ def _cold(peer: Peer, responder: Responder, count: int, number: int, base: Idle,
     after = peer.usage() if peer.holds else None
     cpu = after.cpu if after else peer.stop()
     own = now.cpu if now else cpu
+    others = max(0.0, (busy - own) / took)
     if phase.renewed < count:
         missed = "it ended" if ended else f"not all in {limit:.0f} s"
         failure = f"{missed}: {phase.renewed:,} registered, {reached.lapsed:,} lapsed"
@@ -80,6 +81,7 @@ def _cold(peer: Peer, responder: Responder, count: int, number: int, base: Idle,
             number,
             load,
             phase.renewed,
+            others=others,
             retransmitted=reached.retransmissions,
             lapsed=reached.lapsed,
             failure=failure,
@@ -96,7 +98,7 @@ def _cold(peer: Peer, responder: Responder, count: int, number: int, base: Idle,
         cpu=max(0.0, cpu - base.cpu) / count * 1000,
         memory=(after.proportional - base.proportional) / count if after else None,
         total=after.proportional if after else None,
-        others=max(0.0, (busy - own) / took),
+        others=others,
         silence=phase.longest_silence,
         retransmitted=reached.retransmissions,
         lapsed=reached.lapsed,

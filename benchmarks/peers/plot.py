@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 from benchmarks.peers.drawing import Colour, Dot, Drawing, Line, Text, png, svg
@@ -62,8 +63,9 @@ def _plot(report: Report, title: str, value: Value, form: str) -> Drawing:
         drawing.parts.append(Text(x(count), HEIGHT - BOTTOM + 18, f"{count:,}", "middle"))
     drawing.parts.append(Text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, "registrations (logarithmic)", "middle"))
     labels = _spread({peer: y(points[-1][1]) for peer, points in series.items()})
-    for place, (peer, points) in enumerate(series.items()):
-        colour = COLOURS[place % len(COLOURS)]
+    colours = dict(zip(report.settings, cycle(COLOURS), strict=False))  # the same in both plots
+    for peer, points in series.items():
+        colour = colours.get(peer, BLACK)
         places = tuple((x(count), y(found)) for count, found in points)
         drawing.parts.append(Line(places, colour, 2))
         drawing.parts += [Dot(right, down, colour) for right, down in places]

@@ -69,7 +69,9 @@ def cold_rows(report: Report) -> list[tuple[str, ...]]:
     for count, peer, found in _groups(report.runs):
         done = [one for one in found if one.complete]
         if not done:
-            rows.append((f"{count:,}", peer, found[0].failure))
+            others = found[0].others
+            taken = "" if others is None else f"; others had {others * 100:.0f} % of its core"
+            rows.append((f"{count:,}", peer, found[0].failure + taken))
             continue
         share = None if peer == OURS else ratio(report.runs, peer, OURS, count)
         rows.append(
