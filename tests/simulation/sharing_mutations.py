@@ -11,7 +11,7 @@ from sipprofile.service.contest import Contest
 from sipprofile.service.hub import Hub, Outbox
 from sipprofile.testing.simulation.promise import Promise
 from sipprofile.testing.simulation.sharing.run import share
-from sipprofile.useragent import answering, client, ending, inviting, legs, notifying, server
+from sipprofile.useragent import answering, client, ending, legs, notifying, server
 from sipprofile.useragent.server_transactions import ServerTransactions
 
 
@@ -21,10 +21,6 @@ def left_unanswered(patch: Patch) -> None:
 
 def never_late(patch: Patch) -> None:
     patch.setattr(answering, "late", lambda agent, incoming, now: None)
-
-
-def rings_for_ever(patch: Patch) -> None:
-    patch.setattr(inviting, "RINGING_LIMIT", 1e6)
 
 
 def cancel_not_followed(patch: Patch) -> None:
@@ -111,7 +107,6 @@ def merged_kept(patch: Patch) -> None:
 SHARING = (
     Mutation("what an application leaves is not answered", left_unanswered, Promise.ONE_ANSWER, 5, True, share),
     Mutation("no request is ever late", never_late, Promise.ONE_ANSWER, 10, run=share),
-    Mutation("a call rings for ever", rings_for_ever, Promise.ONE_ANSWER, 20, run=share),
     Mutation("a cancelled call is not answered", cancel_not_followed, Promise.ONE_ANSWER, 20, run=share),
     Mutation("everybody gets everything", everybody_gets_everything, Promise.CLAIMED_ONLY, 5, True, share),
     Mutation("the order of claims is ignored", oldest_claim_wins, Promise.CLAIMED_ONLY, 10, run=share),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from machine_driver import Driver, reply, server
+from subscription_world import World
 from useragent_world import BOB, FakeOwner
 
 from sipprofile.errors import SipProfileError
@@ -109,3 +110,27 @@ class TestLines:
             profile_line(agent, number)
         assert len(agent.profile_lines) <= FEW + 4
         assert profile_line(agent, 1) is ours
+
+
+class TestAnErrorOfUdp:
+    def test_requests_go_out_after_it(self) -> None:
+        """An ICMP error while a server restarts ends no binding, which may last for an hour."""
+        world = World()
+        key = world.room.by_profile[1].first.bound
+        assert key is not None
+        world.room.transport_failed(key, "transport_refused", "The port is closed.", world.now)
+        world.registrations.settle()
+        assert world.room.by_profile[1].status == "registered"
+        world.send("MESSAGE", body=b"hi", content_type="text/plain")
+        assert world.methods() == ["MESSAGE"]
+
+    def test_requests_go_out_when_there_is_a_way_again(self) -> None:
+        world = World()
+        key = world.room.by_profile[1].first.bound
+        assert key is not None
+        del world.room.transports[key]
+        with pytest.raises(SipProfileError):
+            world.send("MESSAGE", body=b"hi", content_type="text/plain")
+        world.registrations.settle()
+        world.send("MESSAGE", body=b"hi", content_type="text/plain")
+        assert world.methods() == ["MESSAGE"]

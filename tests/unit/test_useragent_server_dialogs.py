@@ -104,6 +104,26 @@ class TestDialogs:
         responses = world.receive(request(theirs, to=to, cseq=2, branch="z9hG4bK2", body=body))
         assert [response.status for response in responses] == ([status] if status else [])
 
+    @pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+    def test_its_copy_is_refused_too_though_ours_is_over(self, world: World, method: str) -> None:
+        """Who has heard 491 does not expect that the call was changed all the same."""
+        to = called(world)
+        (leg,) = world.agent.legs.values()
+        draft = Draft("INVITE", body=b"v=0", content_type="application/sdp")
+        outgoing = client.send(world.agent, world.owner, leg.line, draft, world.now, leg)
+        theirs = request(method, to=to, cseq=2, branch="z9hG4bK2", body=b"o")
+        (refused,) = world.receive(theirs)
+        assert refused.status == 491
+        world.agent.outgoing.pop(outgoing.number)  # it was answered
+        (again,) = world.receive(theirs)
+        assert (again.status, again.header("to")) == (491, refused.header("to"))
+        assert method not in [event[1] for event in world.owner.heard[1:]]
+        world.receive(request("ACK", to=to, cseq=2, branch="z9hG4bK2"))
+        world.run(6.0)
+        assert leg.state == "confirmed"
+        world.receive(request(method, to=to, cseq=3, branch="z9hG4bK3", body=b"o"))
+        assert world.owner.heard[-1][1] == method
+
     def test_our_requests_take_the_way_that_theirs_came(self, world: World) -> None:
         """RFC 3261 §12.1.1: target, route set and tags; RFC 5626 §5.3: the flow."""
         world.receive(request("INVITE", "Record-Route: <sip:p2;lr>, <sip:p1;lr>"))

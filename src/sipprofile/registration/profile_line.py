@@ -133,7 +133,11 @@ def _flow(room: Registrations, registration: Registration, preferred: int) -> Fl
 
 def open_transport(room: Registrations, flow: Flow) -> Transport | None:
     """The transport that the flow's binding lives on, when it is open."""
-    transport = room.transports.get(flow.bound) if flow.bound is not None else None
+    if flow.bound is None:
+        return None
+    transport = room.transports.get(flow.bound)
+    if transport is None and flow.bound.protocol == "udp":
+        transport = room.transport(flow.bound)  # there was no way once; perhaps there is one now
     return transport if transport is not None and transport.local is not None else None
 
 

@@ -318,6 +318,8 @@ class Registrations:
             flow = self.flows.get(identity)
             if flow is not None:
                 machine.transport_lost(self, self.owner(flow), flow, key, code, now)
+        if code == "transport_refused" and key.protocol == "udp" and transport.local is not None:
+            self.transport(key)  # a closed port ends no binding, and what lives on it must be able to send
 
     def transport_timed_out(self, key: TransportKey, now: float) -> None:
         """:class:`OpenTransport` got no answer: whatever is still under way is called off."""

@@ -131,6 +131,10 @@ class SipPeer:
             self.dialogs = [dialog for dialog in self.dialogs if not dialog.contains(message)]
         return replies
 
+    def knows(self, request: Request) -> bool:
+        """Whether this is a retransmission of what has come before."""
+        return (request.branch() or "", request.method) in self._answered
+
     def answer(self, request: Request, scripted: Scripted) -> list[Reply]:
         """Answer a request that waits, one of :attr:`requests`."""
         replies = self._answer(request, scripted)

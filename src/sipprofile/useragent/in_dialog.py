@@ -43,6 +43,12 @@ def judge(agent: UserAgent, leg: Leg, request: Request, number: int, now: float)
     return 0, ()
 
 
+def crosses(leg: Leg, request: Request, number: int, status: int) -> bool:
+    """Whether ``status`` refuses a request for meeting another one, which may be over when a copy of it comes: the copy
+    must hear the same, so that both sides know whether it has changed the call."""
+    return request.method in ("INVITE", "UPDATE") and status in (491, 500) and number > leg.dialog.remote_cseq
+
+
 def deliver(agent: UserAgent, leg: Leg, incoming: Incoming, now: float) -> None:
     """Give a request to the owner of ``leg``, and do what the service itself does with it."""
     request = incoming.request

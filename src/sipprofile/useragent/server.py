@@ -242,6 +242,8 @@ def _judge(
             return own
     leg: Leg | None = None
     line: Line | None
+    status = 0
+    headers: Headers = ()
     if tag_of(request.header("to")):
         leg = legs.of(agent, request)
         if leg is None and method == "NOTIFY":
@@ -250,7 +252,7 @@ def _judge(
             return 481, ()  # RFC 3261 §12.2.2
         line = leg.line
         status, headers = in_dialog.judge(agent, leg, request, number, now)
-        if status:
+        if status and not in_dialog.crosses(leg, request, number, status):
             return status, headers
     elif method in IN_DIALOG:
         return 481, ()
@@ -278,7 +280,8 @@ def _judge(
         machine = InviteServerTransaction(reliable, settings.t1, settings.t2)
     else:
         machine = ServerTransaction(reliable, settings.t1)
-    incoming = Incoming(agent.new_number(), line, request, source, key, _tag(agent, request), leg)
+    incoming = Incoming(agent.new_number(), line, request, source, key, _tag(agent, request))
+    incoming.leg = None if status else leg
     incoming.received_at = now
     incoming.transaction = transaction
     incoming.merged = merged
@@ -287,7 +290,9 @@ def _judge(
     agent.server.begin(Served(machine, incoming.number, return_path(via, source, key)), incoming, now)
     if method == "INVITE":
         inviting.begin(incoming, now)
-    if leg is None:
+    if status:
+        answering.transmit(agent, incoming, status, now, headers=headers)
+    elif leg is None:
         agent.deliver(incoming, now)
     else:
         in_dialog.deliver(agent, leg, incoming, now)

@@ -95,22 +95,31 @@ class Conduct:
     def send(self, profile: int, uri: str, target: int) -> None:
         """A request outside of dialogs through ``profile``; ``target`` is that of the other side, 0 = a peer."""
         program, chosen = self._program, self._program.random
-        method = chosen.choice(("MESSAGE", "MESSAGE", "INVITE", "INVITE", "SUBSCRIBE", "OPTIONS", "REFER"))
+        method = chosen.choice(("MESSAGE", "MESSAGE", "INVITE", "INVITE", "SUBSCRIBE", "OPTIONS", "REFER", "PUBLISH"))
         headers = [[EXCHANGE, self._deliveries.new(target)], [SENDER, f"{program.label} {profile}"]]
         members: dict[str, Any] = {}
         if method == "MESSAGE":
             members = {"body": {"text": "hello"}, "content_type": "text/plain"}
         elif method == "INVITE":
-            members = {"body": SDP_BODY, "content_type": OFFER}
+            if chosen.random() < 0.8:
+                members = {"body": SDP_BODY, "content_type": OFFER}
         elif method == "SUBSCRIBE":
             headers.append(["Event", chosen.choice(("presence", "message-summary"))])
             members = {"refresh": chosen.choice((60, 200))}
         elif method == "REFER":
             headers.append(["Refer-To", "<sip:carol@example.test>"])
+        elif method == "PUBLISH":
+            headers.append(["Event", "presence"])
+            members = {"body": {"text": "here"}, "content_type": "text/plain", "refresh": chosen.choice((60, 200))}
 
         def sent(ok: dict[str, Any] | None) -> None:
-            if ok is not None and method == "INVITE" and chosen.random() < 0.3:
+            if ok is None:
+                return
+            if method == "INVITE" and chosen.random() < 0.3:
                 self._later(5.0 * chosen.random(), program.label, self._cancel, ok["request"])
+            elif method == "PUBLISH" and chosen.random() < 0.5:
+                stop = {"op": "stop-refresh", "request": ok["request"]}
+                self._later(60.0 * chosen.random(), program.label, lambda: program.ask(**stop))
 
         program.ask("send", sent, profile=profile, method=method, uri=uri, headers=headers, **members)
 
@@ -131,6 +140,8 @@ class Conduct:
     def responded(self, event: dict[str, Any]) -> None:
         """A response to a request of its own."""
         if event["final"] and event["status"] < 300 and event["dialog"] is not None:
+            if event["body"] is not None and self._program.random.random() < 0.9:  # an offer, perhaps: never a mistake
+                self._program.ask("ack", dialog=event["dialog"], body=SDP_BODY, content_type=OFFER)
             self._talk(event)
 
     def _cancel(self, request: int) -> None:

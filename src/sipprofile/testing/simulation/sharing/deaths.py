@@ -17,16 +17,18 @@ class _Known(msgspec.Struct, eq=False):
     other: str
     profile: int
     method: str
+    began_at: float
     dead_at: float | None = None
 
 
 class Deaths:
     """What each side of a dialog knows, and who of the others has ended.
 
-    ``owed(profile, since)``: the other side could be told all the time since then.
+    ``owed(since)``: both sides could be told everything since then. A dialog that was there when something was wrong
+    may have ended of that (a NOTIFY without an answer ends a subscription, RFC 6665 §4.2.2).
     """
 
-    def __init__(self, now: Callable[[], float], owed: Callable[[int, float], bool]) -> None:
+    def __init__(self, now: Callable[[], float], owed: Callable[[float], bool]) -> None:
         self.heard = 0
         """How many dialogs were ended because an application was gone."""
         self._now = now
@@ -41,7 +43,7 @@ class Deaths:
         if key in self._over or key in self._known:
             return
         dead = self._dead.get((other, profile), self._dead.get((other, 0)))
-        self._known[key] = _Known(other, profile, method, None if dead is None else self._now())
+        self._known[key] = _Known(other, profile, method, self._now(), None if dead is None else self._now())
 
     def ended(self, holder: str, dialog: str) -> None:
         """The dialog of ``holder`` is over, whoever ended it."""
@@ -84,7 +86,7 @@ class Deaths:
         for (holder, dialog), known in list(self._known.items()):
             if known.dead_at is None or now < known.dead_at + HEARS_WITHIN:
                 continue
-            if not self._owed(known.profile, known.dead_at):
+            if not self._owed(known.began_at):
                 self.ended(holder, dialog)
                 self.heard -= 1
             elif holder not in deaf:

@@ -12,7 +12,7 @@ from sipprofile.sip.message import Request
 from sipprofile.testing.simulation.computer import Computer
 from sipprofile.testing.simulation.promise import Promise, Violation
 from sipprofile.testing.simulation.sharing.claiming import winners
-from sipprofile.testing.simulation.sharing.exchanges import EXCHANGE, Exchanges
+from sipprofile.testing.simulation.sharing.exchanges import EXCHANGE, Exchanges, exchange_of
 
 READ_WITHIN = 2.0  # seconds in which a program that reads has read everything
 
@@ -35,6 +35,7 @@ class _Arrival(msgspec.Struct, eq=False):
     order: int
     at: float
     method: str
+    profile: int
     expected: dict[str, int]
     """Claims by the labels of the sessions that must get it."""
     told: set[str] = set()
@@ -72,14 +73,15 @@ class Deliveries:
 
     def arrived(self, request: Request) -> None:
         """A request is about to be given to the service."""
-        exchange = request.header(EXCHANGE.lower()) or ""
+        number = request.header(EXCHANGE.lower()) or ""
+        exchange = exchange_of(number, request.header("call-id") or "")
         if not exchange or request.method == "CANCEL" or tag_of(request.header("to")):
             return
         known = self._arrivals.get(exchange)
         if known is not None and known.wanted:
             return
         service = self._computer.service
-        profile = self._profiles[int(exchange) - 1]
+        profile = self._profiles[int(number) - 1]
         if service is None or not profile:
             return
         held = []
@@ -91,7 +93,9 @@ class Deliveries:
         self._order += 1
         found = winners(held, request)
         now = self._computer.clock.now
-        self._arrivals[exchange] = _Arrival(self._order, now, request.method, found, set(), certain, bool(found))
+        self._arrivals[exchange] = _Arrival(
+            self._order, now, request.method, profile, found, set(), certain, bool(found)
+        )
         served = self._exchanges.of(exchange)
         if served is not None:
             served.unwanted = not found
@@ -100,7 +104,7 @@ class Deliveries:
 
     def told(self, reader: Reader, document: dict[str, Any]) -> None:
         """A session has read an event ``request`` outside of a dialog."""
-        exchange = dict(document["headers"]).get(EXCHANGE, "")
+        exchange = exchange_of(dict(document["headers"]).get(EXCHANGE, ""), document["call_id"])
         arrival = self._arrivals.get(exchange)
         text = f"{reader.label} got {document['method']} {exchange} by its claim {document['claim']}"
         if arrival is None:
@@ -137,7 +141,7 @@ class Deliveries:
     def ended(self, label: str, profile: int | None = None) -> None:
         """A session has just ended, or given a profile up: what waited for it alone is answered."""
         for exchange, arrival in self._arrivals.items():
-            if label not in arrival.expected or profile not in (None, self._profiles[int(exchange) - 1]):
+            if label not in arrival.expected or profile not in (None, arrival.profile):
                 continue
             del arrival.expected[label]
             served = self._exchanges.of(exchange)

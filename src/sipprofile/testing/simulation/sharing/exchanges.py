@@ -14,7 +14,13 @@ EXCHANGE = "X-Exchange"
 """The header that tells one request of a simulation from all others."""
 WITHIN = 32.0  # seconds: 64·T1, when whoever has asked stops listening (RFC 3261 §17.1.2.2)
 RINGING = 181.0  # seconds: timer C of a proxy, from the last provisional of the called (RFC 3261 §16.6)
+AT_ONCE = 1.0  # seconds
 REMEMBERED = 100.0  # seconds after the final answer; everything that repeats itself has stopped
+
+
+def exchange_of(number: str, call_id: str) -> str:
+    """One request: a subscription or publication that is begun anew has the number of the first; '' without one."""
+    return f"{number} in {call_id}" if number else ""
 
 
 class Served(msgspec.Struct, eq=False):
@@ -29,6 +35,8 @@ class Served(msgspec.Struct, eq=False):
     final: bytes = b""
     status: int = 0
     answered_at: float = 0.0
+    cancelled_at: float = 0.0
+    """When its CANCEL was answered with 200."""
     unwanted: bool = False
     """Nobody has claimed it: it is refused without a transaction (RFC 3261 §8.2.7), and a copy is looked at anew."""
 
@@ -62,7 +70,11 @@ class Exchanges:
         if known is not None and (not known.final or (key.protocol == "udp" and not known.unwanted)):
             return None
         self.served += 1
-        served = Served(message.method, message.header(EXCHANGE.lower()) or "", self._now())
+        served = Served(
+            message.method,
+            exchange_of(message.header(EXCHANGE.lower()) or "", message.header("call-id") or ""),
+            self._now(),
+        )
         self._by_transaction[transaction] = served
         first = self._by_exchange.get(served.exchange)
         if served.exchange and message.method != "CANCEL" and (first is None or first.unwanted):
@@ -85,6 +97,9 @@ class Exchanges:
                 served.progress, served.progress_at = data, self._now()
         elif not served.final:
             served.final, served.status, served.answered_at = data, response.status, self._now()
+            invite = self._by_transaction.get((response.branch() or "", "INVITE"))
+            if served.method == "CANCEL" and response.status == 200 and invite is not None:
+                invite.cancelled_at = self._now()
         elif data != served.final:
             text = f"{served.method} {served.exchange} got {served.status} and then {response.status}, another answer"
             raise Violation(Promise.ONE_ANSWER, text)
@@ -107,4 +122,6 @@ class Exchanges:
     def _due(self, served: Served) -> float:
         if served.method != "INVITE":
             return served.at + WITHIN
+        if served.cancelled_at:
+            return served.cancelled_at + AT_ONCE  # RFC 3261 §9.2
         return max(served.at, served.progress_at) + RINGING

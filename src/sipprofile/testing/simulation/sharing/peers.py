@@ -78,7 +78,8 @@ class Peer:
         if chosen.random() < 0.15:
             headers.append(("Accept-Contact", "*;video"))
         if method == "INVITE":
-            body, content_type = SDP, OFFER
+            if chosen.random() < 0.8:
+                body, content_type = SDP, OFFER
             if chosen.random() < 0.3:
                 headers.append(("Supported", "100rel"))
         elif method in ("MESSAGE", "INFO"):
@@ -182,7 +183,7 @@ class Peer:
         except MalformedMessage:
             return
         before = len(self.sip.requests)
-        if isinstance(message, Request):
+        if isinstance(message, Request) and not self.sip.knows(message):
             self._prepare(message)
         self._send(self.sip.receive(data, source))
         if isinstance(message, Response):
@@ -191,11 +192,16 @@ class Peer:
             self._requested(request)
 
     def _prepare(self, request: Request) -> None:
-        """What the script says to a request, should it not have come before."""
+        """What the script says to a request."""
         method, script, inside = request.method, self.sip.script, bool(tag_of(request.header("to")))
         script.pop(method, None)
         if method == "INVITE":
             script[method] = [Scripted(200, body=SDP, content_type=OFFER) if inside else Scripted(180)]
+        elif method == "PUBLISH":
+            tag = request.header("sip-if-match") or f"{self._random.getrandbits(32):08x}"
+            lasts = ("Expires", request.header("expires") or "600")
+            script[method] = [Scripted(200, headers=(("SIP-ETag", tag), lasts))]
+            self._published(request, tag, lasts[1] == "0")
         elif not inside and method in ("MESSAGE", "SUBSCRIBE", "INFO") and self._random.random() < 0.2:
             script[method] = [Scripted(self._random.choice(REFUSALS), delay=3.0 * self._random.random())]
 
@@ -272,6 +278,13 @@ class Peer:
         event = request.header("event") or ""
         headers = [("Event", event), ("Subscription-State", state)]
         self._clock.after(0.1, self._in_dialog, "NOTIFY", dialog, headers)
+
+    def _published(self, request: Request, tag: str, over: bool) -> None:
+        """Something is published here, refreshed or taken back (RFC 3903)."""
+        if over:
+            self._deaths.ended(self.name, tag)
+        else:
+            self._knows(tag, request, "PUBLISH")
 
     def _responded(self, response: Response) -> None:
         call_id, method = response.header("call-id") or "", response.cseq()[1]

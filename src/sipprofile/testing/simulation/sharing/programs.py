@@ -16,7 +16,7 @@ from sipprofile.testing.simulation.sharing.claiming import new_claim
 from sipprofile.testing.simulation.sharing.conduct import Conduct
 from sipprofile.testing.simulation.sharing.deaths import Deaths
 from sipprofile.testing.simulation.sharing.deliveries import Deliveries
-from sipprofile.testing.simulation.sharing.exchanges import EXCHANGE
+from sipprofile.testing.simulation.sharing.exchanges import EXCHANGE, exchange_of
 from sipprofile.testing.simulation.sharing.peers import MEANT, SENDER
 from sipprofile.testing.simulation.trace import Trace
 from sipprofile.testing.virtual import VirtualClock
@@ -29,6 +29,9 @@ EXPECTED: dict[str, frozenset[str]] = {
     "send": frozenset(("not_registered", "invalid_state", "paused", "forcibly_disabled", "quota_exceeded")),
     "respond": frozenset(("invalid_state", "quota_exceeded")),
     "cancel": frozenset(("invalid_state",)),
+    "ack": frozenset(("invalid_state",)),
+    "stop-refresh": frozenset(),
+    "fetch-bindings": frozenset(("not_registered", "paused", "forcibly_disabled", "quota_exceeded")),
     "end": frozenset(("invalid_state",)),
 }
 """Errors that a program may get because others act at the same time, by command."""
@@ -298,7 +301,7 @@ class Program:
         number = event["request"]
         if number not in self.waiting:
             return
-        exchange = dict(event["headers"]).get(EXCHANGE, "")
+        exchange = exchange_of(dict(event["headers"]).get(EXCHANGE, ""), event["call_id"])
         if status >= 300:
             self._refused(number)
         elif status >= 200:

@@ -110,6 +110,9 @@ class Schedule:
         if program is None:
             return
         profile = chosen.choice(sorted(program.enabled))
+        if chosen.random() < 0.03:
+            program.ask("fetch-bindings", profile=profile)
+            return
         others = sorted(world.aors.keys() - {profile})
         if others and chosen.random() < 0.4:
             target = chosen.choice(others)

@@ -127,7 +127,7 @@ class World:
 
     # At any time
 
-    def undisturbed_since(self, profile: int, since: float) -> bool:
+    def undisturbed_since(self, since: float) -> bool:
         """Whether nothing was wrong with the network, the registrar or the service since then."""
         latest = max(self.disturbed_at, self.outages.changed_at)
         return self.outages.active == 0 and since > latest + RECOVERED
