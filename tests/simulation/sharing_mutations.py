@@ -74,7 +74,7 @@ def slow_one_holds_up_all(patch: Patch) -> None:
     tell = Hub.tell
 
     def together(self: Hub, outbox: Outbox, profile: int, frame: bytes, now: float) -> None:
-        if all(each.unread < 4 for each in self.outboxes.values()):
+        if all(each.unread < 2 for each in self.outboxes.values()):
             tell(self, outbox, profile, frame, now)
 
     patch.setattr(Hub, "tell", together)
@@ -112,7 +112,7 @@ SHARING = (
     Mutation("the order of claims is ignored", oldest_claim_wins, Promise.CLAIMED_ONLY, 10, run=share),
     Mutation("of several the first alone is told", first_in_contest_alone, None, 20, run=share),
     Mutation("what happened last is told first", newest_first, None, 5, run=share),
-    Mutation("one that does not read holds up all", slow_one_holds_up_all, Promise.ORDER, 10, True, share),
+    Mutation("one that does not read holds up all", slow_one_holds_up_all, Promise.ORDER, 20, True, share),
     Mutation("calls of the dead go on", no_bye, Promise.DEAD_DIALOGS, 10, True, share),
     Mutation("calls of the dead ring on", no_cancel, Promise.DEAD_DIALOGS, 20, run=share),
     Mutation("subscribers of the dead are not told", no_last_notify, Promise.DEAD_DIALOGS, 20, run=share),
