@@ -124,3 +124,35 @@ class TestSlowConsumer:
             reader.read()
         assert reader.overrun == []
         assert reader.outbox.size == 0
+
+
+class TestBusy:
+    """Requests that can be refused are, from half of the limit on, so that no caller ends a session."""
+
+    def busy(self, reader: Reader) -> bool:
+        return reader.hub.is_busy(reader.outbox, reader.now)
+
+    def test_from_half_of_the_limit_on(self) -> None:
+        reader = Reader()
+        for number in range(LIMIT // 2):
+            reader.tell(number)
+        assert not self.busy(reader)
+        reader.tell(LIMIT)
+        assert self.busy(reader)
+        reader.read()
+        assert not self.busy(reader)
+
+    @pytest.mark.parametrize(("reads", "overrun"), [(True, []), (False, [1])])
+    def test_who_reads_nothing_for_long_is_overrun(self, reads: bool, overrun: list[int]) -> None:
+        """What it has claimed is for others; whoever reads, however slowly, keeps it."""
+        reader = Reader()
+        for number in range(LIMIT // 2 + 50):
+            reader.tell(number)
+        for _ in range(3):
+            assert self.busy(reader)
+            assert reader.overrun == []
+            reader.now += 4.0
+            if reads:
+                reader.outbox.frames(1)
+        assert self.busy(reader)
+        assert reader.overrun == overrun

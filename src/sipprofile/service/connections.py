@@ -112,7 +112,7 @@ class Connections:
 
     def _turns_away(self, owner: SessionOwner, incoming: Incoming, now: float) -> bool:
         """Refuse a request for a session that has much to read already: no caller may have a session ended."""
-        if not self._hub.is_busy(owner.session.outbox):
+        if not self._hub.is_busy(owner.session.outbox, now):
             return False
         self._delivery.turn_away(owner, incoming, BUSY, now)
         return True

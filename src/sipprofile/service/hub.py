@@ -23,6 +23,10 @@ TO_EVERYBODY = frozenset(("created", "forcibly_disabled"))
 _encode = msgspec.json.Encoder().encode
 
 
+STANDSTILL = 10.0
+"""Seconds for which a session that has half of its limit unread may read nothing."""
+
+
 class _Place:
     """The place in a queue of one event, which a later one of its kind may take over."""
 
@@ -65,6 +69,7 @@ class Outbox:
         "_told_at",
         "alone",
         "awake",
+        "busy_since",
         "listens",
         "replies",
         "session",
@@ -82,6 +87,8 @@ class Outbox:
         self.size = 0
         """Bytes in the replies and in what was told of SIP requests."""
         self.awake = False
+        self.busy_since = 0.0
+        """When something was refused for want of room; 0 = never since it has read."""
         self.alone = (self,)
         self._queue: deque[_Place | _Latest | tuple[bytes] | bytes] = deque()
         """Replies are bytes, what was told of SIP requests are tuples of one frame."""
@@ -200,6 +207,7 @@ class Outbox:
                 event = msgspec.structs.replace(event, skipped=item.skipped)
             frames.append(_encode(event))
         self.awake = bool(frames)
+        self.busy_since = 0.0
         self._at_once = min(self._at_once, self.unread)
         return frames
 
@@ -276,9 +284,18 @@ class Hub:
         outbox.reply(frame, place)
         self._woken(outbox)
 
-    def is_busy(self, outbox: Outbox) -> bool:
-        """Whether half of what may wait for the session waits: time to have no more of what can be refused."""
-        return outbox.overdue * 2 > self._limit or outbox.size * 2 > self._size_limit
+    def is_busy(self, outbox: Outbox, now: float) -> bool:
+        """Whether half of what may wait for the session waits: time to have no more of what can be refused.
+
+        One that reads nothing at all for :data:`STANDSTILL` is overrun: what it has claimed is for others.
+        """
+        if outbox.overdue * 2 <= self._limit and outbox.size * 2 <= self._size_limit:
+            return False
+        if not outbox.busy_since:
+            outbox.busy_since = now
+        elif now - outbox.busy_since > STANDSTILL:
+            self._overrun(outbox.session)
+        return True
 
     def tell(self, outbox: Outbox, profile: int, frame: bytes, now: float) -> None:
         """Queue what happened to a session's SIP request or dialog."""
