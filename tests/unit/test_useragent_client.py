@@ -101,6 +101,20 @@ class TestChallenges:
             world.respond(200, to=request)
         assert [entry[1] for entry in world.owner.told] == [first, second]
 
+    def test_a_callee_gets_no_digest_that_the_registrar_wanted(self) -> None:
+        """Proxies pass Authorization on; it is sent once somebody has asked for it, and then at once."""
+        world = UserAgentWorld()
+        world.answers.append(challenge("n1", "192.0.2.1"))
+        world.run(3600)
+        assert [nonce.challenge.nonce for nonce in world.flow().nonces] == ["n1"]
+        world.send()
+        assert world.last.header("authorization") is None
+        world.respond(401, 'WWW-Authenticate: Digest realm="192.0.2.1", nonce="n1", qop="auth"')
+        assert 'nonce="n1"' in (world.last.header("authorization") or "")
+        world.respond(200)
+        world.send()
+        assert 'nonce="n1"' in (world.last.header("authorization") or "")
+
     def test_a_refused_password_is_told_as_the_final_response(self, world: UserAgentWorld) -> None:
         world.send()
         for _ in range(2):

@@ -87,16 +87,23 @@ def taken(
         nonces[challenge.realm, challenge.proxy] = fresh = Nonce(
             challenge, credentials.username, hashed, cnonce, attempt=attempt
         )
+        fresh.asked = known is not None and known.asked
         if known is not None and same_nonce:  # its count goes on
             fresh.count, fresh.limit = known.count, 0 if used_up else known.limit
     return "", tuple(nonces.values())[-MAXIMUM_REALMS:]
 
 
-def authorizations(flow: Flow, uri: str, method: str = "REGISTER", body: bytes = b"") -> str:
-    """The header lines that answer every nonce in store; each use counts (RFC 7616 §3.4 ``nc``)."""
+def authorizations(flow: Flow, uri: str, method: str = "REGISTER", body: bytes = b"", *, registrar: bool = True) -> str:
+    """The header lines that answer every nonce in store; each use counts (RFC 7616 §3.4 ``nc``).
+
+    ``registrar``: the request goes to it. Others have its nonces only when it has asked for that: proxies pass
+    Authorization on, and whoever is called would get a digest to guess the password from.
+    """
     lines = ""
     for nonce in flow.nonces:
         if nonce.limit and nonce.count >= nonce.limit:
+            continue
+        if not (registrar or nonce.asked or nonce.challenge.proxy):
             continue
         nonce.count += 1
         name = "Proxy-Authorization" if nonce.challenge.proxy else "Authorization"

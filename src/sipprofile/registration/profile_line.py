@@ -71,7 +71,10 @@ class ProfileLine:
     def authorizations(self, room: Registrations, way: Way, uri: str, method: str, body: bytes) -> str:
         """Answers to what the flow has been challenged with."""
         flow = room.flows.get(way.flow)
-        return "" if flow is None or not flow.nonces else challenge.authorizations(flow, uri, method, body)
+        if flow is None or not flow.nonces:
+            return ""
+        registrar = method == "REGISTER" or uri == room.owner(flow).plan.aor
+        return challenge.authorizations(flow, uri, method, body, registrar=registrar)
 
     def challenged(self, room: Registrations, way: Way, number: int, response: Response, now: float) -> str:
         """Take challenges of the profile's own servers: nobody else harvests digests.
@@ -94,15 +97,21 @@ class ProfileLine:
             nonce = known.get((each.realm, each.proxy))
             if nonce is None or nonce.challenge.nonce != each.nonce or each.nonce in sent:
                 missing.append(each)
-            elif nonce.limit and nonce.count >= nonce.limit:
+                continue
+            nonce.asked = True
+            if nonce.limit and nonce.count >= nonce.limit:
                 nonce.limit = 0  # the server says that it is good, and its count goes on
         if challenges and not missing:
             return ""
         cnonce = f"{room.random.getrandbits(64):016x}"
         code, nonces = challenge.taken(flow, plan, missing, cnonce, -number)
-        if not code:
-            flow.nonces = nonces
-        return code
+        if code:
+            return code
+        wanted = {(each.realm, each.proxy) for each in missing}
+        for nonce in nonces:
+            nonce.asked = nonce.asked or (nonce.challenge.realm, nonce.challenge.proxy) in wanted
+        flow.nonces = nonces
+        return ""
 
     def _pre_loaded(
         self, room: Registrations, registration: Registration, flow: Flow, key: TransportKey, now: float

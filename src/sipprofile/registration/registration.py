@@ -42,6 +42,8 @@ class Nonce(msgspec.Struct, gc=False):
     """Counts up to here are reserved on disk; 0 = the nonce is not on disk, so there is no limit."""
     attempt: int = 0
     """The attempt in which the challenge came; 0 = restored or from an earlier one."""
+    asked: bool = False
+    """A server has wanted it for another request than REGISTER."""
 
     def __repr__(self) -> str:
         return f"Nonce(realm={self.challenge.realm!r}, username={self.username!r}, count={self.count}, …)"
