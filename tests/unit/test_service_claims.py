@@ -261,6 +261,18 @@ class TestMoreThanASessionReads:
         arrive(one, number=1000)
         assert len([frame for frame in session.read() if frame.get("event") == "request"]) == 1
 
+    def test_who_reads_nothing_at_all_is_ended(self) -> None:
+        """What it has claimed is for others then."""
+        one = World(settings=ServiceSettings(unread=40))
+        number = one.create(contact_user="token-1")
+        session = one.session()
+        session.ask("enable", profile=number)
+        session.ask("claim", profile=number, claim={"methods": ["MESSAGE"]})
+        for count in range(160):
+            one.now += 0.1
+            arrive(one, number=count)
+        assert [error.code for error in one.ended.values()] == ["slow_consumer"]
+
     def test_of_several_who_share_a_claim_the_others_are_asked(self) -> None:
         one = World(settings=ServiceSettings(unread=40))
         number = one.create(contact_user="token-1")
