@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.peers.aiosipua_holder import AT_ONCE, OVERDUE, RECEIVE_BUFFER
+from benchmarks.peers.aiosipua_holder import AT_ONCE, LONGEST, OVERDUE, RECEIVE_BUFFER
 from benchmarks.peers.child import Child
 from benchmarks.process import Usage
 from benchmarks.responder import BUILD
@@ -33,7 +33,7 @@ class Aiosipua:
             f"version {self._version()}; one Registration for each account over one UDP transport, receive buffer "
             f"{RECEIVE_BUFFER >> 20} MB",
             f"the application begins {AT_ONCE} at a time; the library sends no request twice, so the application asks "
-            f"again for what is not registered after {OVERDUE:g} s",
+            f"again for what is not registered after {OVERDUE:g} s, then twice as long, {LONGEST:g} s at most",
             "it refreshes after 90 % of a lease, each time with two round trips",
         ]
 

@@ -13,7 +13,8 @@ from typing import Any
 
 RECEIVE_BUFFER = 4 << 20  # bytes
 AT_ONCE = 64  # registrations that are begun and not yet registered
-OVERDUE = 4.0  # seconds after which a registration is asked for again
+OVERDUE = 4.0  # seconds after which a registration is asked for again; twice as long each time, at most
+LONGEST = 32.0
 LOOK = 0.02  # seconds between two looks at what is on the way
 
 
@@ -22,6 +23,7 @@ async def hold(port: int, count: int) -> None:
     from aiosipua.transport import UdpSipTransport  # type: ignore[import-not-found]
 
     waiting: dict[int, float] = {}  # when it is asked for again
+    patience: dict[int, float] = {}  # seconds until then
     loop = asyncio.get_running_loop()
     transport = UdpSipTransport(local_addr=("127.0.0.1", _free_port()))
     await transport.start()
@@ -33,6 +35,7 @@ async def hold(port: int, count: int) -> None:
 
     def done(number: int) -> None:
         waiting.pop(number, None)
+        patience.pop(number, None)
         begin()
 
     def lost(number: int) -> None:
@@ -59,7 +62,8 @@ async def hold(port: int, count: int) -> None:
         await asyncio.sleep(LOOK)
         now = loop.time()
         for number in [number for number, due in waiting.items() if due <= now][:AT_ONCE]:
-            waiting[number] = now + OVERDUE
+            patience[number] = min(2 * patience.get(number, OVERDUE / 2), LONGEST)
+            waiting[number] = now + patience[number]
             held[number - 1].register()
 
 

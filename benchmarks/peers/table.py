@@ -43,7 +43,9 @@ HELD = (
 
 def text(report: Report) -> str:
     """Everything but the plots."""
+    loads = [one.load for one in report.runs]
     load = f"load {report.load_before:.1f} before and {report.load_after:.1f} after"
+    load += f", from {min(loads):.1f} to {max(loads):.1f} when runs began" if loads else ""
     parts = [f"{report.machine}; {load}; {report.seconds / 60:.1f} minutes"]
     parts.append(table(COLD, cold_rows(report)))
     held = held_rows(report)
