@@ -115,7 +115,7 @@ class TestOneTarget:
         [reply] = registrar.receive(lines_of("MESSAGE", TO_BOB), ALICE, 1)
         assert response(reply).status == 480
         [reply] = registrar.receive(lines_of("MESSAGE", "sip:carol@example.test", "2"), ALICE, 1)
-        assert response(reply).status == 405
+        assert response(reply).status == 404
 
     def test_max_forwards_comes_to_its_end(self, registrar: Registrar) -> None:
         """§16.3 step 3."""
