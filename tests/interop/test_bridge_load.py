@@ -1,5 +1,7 @@
-"""Twenty calls a second through a bridge, in and out: none fails and nothing is left; for a minute nothing is sent twice
-either, which a machine that is busy with other tests cannot promise."""
+"""Twenty calls a second through a bridge, in and out: none fails and nothing is left.
+
+For a minute nothing is sent twice either, which a machine that is busy with other tests cannot promise.
+"""
 
 from __future__ import annotations
 
