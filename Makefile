@@ -57,7 +57,7 @@ lint: setup
 	$(BIN)/mypy
 
 test: setup counterparts lint
-	$(BIN)/python -m pytest -m "not long" -n 5 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not long" -n 4 --dist loadfile $(PYTEST_ARGS)
 
 test-long: setup counterparts
 	$(BIN)/python -m pytest -m long -n 2 $(PYTEST_ARGS)

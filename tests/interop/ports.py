@@ -6,6 +6,10 @@ import random
 import socket
 
 
+_random = random.SystemRandom()
+"""Not the one that a test may have seeded: several run at a time, and each must guess other ports."""
+
+
 def is_free(port: int) -> bool:
     """Whether nobody has `port` of 127.0.0.1, neither for UDP nor for TCP."""
     with (
@@ -29,7 +33,7 @@ def free_port() -> int:
     counterpart is restarted. Raises RuntimeError when 50 guesses are taken.
     """
     for _ in range(50):
-        port = random.randrange(16000, 32000)
+        port = _random.randrange(16000, 32000)
         if is_free(port):
             return port
     raise RuntimeError("50 ports of 127.0.0.1 between 16000 and 32000 are taken")
