@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import socket
 
-
 _random = random.SystemRandom()
 """Not the one that a test may have seeded: several run at a time, and each must guess other ports."""
 
