@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description="Coverage-guided fuzzing of the parsers.")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"one of {', '.join(TARGETS)}; all by default")
     parser.add_argument("--seconds", type=int, default=60, metavar="N", help="of all targets together (60)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same inputs each time; 0: others each time")
     parser.add_argument("--findings", type=Path, default=Path("build/fuzz"), metavar="DIR", help="(build/fuzz)")
     parser.add_argument("--input", type=Path, metavar="FILE", help="give one TARGET this input, without atheris")
     options = parser.parse_args()
@@ -39,10 +41,10 @@ def main() -> int:
         print(NOT_HERE, file=sys.stderr)
         return 2
     seconds = max(1, -(-options.seconds // len(targets)))  # rounded up; 0 would be without end
-    return max([fuzz(target, seconds, options.findings) for target in targets])
+    return max([fuzz(target, seconds, options.findings, options.seed) for target in targets])
 
 
-def fuzz(target: str, seconds: int, findings: Path) -> int:
+def fuzz(target: str, seconds: int, findings: Path, number: int) -> int:
     """0 when the target held for so long, else 1; the input that broke it is then in ``findings``."""
     findings = findings.absolute()
     findings.mkdir(parents=True, exist_ok=True)
@@ -57,10 +59,11 @@ def fuzz(target: str, seconds: int, findings: Path) -> int:
         command = [
             *(sys.executable, "-m", "fuzz.child", target, str(corpus), f"-dict={words}"),
             *(f"-max_total_time={seconds}", f"-max_len={MAXIMUM_INPUT}", f"-rss_limit_mb={MAXIMUM_MEMORY}"),
-            *("-timeout=20", f"-artifact_prefix={findings / target}-", "-print_final_stats=1"),
+            *(f"-seed={number}", "-timeout=20", f"-artifact_prefix={findings / target}-", "-print_final_stats=1"),
         ]
+        environment = os.environ | ({"PYTHONHASHSEED": "0"} if number else {})
         child = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         )
         try:
             output, _ = child.communicate(timeout=seconds + GRACE)

@@ -55,15 +55,16 @@ def fuzz(folder: Path, root: Path, *arguments: str, timeout: float) -> subproces
     )
 
 
-def assert_nothing_found(folder: Path, seconds: int) -> None:
-    done = fuzz(folder, ROOT, "--seconds", str(seconds), timeout=3 * seconds + 120)
+def assert_nothing_found(folder: Path, seconds: int, *more: str) -> None:
+    done = fuzz(folder, ROOT, "--seconds", str(seconds), *more, timeout=3 * seconds + 120)
     kept = [(path.name, path.read_bytes()[:2000]) for path in folder.iterdir()]
     assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{kept}"
     assert done.stdout.count("nothing found") == len(TARGETS)
 
 
 def test_fifteen_seconds(tmp_path: Path) -> None:
-    assert_nothing_found(tmp_path, 15)
+    """The same inputs each time: what else there may be is for the longer run, and not for somebody's change."""
+    assert_nothing_found(tmp_path, 15, "--seed", "1")
 
 
 @pytest.mark.long

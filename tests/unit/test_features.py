@@ -64,6 +64,7 @@ class TestTags:
             'priority="#5"',
             'priority="#>=x"',
             'priority="#=1234567890123456"',
+            'priority="#1:0"',
             'description="<open"',
             'language="' + ",".join("a" * 65) + '"',
         ],

@@ -184,6 +184,8 @@ def _value(text: str) -> Value:
         raise SipSyntaxError(f"{excerpt(text)} is not a number with '#=', '#>=', '#<=' or a range 'a:b'")
     relation, number, low, high = found.groups()
     if relation is None:
+        if float(low) > float(high):
+            raise SipSyntaxError(f"no number is in the range {excerpt(text)}; its lower end comes first")
         return float(low), float(high)
     limit = float(number)
     return limit if relation != "<=" else float("-inf"), limit if relation != ">=" else float("inf")
@@ -196,8 +198,6 @@ def _union(values: Iterable[Value]) -> list[Range]:
     """The ranges among them in order, those that touch each other as one."""
     union: list[Range] = []
     for low, high in sorted(value for value in values if not isinstance(value, str)):
-        if low > high:
-            continue  # no number is in it
         if union and low <= union[-1][1]:
             union[-1] = union[-1][0], max(union[-1][1], high)
         else:

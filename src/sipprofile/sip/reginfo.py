@@ -234,7 +234,7 @@ class _Reader:
             _number(attributes, "cseq", MAXIMUM_CSEQ),
             float(q) if _qvalue(q) else None,
             texts.get("display-name") or None,
-            {name[1:]: unquote(text) for name, text in texts.items() if name[0] == ";" and len(name) > 1},
+            {name[1:]: unquote(text) for name, text in texts.items() if name[:1] == ";" and len(name) > 1},
         )
 
 
