@@ -2,7 +2,8 @@
 # make shared-line   three programs on one registration at a real SIP server, and what is left when one is killed
 # make serve    the service alone, with its store in ./var
 # make test     everything a change must pass, in less than 10 minutes          make test-long for the rest
-# make lint     ruff and mypy        make bench   the benchmarks, 20 min    make clean   what make made, but ./var
+# make lint     ruff and mypy        make clean   what make made, but ./var
+# make bench    the benchmarks, 20 min        make bench-publish   the table, the plots and the README from it
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 SECONDS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help run shared-line serve setup test test-long lint bench counterparts clean
+.PHONY: help run shared-line serve setup test test-long lint bench bench-publish counterparts clean
 
 help:
 	@grep '^# make' $(MAKEFILE_LIST) | cut -c3-
@@ -64,11 +65,15 @@ test-long: setup counterparts
 
 bench: setup
 	@sh scripts/install-bench-peers $(BIN)/python
-	$(BIN)/python -m benchmarks.peers --minutes 16 --json benchmarks/build/peers.json --plots benchmarks/build
+	$(BIN)/python -m benchmarks.peers --minutes 15 --json benchmarks/build/peers.json --plots benchmarks/build
 	$(BIN)/python -m benchmarks --no-refresh
 	$(BIN)/python -m benchmarks.parsers
 	$(BIN)/python -m benchmarks.sharing
 	$(BIN)/python -m benchmarks.messages
+
+bench-publish: setup
+	@sh scripts/install-bench-peers $(BIN)/python
+	$(BIN)/python -m benchmarks.peers --minutes 15 --publish
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist benchmarks/build

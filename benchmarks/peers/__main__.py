@@ -19,7 +19,7 @@ from benchmarks.peers.kamailio import Kamailio
 from benchmarks.peers.peer import OTHER_CORE, Peer
 from benchmarks.peers.pjsua import Pjsua
 from benchmarks.peers.plan import Plan
-from benchmarks.peers.plot import memory_plot, rate_plot, write
+from benchmarks.peers.published import plot, publish, save
 from benchmarks.peers.results import Report
 from benchmarks.peers.sipprofile import SipProfile
 from benchmarks.peers.table import text
@@ -33,11 +33,12 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", choices=names, default=names, metavar="PEER", help=", ".join(names))
     parser.add_argument("--profiles", type=int, nargs="+", default=[1_000, 10_000, 50_000, 100_000], metavar="N")
     parser.add_argument("--rounds", type=int, default=3, help="medians are of as many runs (3)")
-    parser.add_argument("--refreshes", type=int, default=1, help="how often each is refreshed (1; 0: only registered)")
+    parser.add_argument("--refreshes", type=int, default=2, help="how often each is refreshed (2; 0: only registered)")
     parser.add_argument("--minutes", type=float, default=16, help="what would end later is left out (16)")
     parser.add_argument("--full", action="store_true", help="refreshes, restart and outage in every run; takes hours")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found")
     parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write the plots, as SVG and PNG")
+    parser.add_argument("--publish", action="store_true", help="put it into benchmarks/published and the two README.md")
     parser.add_argument("--from-json", type=Path, metavar="FILE", help="measure nothing; print what was found before")
     options = parser.parse_args()
     if options.from_json:
@@ -45,11 +46,11 @@ def main() -> None:
     else:
         report = _measured(options)
     if options.json:
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
+        save(report, options.json)
     if options.plots:
-        options.plots.mkdir(parents=True, exist_ok=True)
-        write(rate_plot(report), options.plots / "registrations-per-second")
-        write(memory_plot(report), options.plots / "memory")
+        plot(report, options.plots)
+    if options.publish:
+        publish(report)
     print(text(report))
 
 

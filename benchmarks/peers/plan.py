@@ -6,7 +6,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from benchmarks.peers import phases
 from benchmarks.peers.child import free_port
@@ -16,7 +19,9 @@ from benchmarks.peers.results import Idle, Run, Skipped, of
 HELD = 10_000
 """Where refreshes, restart and outage are looked at."""
 HELD_FALLBACK = 1_000
-HELD_SECONDS = {True: 160.0, False: 210.0}  # what that takes: where leases are kept, where not
+HELD_SECONDS = {True: 190.0, False: 270.0}  # what that takes: where leases are kept, where not
+ALONE = 2
+"""So many holders have the machine for themselves there."""
 
 
 class Plan:
@@ -34,35 +39,70 @@ class Plan:
         self._port = free_port()
 
     def run(self, everything: bool) -> None:
-        """Round 1 is for all numbers; then the best two holders are looked at, before round 3 the others.
+        """What tells most comes first, so that what the time is not enough for is the least loss.
 
+        Round 1 for all numbers; refreshes, restart and outage of the first two holders; the other rounds with 10,000;
+        refreshes, restart and outage of the others, which hold few, together; the other rounds with the other numbers.
         With `everything` each run is a complete one, with refreshes, restart and outage.
         """
+        first, *others = range(1, self.rounds + 1)
+        held = [peer for peer in self.peers if peer.holds] if self.refreshes and not everything else []
         with tempfile.TemporaryDirectory(prefix="bench-peers") as name:
             directory = Path(name)
-            for number in range(1, self.rounds + 1):
-                for peer, count in self._order(number):
-                    self._one(peer, directory, count, number, self.refreshes if everything else 0)
-                if self.refreshes and not everything:
-                    held = [peer for peer in self.peers if peer.holds]
-                    last = number == min(2, self.rounds)
-                    self._hold(directory, (held[:2] if number == 1 else []) + (held[2:] if last else []))
+            self._round(directory, first, self.counts, everything)
+            for peer in held[:ALONE]:
+                self._hold(directory, peer)
+            for number in others:
+                self._round(directory, number, [count for count in self.counts if count == HELD], everything)
+            self._hold_together(directory, held[ALONE:])
+            for number in others:
+                rest = [count for count in self.counts if count != HELD]
+                rest.sort(key=lambda count: count == 50_000)
+                self._round(directory, number, rest, everything)
 
-    def _hold(self, directory: Path, peers: Sequence[Peer]) -> None:
-        for peer in peers:
-            count = max((one for one in (HELD, HELD_FALLBACK) if self._holds_well(peer, one)), default=0)
-            if count:
-                # a complete run; its registrations count as another round, in which the others have no pair
-                self._one(peer, directory, count, 0, self.refreshes)
+    def _round(self, directory: Path, number: int, counts: Sequence[int], everything: bool) -> None:
+        for peer, count in self._order(number, counts):
+            self._one(peer, directory, count, number, self.refreshes if everything else 0)
+
+    def _hold(self, directory: Path, peer: Peer) -> None:
+        count = self._held_count(peer, HELD)
+        if count:
+            # a complete run; its registrations count as another round, in which the others have no pair
+            self._one(peer, directory, count, 0, self.refreshes)
+
+    def _hold_together(self, root: Path, peers: Sequence[Peer]) -> None:
+        """At the same time, each with a registrar of its own: they wait most of the time."""
+        chosen = {peer: count for peer in peers if (count := self._held_count(peer, HELD_FALLBACK))}
+        if time.monotonic() + HELD_SECONDS[False] > self._end:
+            for peer, count in chosen.items():
+                self.skipped.append(Skipped(peer.name, count, f"no time left for {_said(0, True)}"))
+            return
+
+        def look(peer: Peer) -> Run:
+            count = chosen[peer]
+            directory = _made(root / f"{peer.name}-{count}-together")
+            base = self.idle[peer.name]
+            limit = _limit(count)
+            run = phases.measure(peer, directory, count, 0, free_port(), base, limit=limit, refreshes=self.refreshes)
+            return replace(run, together=True)
+
+        with ThreadPoolExecutor(max_workers=max(1, len(chosen))) as pool:
+            for run in pool.map(look, chosen):
+                self.runs.append(run)
+                print(
+                    f"{run.peer}, {run.count:,}, {_said(0, True)}: {run.failure or 'done'}", file=sys.stderr, flush=True
+                )
+
+    def _held_count(self, peer: Peer, largest: int) -> int:
+        """With how many registrations it is looked at: what it got registered without losing any."""
+        counts = [count for count in (HELD, HELD_FALLBACK) if count <= largest and self._holds_well(peer, count)]
+        return max(counts, default=0)
 
     def _holds_well(self, peer: Peer, count: int) -> bool:
         return any(one.complete and not one.lapsed for one in of(self.runs, peer.name, count))
 
-    def _order(self, number: int) -> Iterator[tuple[Peer, int]]:
-        """In later rounds first what is compared most, so that what the time is not enough for is the least loss."""
-        counts = list(self.counts)
-        if number > 1:
-            counts.sort(key=lambda count: (count != HELD, count != self.counts[0], count != self.counts[-1]))
+    def _order(self, number: int, counts: Sequence[int]) -> Iterator[tuple[Peer, int]]:
+        """Everybody comes first once; what failed is not tried again."""
         for place, count in enumerate(counts):
             shift = (number + place) % len(self.peers)
             for peer in [*self.peers[shift:], *self.peers[:shift]]:
@@ -81,7 +121,7 @@ class Plan:
         if peer.name not in self.idle:
             self.idle[peer.name] = phases.idle(peer, _made(root / f"{peer.name}-1"), self._port)
         directory = _made(root / f"{peer.name}-{count}")
-        limit = 20.0 + count / 1000
+        limit = _limit(count)
         base = self.idle[peer.name]
         run = phases.measure(peer, directory, count, number, self._port, base, limit=limit, refreshes=refreshes)
         self.runs.append(run)
@@ -93,6 +133,11 @@ class Plan:
     def _expected(self, peer: Peer, count: int, held: bool) -> float:
         known = self._took.get((peer.name, count, held))
         return known if known is not None else 10 + count / 3000 + (HELD_SECONDS[peer.keeps_leases] if held else 0)
+
+
+def _limit(count: int) -> float:
+    """Seconds for the registrations."""
+    return 20.0 + count / 1000
 
 
 def _said(number: int, held: bool) -> str:

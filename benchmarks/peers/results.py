@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from statistics import median
 
 import msgspec
@@ -75,6 +75,8 @@ class Run(msgspec.Struct, frozen=True):
     failure: str = ""
     held_failure: str = ""
     """Everything was registered, but then this happened."""
+    together: bool = False
+    """Other holders had work on the same core: only what it did after it had registered everything counts."""
 
     @property
     def complete(self) -> bool:
@@ -109,13 +111,15 @@ def middle(values: Iterable[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def ratio(runs: Iterable[Run], peer: str, other: str, count: int) -> float | None:
-    """How many times the registrations/s of `other` those of `peer` are: round by round, then the median."""
-    found = list(runs)
-    theirs = {one.round: one.per_second for one in of(found, other, count) if one.complete}
-    pairs = [
-        one.per_second / rate
-        for one in of(found, peer, count)
-        if one.complete and one.per_second and (rate := theirs.get(one.round))
-    ]
+def ratio(
+    runs: Iterable[Run],
+    peer: str,
+    other: str,
+    count: int,
+    value: Callable[[Run], float | None] = lambda run: run.per_second,
+) -> float | None:
+    """How many times the value (registrations/s) of `other` that of `peer` is: round by round, then the median."""
+    found = [one for one in runs if one.complete and not one.together]
+    theirs = {one.round: value(one) for one in of(found, other, count)}
+    pairs = [mine / base for one in of(found, peer, count) if (mine := value(one)) and (base := theirs.get(one.round))]
     return median(pairs) if pairs else None

@@ -41,25 +41,55 @@ HELD = (
 )
 
 
+QUIET = 0.05
+"""Of the core of the holders, taken by others: from more on the report says so."""
+
+
 def text(report: Report) -> str:
     """Everything but the plots."""
+    return "\n\n".join(
+        [headline(report), *tables(report), *not_measured(report), "\n".join(["Settings:", "", *settings(report)])]
+    )
+
+
+def headline(report: Report) -> str:
+    """The machine, and whether others disturbed it."""
     loads = [one.load for one in report.runs]
     load = f"load {report.load_before:.1f} before and {report.load_after:.1f} after"
     load += f", from {min(loads):.1f} to {max(loads):.1f} when runs began" if loads else ""
-    parts = [f"{report.machine}; {load}; {report.seconds / 60:.1f} minutes"]
-    parts.append(table(COLD, cold_rows(report)))
+    taken = _taken(report)
+    said = f"A quiet machine: in no run did other programs take more than {QUIET * 100:.0f} % of the holders' core."
+    if not quiet(report):
+        said = (
+            f"Not a quiet machine: in {sum(one > QUIET for one in taken)} of {len(taken)} runs other programs took "
+            f"part of the holders' core, {taken[-1] * 100:.0f} % of it at most; what is slower for that is not known."
+        )
+    return f"{report.machine}; {load}; {report.seconds / 60:.1f} minutes. {said}"
+
+
+def quiet(report: Report) -> bool:
+    """Whether others left the core of the holders alone."""
+    return all(one <= QUIET for one in _taken(report))
+
+
+def _taken(report: Report) -> list[float]:
+    return sorted(one.others for one in report.runs if one.others is not None and not one.together)
+
+
+def tables(report: Report) -> list[str]:
     held = held_rows(report)
-    if held:
-        parts.append(table(HELD, held))
+    return [table(COLD, cold_rows(report)), *([table(HELD, held)] if held else [])]
+
+
+def not_measured(report: Report) -> list[str]:
+    """What is missing, and why; nothing when nothing is."""
     notes = [f"- {peer}: {reason}." for peer, reason in report.missing.items()]
     for reason in dict.fromkeys(one.reason for one in report.skipped):
         left_out = ", ".join(f"{one.peer} {one.count:,}" for one in report.skipped if one.reason == reason)
         notes.append(f"- {reason[0].upper()}{reason[1:]}: {left_out}.")
-    notes += [f"- {one.peer}, {one.count:,}: {one.held_failure}." for one in report.runs if one.held_failure]
-    if notes:
-        parts.append("\n".join(["Not measured:", "", *notes]))
-    parts.append("\n".join(["Settings:", "", *settings(report)]))
-    return "\n\n".join(parts)
+    failures = [(one, one.held_failure or (one.failure if one.together else "")) for one in report.runs]
+    notes += [f"- {one.peer}, {one.count:,}: {failure}." for one, failure in failures if failure]
+    return ["\n".join(["Not measured:", "", *notes])] if notes else []
 
 
 def settings(report: Report) -> list[str]:
@@ -68,7 +98,7 @@ def settings(report: Report) -> list[str]:
 
 def cold_rows(report: Report) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for count, peer, found in _groups(report.runs):
+    for count, peer, found in _groups(one for one in report.runs if not one.together):
         done = [one for one in found if one.complete]
         if not done:
             others = found[0].others
