@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fuzz.targets import TARGETS
+from interop.missing import cannot_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,12 +36,8 @@ TARGETS |= {"header": _fails, "uri": _dawdles}
 
 @pytest.fixture(autouse=True)
 def atheris() -> None:
-    if importlib.util.find_spec("atheris") is not None:
-        return
-    sentence = "atheris is not installed; there is a wheel for glibc on x86_64 and some versions of Python"
-    if os.environ.get("CI"):
-        pytest.fail(sentence)
-    pytest.skip(f"fuzzing is skipped: {sentence}")
+    if importlib.util.find_spec("atheris") is None:
+        cannot_run("atheris is not installed; there is a wheel for glibc on x86_64 and some versions of Python")
 
 
 def fuzz(folder: Path, root: Path, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
