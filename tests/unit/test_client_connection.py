@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from fake_service import FakeService, response, running
+from client_session import connection, profile, registry, service, until
+from fake_service import FakeService, response
 
 from sipprofile import (
     Claim,
@@ -17,46 +16,14 @@ from sipprofile import (
     ProfileRegistry,
     RequestFailed,
     RequestRefused,
-    Sip,
     SipConnection,
     SipProfileError,
 )
 from sipprofile.client.content import MAXIMUM_BODY
 
+__all__ = ["connection", "profile", "registry", "service"]
+
 BOB = "sip:bob@example.test"
-
-
-@pytest_asyncio.fixture
-async def service() -> AsyncIterator[FakeService]:
-    async with running() as service:
-        service.add("trunk", registration={"status": "registered"})
-        service.add("desk", registration={"status": "registered"})
-        yield service
-
-
-@pytest_asyncio.fixture
-async def registry(service: FakeService) -> AsyncIterator[ProfileRegistry]:
-    async with Sip("test", url=service.url) as sip, ProfileRegistry(sip) as registry:
-        yield registry
-
-
-@pytest_asyncio.fixture
-async def profile(registry: ProfileRegistry) -> AsyncIterator[Profile]:
-    profile = await registry.profile(name="trunk")
-    await registry.enable(profile)
-    yield profile
-
-
-@pytest_asyncio.fixture
-async def connection(registry: ProfileRegistry, profile: Profile) -> SipConnection:
-    return await registry.connection(profile)
-
-
-async def until(true: Any) -> None:
-    """Wait for something that events bring about."""
-    async with asyncio.timeout(5):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
 
 
 def code_of(caught: pytest.ExceptionInfo[SipProfileError]) -> str:

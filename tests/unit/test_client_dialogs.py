@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from fake_service import FakeService, response, running
+from client_session import connection, profile, registry, service, until
+from fake_service import FakeService, response
 
-from sipprofile import InviteDialog, ProfileRegistry, RequestFailed, RequestRefused, Sip, SipConnection, SipProfileError
+from sipprofile import InviteDialog, RequestFailed, RequestRefused, SipConnection, SipProfileError
 from sipprofile.client import outgoing
+
+__all__ = ["connection", "profile", "registry", "service"]
 
 BOB = "sip:bob@example.test"
 NOTIFY = {"answered": True, "claim": None, "content_type": "application/simple-message-summary"}
-
-
-@pytest_asyncio.fixture
-async def service() -> AsyncIterator[FakeService]:
-    async with running() as service:
-        service.add("trunk", registration={"status": "registered"})
-        yield service
-
-
-@pytest_asyncio.fixture
-async def registry(service: FakeService) -> AsyncIterator[ProfileRegistry]:
-    async with Sip("test", url=service.url) as sip, ProfileRegistry(sip) as registry:
-        yield registry
-
-
-@pytest_asyncio.fixture
-async def connection(registry: ProfileRegistry) -> SipConnection:
-    profile = await registry.profile(name="trunk")
-    await registry.enable(profile)
-    return await registry.connection(profile)
-
-
-async def until(true: Any) -> None:
-    """Wait for something that events bring about."""
-    async with asyncio.timeout(5):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
 
 
 async def answered(service: FakeService, connection: SipConnection) -> InviteDialog:
