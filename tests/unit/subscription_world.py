@@ -7,8 +7,9 @@ from typing import Any
 
 from machine_driver import reply
 from registration_world import World as RegistrationWorld
+from server_world import PROXY, UDP, request
 
-from sipprofile.registration.actions import Action, Send, TransportKey
+from sipprofile.registration.actions import Action, Send
 from sipprofile.sip.message import Request, Response, parse
 from sipprofile.useragent import client, server
 from sipprofile.useragent.agent import UserAgent
@@ -18,8 +19,6 @@ from sipprofile.useragent.leg import Leg
 from sipprofile.useragent.outgoing import Outgoing
 from sipprofile.useragent.profile_line import profile_line
 
-PROXY = ("192.0.2.1", 5060)
-UDP = TransportKey("udp", *PROXY)
 PEER = "sip:notifier@192.0.2.7"
 LATENCY = 0.01
 
@@ -240,30 +239,3 @@ def answered(request: Request, status: int, *headers: str, tag: str = "peer") ->
     data = reply(request, status, f"Contact: <{PEER}>", *headers)
     to = request.header("to") or ""
     return data if ";tag=" in to else data.replace(f"To: {to}".encode(), f"To: {to};tag={tag}".encode())
-
-
-def request(
-    method: str,
-    *extra: str,
-    branch: str = "z9hG4bK1",
-    to: str = "<sip:alice@example.test>",
-    sender: str = "<sip:bob@example.test>;tag=f",
-    call_id: str = "c1",
-    cseq: int = 1,
-    contact: str = "<sip:bob@192.0.2.7>",
-    body: bytes = b"",
-) -> bytes:
-    """A request of the peer to the profile's contact."""
-    lines = [
-        f"{method} sip:token@192.0.2.10:5060 SIP/2.0",
-        f"Via: SIP/2.0/UDP 192.0.2.1:5060;branch={branch}",
-        "Max-Forwards: 70",
-        f"From: {sender}",
-        f"To: {to}",
-        f"Call-ID: {call_id}",
-        f"CSeq: {cseq} {method}",
-        f"Contact: {contact}",
-        *extra,
-        f"Content-Length: {len(body)}",
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body

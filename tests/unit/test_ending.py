@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from subscription_world import Application, World, answered, request
+from server_world import request
+from subscription_world import Application, World, answered
 
 from sipprofile.errors import SipProfileError
 from sipprofile.sip.dialog import tag_of

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from subscription_world import World, request
+from server_world import request
+from subscription_world import World
 
 from sipprofile.errors import SipProfileError
 from sipprofile.sip.dialog import tag_of

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from subscription_world import World, request
+from server_world import request
+from subscription_world import World
 
 from sipprofile.errors import SipProfileError
 from sipprofile.useragent import server
