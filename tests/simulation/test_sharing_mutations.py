@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from mutations import Mutation
+from noticed import check
 from sharing_mutations import SHARING
-from test_mutations import check
 
 
 @pytest.mark.parametrize("mutation", [each for each in SHARING if each.quick], ids=lambda each: each.name)

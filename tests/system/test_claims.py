@@ -16,8 +16,8 @@ from sipprofile.testing.peer import SDP
 from sipprofile.testing.peer_server import SipPeerServer
 from sipprofile.testing.server import RegistrarServer
 
+from .adding import add
 from .conftest import RunningService
-from .test_client import add
 
 ALICE = "sip:alice@example.test"
 LIMIT = 10.0  # seconds

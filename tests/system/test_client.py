@@ -15,7 +15,6 @@ from sipprofile import (
     ManagedProfileRegistry,
     ProfileRegistry,
     RegistrationFailed,
-    ServerParameters,
     Sip,
     SipProfileError,
     sync,
@@ -23,19 +22,8 @@ from sipprofile import (
 from sipprofile.client.events import EventStream
 from sipprofile.testing.server import RegistrarServer
 
+from .adding import AOR, add
 from .conftest import RunningService
-
-AOR = "sip:alice@example.test"
-
-
-async def add(daemon: RunningService, registrar: RegistrarServer, name: str = "line", **changes: Any) -> None:
-    async with Sip("admin", url=daemon.url) as sip, ManagedProfileRegistry(sip) as registry:
-        profile = await registry.create("ietf")
-        profile.name, profile.aor = name, AOR
-        profile.registrar = ServerParameters(registrar.uri, username="alice", password="secret")
-        for field, value in changes.items():
-            setattr(profile, field, value)
-        await registry.save(profile)
 
 
 @pytest_asyncio.fixture

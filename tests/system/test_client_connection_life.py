@@ -11,7 +11,7 @@ from sipprofile import Claim, ManagedProfileRegistry, RequestRefused, ServerPara
 from sipprofile.testing.server import RegistrarServer
 
 from .conftest import RunningService
-from .test_client_connection import ANSWER, BOB, LIMIT, OFFER, registrar, request_of, soon, two
+from .two_profiles import ANSWER, BOB, LIMIT, OFFER, registrar, request_of, soon, two
 
 __all__ = ["registrar"]
 

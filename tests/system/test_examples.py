@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
-from asyncio.subprocess import PIPE, STDOUT, Process
-from pathlib import Path
 
 from sipprofile.testing.server import RegistrarServer
 
 from .conftest import RunningService
+from .example_programs import LIMIT, output_of, run
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-LIMIT = 20.0  # seconds
 AOR = "sip:alice@example.test"
-
-
-async def run(daemon: RunningService, name: str, *arguments: str) -> Process:
-    environment = {**os.environ, "SIPPROFILE_URL": daemon.url, "SIP_PASSWORD": "secret"}
-    return await asyncio.create_subprocess_exec(
-        sys.executable, str(EXAMPLES / name), *arguments, stdout=PIPE, stderr=STDOUT, env=environment
-    )
-
-
-async def output_of(program: Process) -> str:
-    output, _ = await asyncio.wait_for(program.communicate(), LIMIT)
-    return output.decode()
 
 
 async def test_a_profile_is_added_and_observed(daemon: RunningService, sip_registrar: RegistrarServer) -> None:

@@ -16,8 +16,8 @@ from sipprofile import Claim
 from sipprofile.testing.server import RegistrarServer
 
 from .conftest import RunningService
-from .test_client_connection import ALICE, BOB, LIMIT, registrar, request_of, soon
-from .test_examples import output_of, run
+from .example_programs import output_of, run
+from .two_profiles import ALICE, BOB, LIMIT, registrar, request_of, soon
 
 __all__ = ["registrar"]
 

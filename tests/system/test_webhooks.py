@@ -19,8 +19,8 @@ import sipprofile
 from sipprofile.testing.peer_server import SipPeerServer
 from sipprofile.testing.server import RegistrarServer
 
+from .adding import add
 from .conftest import RunningService
-from .test_client import add
 
 SECRET = b"a secret that signs"
 LIMIT = 10.0  # seconds

@@ -193,6 +193,15 @@ class World:
             for effect in batch:
                 self._perform_one(effect)
 
+    def perform_actions(self, act: Callable[[Any], None]) -> None:
+        """The same, and ``act`` performs what the registrations ask for, until nothing is left."""
+        World.perform(self)  # which a world with an ``act`` of its own has replaced
+        while self.actions:
+            actions, self.actions = self.actions, []
+            for action in actions:
+                act(action)
+                World.perform(self)
+
     def _perform_one(self, effect: Any) -> None:
         if isinstance(effect, effects.Reply):
             assert effect.token not in self.replies, "answered twice"

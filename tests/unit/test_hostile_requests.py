@@ -7,8 +7,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from corpus import CORPUS
 from server_world import TCP, UDP, World, request
-from test_rfc4475 import CORPUS
 
 from sipprofile.errors import SipProfileError
 from sipprofile.registration.actions import TransportKey

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from itertools import count
 
 import pytest
+from keepalive_answers import accepting, mapped, over
 from machine_driver import TCP, Driver, answer, challenge, ok, reply, silence, subscribed
-from test_machine_keepalive import accepting, mapped, over
-from test_machine_regevent import DAY, Notifier
+from notifier import DAY, Notifier
 
 from sipprofile.registration.actions import Send, TransportKey
 from sipprofile.sip.message import Request

@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import pytest
 from machine_driver import Driver, answer, challenge, reply, server
-from test_machine_outbound import EDGES, KEY_A, KEY_B, UDP_EDGES, A, B, C, OutboundRegistrar, answer_keepalives, reg_id
-from test_machine_regevent import Notifier, contact
+from notifier import Notifier, contact
+from outbound_registrar import (
+    EDGES,
+    KEY_A,
+    KEY_B,
+    UDP_EDGES,
+    A,
+    B,
+    C,
+    OutboundRegistrar,
+    answer_keepalives,
+    driver,
+    reg_id,
+    registrar,
+    two,
+)
 
 from sipprofile.events import Reason
 from sipprofile.registration.actions import TransportKey
 from sipprofile.registration.settings import RegistrationSettings
 from sipprofile.sip.message import Request
 
+__all__ = ["driver", "registrar", "two"]
+
 THREE = [*EDGES, server(f"sip:{C};transport=tcp", None)]
-
-
-@pytest.fixture
-def registrar() -> OutboundRegistrar:
-    return OutboundRegistrar()
-
-
-@pytest.fixture
-def driver(registrar: OutboundRegistrar) -> Driver:
-    driver = Driver()
-    driver.always = registrar
-    answer_keepalives(driver)
-    return driver
-
-
-@pytest.fixture
-def two(driver: Driver) -> Driver:
-    """Registered over both edges."""
-    driver.registered(proxies=EDGES)
-    assert [flow.status for flow in driver.state().flows] == ["registered", "registered"]
-    return driver
 
 
 class TestNumbers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from test_registrar import Phone
+from phone import Phone
 
 from sipprofile.sip.message import Response
 from sipprofile.testing.registrar import Faults, Registrar

@@ -7,11 +7,11 @@ extension, method or body) is decided where those are known.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from corpus import CORPUS
 from torture import accepted, assert_answered, assert_dropped, response, uris, vias
 
 from sipprofile.sip.digest import verify
@@ -25,9 +25,6 @@ from sipprofile.sip.headers import (
 from sipprofile.sip.message import MalformedMessage, parse
 from sipprofile.sip.uri import Uri
 
-CORPUS = Path(
-    os.environ.get("SIPPROFILE_CORPUS") or Path(__file__).resolve().parents[2].parent / "shared" / "corpus" / "rfc4475"
-)
 needs_corpus = pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus of RFC 4475 is not here: SIPPROFILE_CORPUS")
 
 

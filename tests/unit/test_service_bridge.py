@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 from claims_world import Owner
+from service_requests import arrive, request, statuses
 from service_world import World
-from test_service_claims import arrive, statuses
-from test_service_dispatch import request
 
 from sipprofile.claims import Claim
 from sipprofile.errors import SipProfileError

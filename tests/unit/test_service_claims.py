@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from claims_world import Owner
+from service_requests import arrive, statuses
 from service_world import World, document, record
-from test_service_dispatch import SOURCE, UDP, request
 
 from sipprofile.claims import Claim, StandingClaim
 from sipprofile.errors import SipProfileError
@@ -22,18 +22,6 @@ SETTINGS = ServiceSettings(activate=(("bot", 4.0),), webhooks=("desk",))
 
 def world(**settings: Any) -> World:
     return World(settings=SETTINGS, **settings)
-
-
-def arrive(one: World, method: str = "MESSAGE", *headers: str, number: int = 1) -> None:
-    via = f"SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK{number}"
-    data = request(method, "sip:token-1@192.0.2.10:5060", *headers, via=via).replace(b"c1", f"c{number}".encode())
-    one.service.received(data, SOURCE, UDP, one.now)
-    one.perform()
-
-
-def statuses(one: World) -> list[int]:
-    """Of the responses that went out."""
-    return [int(send.data[8:11]) for send in one.actions if isinstance(send, Send) and send.data[:4] == b"SIP/"]
 
 
 def claim(one: World, profile: int, what: Claim, label: str = "app") -> Owner:

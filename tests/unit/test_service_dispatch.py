@@ -3,36 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from service_requests import SOURCE, TCP, UDP, request
 from service_world import World
 
 from sipprofile.registration.actions import Send, TransportKey
 from sipprofile.service.settings import ServiceSettings
 from sipprofile.sip.message import Response, parse
-
-SOURCE = ("192.0.2.1", 5060)
-UDP = TransportKey("udp", *SOURCE)
-TCP = TransportKey("tcp", *SOURCE)
-
-
-def request(
-    method: str = "OPTIONS",
-    uri: str = "sip:token-1@192.0.2.10:5060",
-    *extra: str,
-    via: str = "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1",
-    to: str = "<sip:trunk@registrar.test>",
-) -> bytes:
-    lines = [
-        f"{method} {uri} SIP/2.0",
-        f"Via: {via}",
-        "From: <sip:x@registrar.test>;tag=f",
-        f"To: {to}",
-        "Call-ID: c1",
-        f"CSeq: 1 {method}",
-        "Contact: <sip:x@192.0.2.1>",
-        *extra,
-        "Content-Length: 0",
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def world(**settings: int) -> World:

@@ -30,12 +30,7 @@ class Registered(World):
         self.cseq = 0
 
     def perform(self) -> None:
-        super().perform()
-        while self.actions:
-            actions, self.actions = self.actions, []
-            for action in actions:
-                self._act(action)
-                super().perform()
+        self.perform_actions(self._act)
 
     def _act(self, action: Any) -> None:
         if isinstance(action, OpenTransport):

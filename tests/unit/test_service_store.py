@@ -8,8 +8,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from registrar_network import AOR, PASSWORD, Network
 from service_world import WALL_OFFSET, World
-from test_service_registration import AOR, PASSWORD, Network
 
 from sipprofile.agents.ietf import IetfAgent
 from sipprofile.errors import SipProfileError
