@@ -24,7 +24,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description="Coverage-guided fuzzing of the parsers.")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"one of {', '.join(TARGETS)}; all by default")
     parser.add_argument("--seconds", type=int, default=60, metavar="N", help="of all targets together (60)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same inputs each time; 0: others each time")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="the same inputs each time; 0: others each time"
+    )
     parser.add_argument("--findings", type=Path, default=Path("build/fuzz"), metavar="DIR", help="(build/fuzz)")
     parser.add_argument("--input", type=Path, metavar="FILE", help="give one TARGET this input, without atheris")
     options = parser.parse_args()
@@ -63,7 +65,13 @@ def fuzz(target: str, seconds: int, findings: Path, number: int) -> int:
         ]
         environment = os.environ | ({"PYTHONHASHSEED": "0"} if number else {})
         child = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
         )
         try:
             output, _ = child.communicate(timeout=seconds + GRACE)
