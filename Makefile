@@ -65,7 +65,8 @@ test-long: setup counterparts
 
 bench: setup
 	@sh scripts/install-bench-peers $(BIN)/python
-	$(BIN)/python -m benchmarks.peers --minutes 15 --json benchmarks/build/peers.json --plots benchmarks/build
+	$(BIN)/python -m benchmarks.peers --minutes 12 --json benchmarks/build/peers.json --plots benchmarks/build
+	$(BIN)/python -m benchmarks.targets --minutes 5 --json benchmarks/build/targets.json --markdown benchmarks/build/targets.md
 	$(BIN)/python -m benchmarks --no-refresh
 	$(BIN)/python -m benchmarks.parsers
 	$(BIN)/python -m benchmarks.sharing

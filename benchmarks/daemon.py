@@ -28,17 +28,27 @@ bind = ["127.0.0.1"]
 rate = 100000
 burst = 100
 """
+PACED = """\
+[sip]
+bind = ["127.0.0.1"]
+"""
+"""The rate of REGISTER requests as it comes."""
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class Daemon:
-    """A daemon with the store in `directory`; pacing is lifted, all else is as it comes or as in `configuration`."""
+    """A daemon with the store in `directory`; unless it is `paced` the pacing is lifted, all else is as it comes or as
+    in `configuration`.
+    """
 
-    def __init__(self, directory: Path, core: int, configuration: str = "") -> None:
+    def __init__(self, directory: Path, core: int, configuration: str = "", *, paced: bool = False) -> None:
+        self.answered = self.ready = 0.0
+        """Seconds from the last start to the first answer of the HTTP interface, and until everything was loaded."""
         self.state = directory / "state"
         self.socket = directory / "sock"
         self.log = directory / "log"
         self._core = core
-        self._more = configuration
+        self._settings = (PACED if paced else CONFIGURATION) + configuration
         self._configuration = directory / "sipprofile.toml"
         self._notify = directory / "notify"
         self._process: subprocess.Popen[bytes] | None = None
@@ -53,7 +63,8 @@ class Daemon:
 
     def start(self) -> float:
         """Returns when it is ready; the seconds that took. Raises RuntimeError with the log when it ends instead."""
-        self._configuration.write_text(CONFIGURATION + self._more)
+        self._configuration.write_text(self._settings)
+        self.answered = 0.0
         begin = time.monotonic()
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, self.log.open("wb") as log:
             self._notify.unlink(missing_ok=True)
@@ -67,10 +78,29 @@ class Daemon:
                 env={**os.environ, "NOTIFY_SOCKET": str(self._notify)},
             )
             os.sched_setaffinity(self._process.pid, {self._core})
-            while not select.select([manager], [], [], 0.05)[0]:
-                if self._process.poll() is not None or time.monotonic() - begin > START_LIMIT:
-                    raise RuntimeError(f"the service did not start:\n{self.log.read_text()}")
-        return time.monotonic() - begin
+            with socket.socket(socket.AF_UNIX) as client:
+                self._wait(manager, client, begin)
+        self.ready = time.monotonic() - begin
+        return self.ready
+
+    def _wait(self, manager: socket.socket, client: socket.socket, begin: float) -> None:
+        """Until it says that it is ready, and has answered a first request before."""
+        assert self._process is not None
+        asked = ready = False
+        while not (ready and self.answered):
+            if not asked and self.socket.exists():
+                asked = client.connect_ex(str(self.socket)) == 0
+                if asked:
+                    client.sendall(HEALTH)
+            waited_for = [*([] if ready else [manager]), *([client] if asked and not self.answered else [])]
+            readable = select.select(waited_for, [], [], 0.05 if asked else 0.005)[0]
+            ready = ready or manager in readable
+            if client in readable:
+                if not client.recv(65536).startswith(b"HTTP/1.1 200"):
+                    raise RuntimeError("the service is not healthy")
+                self.answered = time.monotonic() - begin
+            if not readable and (self._process.poll() is not None or time.monotonic() - begin > START_LIMIT):
+                raise RuntimeError(f"the service did not start:\n{self.log.read_text()}")
 
     def stop(self) -> None:
         """End it; its leases stay."""

@@ -34,6 +34,12 @@ class TestSameBoot:
         assert after.registered_aors == before.registered_aors
         assert not driver.events()
 
+    def test_it_is_counted_as_registered(self, driver: Driver) -> None:
+        before = dict(driver.registrations.counts())
+        driver.crash(5)
+        assert dict(driver.registrations.counts()) == before
+        assert [status for status, _, _ in before] == ["registered"]
+
     def test_the_stored_refresh_time_is_obeyed(self, driver: Driver) -> None:
         due = driver.state().refresh_at
         assert due is not None

@@ -142,9 +142,9 @@ class Registrations:
         restart.remember(registration, rows, further)
         self.by_profile[profile.id] = registration
         self.addresses.add(registration)
-        self._count(registration)
         for flow, row in zip(flows, rows, strict=True):
             restart.resume(self, registration, flow, row, now)
+        self._count(registration)
         if len(flows) > 1:
             restart.settle(self, registration, now)
         regevent.resumed(self, registration, now)
