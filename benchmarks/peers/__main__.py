@@ -17,14 +17,14 @@ from benchmarks.peers.baresip import Baresip
 from benchmarks.peers.generators import BareLoop, Sipp
 from benchmarks.peers.kamailio import Kamailio
 from benchmarks.peers.peer import OTHER_CORE, Peer
-from benchmarks.peers.pjsua import Pjsua
+from benchmarks.peers.pjsip import Pjsip
 from benchmarks.peers.plan import Plan
 from benchmarks.peers.published import plot, publish, save
 from benchmarks.peers.results import Report
 from benchmarks.peers.sipprofile import SipProfile
 from benchmarks.peers.table import text
 
-KNOWN: Sequence[Peer] = (SipProfile(), Kamailio(), Baresip(), Pjsua(), Aiosipua(), Sipp(), BareLoop())
+KNOWN: Sequence[Peer] = (SipProfile(), Kamailio(), Pjsip(), Baresip(), Aiosipua(), Sipp(), BareLoop())
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ class Plan:
         """What tells most comes first, so that what the time is not enough for is the least loss.
 
         Round 1 for all numbers; refreshes, restart and outage of the first two holders; the other rounds with 10,000;
-        refreshes, restart and outage of the others, which hold few, together; the other rounds with the other numbers.
+        refreshes, restart and outage of the others, together; the other rounds with the other numbers.
         With `everything` each run is a complete one, with refreshes, restart and outage.
         """
         first, *others = range(1, self.rounds + 1)
@@ -65,14 +65,14 @@ class Plan:
             self._one(peer, directory, count, number, self.refreshes if everything else 0)
 
     def _hold(self, directory: Path, peer: Peer) -> None:
-        count = self._held_count(peer, HELD)
+        count = self._held_count(peer)
         if count:
             # a complete run; its registrations count as another round, in which the others have no pair
             self._one(peer, directory, count, 0, self.refreshes)
 
     def _hold_together(self, root: Path, peers: Sequence[Peer]) -> None:
         """At the same time, each with a registrar of its own: they wait most of the time."""
-        chosen = {peer: count for peer in peers if (count := self._held_count(peer, HELD_FALLBACK))}
+        chosen = {peer: count for peer in peers if (count := self._held_count(peer))}
         if time.monotonic() + HELD_SECONDS[False] > self._end:
             for peer, count in chosen.items():
                 self.skipped.append(Skipped(peer.name, count, f"no time left for {_said(0, True)}"))
@@ -93,10 +93,9 @@ class Plan:
                     f"{run.peer}, {run.count:,}, {_said(0, True)}: {run.failure or 'done'}", file=sys.stderr, flush=True
                 )
 
-    def _held_count(self, peer: Peer, largest: int) -> int:
+    def _held_count(self, peer: Peer) -> int:
         """With how many registrations it is looked at: what it got registered without losing any."""
-        counts = [count for count in (HELD, HELD_FALLBACK) if count <= largest and self._holds_well(peer, count)]
-        return max(counts, default=0)
+        return max((count for count in (HELD, HELD_FALLBACK) if self._holds_well(peer, count)), default=0)
 
     def _holds_well(self, peer: Peer, count: int) -> bool:
         return any(one.complete and not one.lapsed for one in of(self.runs, peer.name, count))
