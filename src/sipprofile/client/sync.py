@@ -30,6 +30,7 @@ from .events import AnyEvent, EventStream, ProfileRegistryObserver
 from .profile import ManagedProfile, Profile
 from .registry_base import RegistryBase, SupportedType
 from .response import Response
+from .sync_iteration import iterate
 
 if TYPE_CHECKING:
     from .connection_observer import ConnectionObserver
@@ -176,17 +177,7 @@ class _Registry(Generic[Handle]):
         async def stream() -> EventStream:
             return self._inner.events(profile)
 
-        return self._iterate(self.sip.run(stream()), timeout)
-
-    def _iterate(self, stream: EventStream, timeout: float | None) -> Iterator[AnyEvent]:
-        async def following() -> AnyEvent | None:
-            try:
-                return await asyncio.wait_for(anext(stream), timeout)
-            except (StopAsyncIteration, TimeoutError):
-                return None
-
-        while (event := self.sip.run(following())) is not None:
-            yield event
+        return iterate(self.sip, self.sip.run(stream()), timeout)
 
 
 class ProfileRegistry(_Registry[Profile]):

@@ -5,7 +5,6 @@ What is only read (``request.text``, ``dialog.state``) is that of the asynchrono
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -16,6 +15,7 @@ from . import incoming, invite_dialog, notify_dialog, outgoing, publication, sip
 from .bindings import Binding
 from .granted_claim import GrantedClaim
 from .response import Response
+from .sync_iteration import iterate
 
 if TYPE_CHECKING:
     from .sync import Sip
@@ -312,22 +312,3 @@ def requests(
     """Incoming requests."""
     for request in iterate(sip, stream, timeout):
         yield IncomingRequest(sip, request)
-
-
-def iterate(sip: Sip, stream: Callable[[], AsyncIterator[T]] | AsyncIterator[T], timeout: float | None) -> Iterator[T]:
-    """What ``stream`` gives, until it ends or nothing has come for ``timeout`` seconds."""
-    iterator: AsyncIterator[T] | None = None if callable(stream) else stream
-    nothing = object()
-
-    async def following() -> Any:
-        nonlocal iterator
-        if iterator is None and callable(stream):
-            iterator = stream()
-        assert iterator is not None
-        try:
-            return await asyncio.wait_for(anext(iterator), timeout)
-        except (StopAsyncIteration, TimeoutError):
-            return nothing
-
-    while (thing := sip.run(following())) is not nothing:
-        yield thing

@@ -82,7 +82,8 @@ class Activations:
         except (OSError, ValueError) as error:
             return f"systemctl cannot be run: {error}"
         try:
-            status = await asyncio.wait_for(process.wait(), UNIT_LIMIT)
+            async with asyncio.timeout(UNIT_LIMIT):
+                status = await process.wait()
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()

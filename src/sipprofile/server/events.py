@@ -139,7 +139,8 @@ class Reader(NamedTuple):
                 position = batch[-1][0]
                 continue
             try:
-                await asyncio.wait_for(woken.wait(), KEEPALIVE)
+                async with asyncio.timeout(KEEPALIVE):
+                    await woken.wait()
             except TimeoutError:
                 yield b": keepalive\n\n"
 

@@ -132,7 +132,8 @@ async def _serve(settings: Configuration, log: Any) -> None:
         await daemon.stopping.wait()
         notify("STOPPING=1")
         try:
-            await asyncio.wait_for(daemon.stopped.wait(), DEREGISTER_LIMIT)
+            async with asyncio.timeout(DEREGISTER_LIMIT):
+                await daemon.stopped.wait()
         except TimeoutError:
             log.warning("some registrars did not confirm in time; bindings may remain until their leases end")
         ring.close()
