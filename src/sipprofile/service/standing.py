@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..claims import StandingClaim
 from ..errors import SipProfileError
@@ -45,19 +46,16 @@ class Standing:
         checked = [claim for claim in claims if not claim.to.startswith("activate:")]  # in nobody's way
         self._claims.check(profile.id, checked, self._owners.get(profile.id, ()))
 
-    def renew(self, profile: Profile, now: float) -> list[str]:
-        """Make those of another version of the profile; the targets of those that could not be made."""
+    def renew(self, profile: Profile, now: float) -> None:
+        """Make those of another version of the profile, as far as the configuration still allows them."""
         self.remove(profile.id)
         owners: list[Owner] = []
-        missing = []
         for claim in standing_claims(profile):
-            try:
+            # What the configuration no longer has, or what was stored by hand, cannot be made.
+            with suppress(SipProfileError, LookupError):
                 self._make(profile.id, claim, owners, now)
-            except (SipProfileError, LookupError):  # what the configuration no longer has, or what was stored by hand
-                missing.append(claim.to)
         if owners:
             self._owners[profile.id] = owners
-        return missing
 
     def profile_gone(self, profile: int) -> None:
         """The profile was removed, and with it all claims on it."""
