@@ -54,6 +54,15 @@ class TestItsSocket:
         assert of_kind(one, StopListening) == [StopListening(5080)]
         assert one.ask(Get(profile))["registration"]["bridge_port"] is None
 
+    def test_is_not_shown_while_there_is_none_though_the_port_is_remembered_and_the_profile_is_used(self) -> None:
+        one, profile = world()
+        listens(one, profile)
+        one.ask(Patch(profile, {"bridge": {"uri": "sip:127.0.0.1:5062", "port": 5090}}))
+        one.session().ask("enable", profile=profile)
+        state = one.ask(Get(profile))["registration"]
+        assert (state["users"], state["bridge_port"]) == (1, None)
+        assert one.service._registry.registrations.by_profile[profile].bridge_port == 5080
+
     def test_and_with_the_profile(self) -> None:
         one, profile = world()
         listens(one, profile)
