@@ -10,8 +10,9 @@ from ..sip.message import Response
 from . import attempt, failures, ghosts, gruu, keepalive, machine, nat, network, outbound
 from .grant import granted
 from .pacing import AWAITED
+from .rare import NO_GRUU, USUAL_FLOW
 from .refresh import on_grid, refresh_delay
-from .registration import IDLE, NO_GRUU, REGISTER, REMOVE_OLD, Flow, Registration
+from .registration import IDLE, REGISTER, REMOVE_OLD, Flow, Registration
 from .request import reg_id
 from .state import store, tell
 from .strays import left_behind
@@ -36,7 +37,7 @@ def accepted(
     plan = registration.plan
     number, asked_for = reg_id(plan, flow), asked(registration, flow)
     seconds, contacts = granted(
-        response, flow.contact, plan.contact_user, plan.instance_id, asked_for, flow.old_contact, number
+        response, flow.contact, plan.contact_user, plan.instance_id, asked_for, flow.rare.old_contact, number
     )
     if not seconds or flow.sent_at + seconds <= now:
         reason = Reason.of("contact_missing" if seconds is None else "lease_expired" if seconds else "zero_grant")
@@ -46,43 +47,47 @@ def accepted(
         return
     refresh = registration.status == "registered" and registration.last_error == unproven and flow.lease_end > 0
     flow.failures = 0
-    flow.rejected = 0
-    flow.tried = ()
     flow.phase = IDLE
     flow.lease_end = flow.sent_at + seconds
     flow.granted = seconds
     flow.refresh_at = on_grid(flow.sent_at + refresh_delay(seconds, room.random.random()))
-    flow.unknown_until = 0.0
     flow.sent_as = flow.carried
-    flow.service_route = _values(response, "service-route")  # RFC 3608 §5: a 2xx without it clears it
-    flow.path = _values(response, "path")
-    flow.gruu = gruu.learnt(plan, flow, response) if plan.gruu else NO_GRUU
+    service_route = _values(response, "service-route")
+    path = _values(response, "path")
+    if flow.rare is not USUAL_FLOW or service_route or path or plan.gruu:
+        flow.rejected = 0
+        flow.tried = ()
+        flow.unknown_until = 0.0
+        flow.service_route = service_route  # RFC 3608 §5: a 2xx without it clears it
+        flow.path = path
+        flow.gruu = gruu.learnt(plan, flow, response) if plan.gruu else NO_GRUU
+        flow.reason = NO_REASON
     outbound.learn(registration, flow, response)
-    if flow.outbound:
+    if flow.rare.outbound:
         flow.old_contact = ""  # the binding was replaced, whatever its contact (RFC 5626 §6)
     flow.registered_aors = registration.agent.associated(plan.aor, response)
     room.addresses.learn(registration)
     bind(room, flow)
     keepalive.granted(room, registration, flow, response, now)
     flow.middle = b""  # made again in microseconds when the refresh is due; kept, it is a tenth of the memory
-    flow.reason = NO_REASON
     registration.last_error = unproven or _error_of_another(registration)
     if not registration.should_register:
         machine.finish_unwanted(room, registration, flow, now)
         return
     tell(room, registration, now, NO_REASON, flow=flow, transition=not refresh)
     store(room, registration, flow)
-    if flow.predecessor:
+    if flow.rare.predecessor:
         ghosts.lay(room, flow, now)
-    if (flow.outbound or len(registration.flows) > 1) and not outbound.arrange(room, registration, flow, now):
+    if (flow.rare.outbound or len(registration.flows) > 1) and not outbound.arrange(room, registration, flow, now):
         return
-    flow.again = flow.again or nat.outdated(room, registration, flow) or network.outdated(room, flow)
-    if flow.old_contact or (len(contacts) > 1 and len(registration.flows) == 1 and not flow.outbound):
+    if nat.outdated(room, registration, flow) or network.outdated(room, flow):
+        flow.again = True
+    if flow.rare.old_contact or (len(contacts) > 1 and len(registration.flows) == 1 and not flow.rare.outbound):
         flow.old_contact = left_behind(plan, flow, contacts)
-        if flow.old_contact:
+        if flow.rare.old_contact:
             _remove_old(room, registration, flow, now)
             return
-    if flow.again:
+    if flow.rare.again:
         attempt.begin(room, registration, flow, now, AWAITED)
 
 

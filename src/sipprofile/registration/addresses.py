@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..sip.syntax import SipSyntaxError
 from ..sip.uri import Uri
-from .registration import NO_GRUU, Registration
+from .rare import NO_GRUU
+from .registration import Registration
 
 NONE: frozenset[str] = frozenset()
 

@@ -49,15 +49,17 @@ def begin(room: Registrations, registration: Registration, flow: Flow, now: floa
         return
     flow.purpose = REGISTER
     afresh(flow, kind)
-    flow.again = False
+    if flow.rare.again:
+        flow.again = False
     pursue(room, registration, flow, now)
     show(room, registration, now)
 
 
 def afresh(flow: Flow, kind: int) -> None:
     """Forget where the attempt before has been."""
-    flow.tried = ()
-    if flow.redirect is not None:
+    if flow.rare.tried:
+        flow.tried = ()
+    if flow.rare.redirect is not None:
         flow.redirect = None
         flow.redirect_uri = ""
         flow.middle = b""
@@ -73,8 +75,8 @@ def show(room: Registrations, registration: Registration, now: float) -> None:
 
 def hops_of(registration: Registration, flow: Flow) -> tuple[Hop, ...]:
     """Where this attempt may go."""
-    if flow.redirect is not None:
-        return (flow.redirect,)
+    if flow.rare.redirect is not None:
+        return (flow.rare.redirect,)
     return registration.plan.hops if len(registration.flows) == 1 else outbound.hops_of(registration, flow)
 
 
@@ -130,7 +132,7 @@ def _aim(room: Registrations, registration: Registration, flow: Flow, now: float
 def _choose(room: Registrations, flow: Flow, targets: list[Target], now: float) -> Target | None:
     """The first target that was not tried and is not down; a refresh stays where its binding is, a canary goes first
     where it was sent."""
-    left = [target for target in targets if target.key not in flow.tried]
+    left = [target for target in targets if target.key not in flow.rare.tried]
     bound = flow.bound
     if bound is not None and len(left) > 1:
         left.sort(key=lambda target: target.key != room.network.current(bound))
@@ -180,8 +182,8 @@ def waits(registration: Registration, flow: Flow) -> bool:
 
 def go(room: Registrations, registration: Registration, flow: Flow, target: Target, now: float) -> None:
     """Use ``target``: open the way to it, then draw a token."""
-    if flow.redirect is not None:
-        hop = flow.hop
+    if flow.rare.redirect is not None:
+        hop = flow.rare.hop
     else:
         hop = target.hop if len(registration.flows) == 1 else outbound.index_of(registration, flow, target.hop)
     use(room, flow, room.transport(target.key).key, hop)
@@ -192,16 +194,16 @@ def go(room: Registrations, registration: Registration, flow: Flow, target: Targ
 
 def use(room: Registrations, flow: Flow, key: TransportKey, hop: int) -> None:
     """Send to ``key`` from now on, as the plan's ``hop`` wants it."""
-    if flow.carrier is not None:
+    if flow.rare.carrier is not None:
         size.leave(room, flow)
     if flow.key is not None and flow.key != key:
         health.release(room, flow)
         if flow.key.protocol != key.protocol:
             flow.middle = b""
-    if flow.hop != hop:
+    if flow.rare.hop != hop:
         flow.middle = b""
+        flow.hop = hop
     flow.key = key
-    flow.hop = hop
 
 
 def open_way(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
@@ -225,9 +227,9 @@ def located(room: Registrations, registration: Registration, flow: Flow, now: fl
 
 def opened(room: Registrations, registration: Registration, flow: Flow, key: TransportKey, now: float) -> None:
     """The transport is usable."""
-    if flow.phase != OPENING or (flow.carrier or flow.key) != key:
+    if flow.phase != OPENING or (flow.rare.carrier or flow.key) != key:
         return
-    if flow.carrier is not None:
+    if flow.rare.carrier is not None:
         detour.opened(room, flow, now)
     elif flow.purpose == RESUME:
         restart.opened(room, registration, flow, now)

@@ -16,14 +16,12 @@ from ..sip.transport import SECURE
 from . import acceptance, attempt, failures
 from .actions import FetchToken
 from .pacing import RETRY
+from .rare import AUTHORIZATION, PROXY_AUTHORIZATION, Bearer
 from .registration import (
-    AUTHORIZATION,
     DEREGISTER,
     FETCHING,
-    PROXY_AUTHORIZATION,
     REMOVE_OLD,
     WAITING,
-    Bearer,
     Flow,
     Registration,
 )

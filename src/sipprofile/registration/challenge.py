@@ -71,7 +71,7 @@ def taken(
         again = known is not None and same_nonce and not used_up and (known.attempt > 0 or known.attempt * attempt > 0)
         if known and not challenge.stale and (known.attempt == attempt or again):
             return "rejected_credentials", ()
-        credentials = credentials_for(plan, flow.hop, challenge)
+        credentials = credentials_for(plan, flow.rare.hop, challenge)
         if credentials is None:
             return "no_credentials", ()
         same = (

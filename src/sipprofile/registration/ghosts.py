@@ -31,14 +31,14 @@ def rebound(room: Registrations, registration: Registration, flow: Flow, now: fl
     new = Flow(
         id=room.new_identity(),
         profile=flow.profile,
-        number=flow.number,
         call_id=call_id,
         contact_token=flow.contact_token,
         cseq=flow.cseq + GHOST_CSEQS,
         cseq_reserved=reserved,
         cseq_asked=reserved if flow.outbound else flow.cseq_asked,
-        predecessor=flow.id if has_old else flow.predecessor,
     )
+    new.number = flow.number
+    new.predecessor = flow.id if has_old else flow.predecessor
     room.flows[new.id] = new
     others = [other for other in registration.flows if other is not flow]
     registration.flows = (new,)
@@ -71,9 +71,10 @@ def _leave_behind(room: Registrations, registration: Registration, flow: Flow, *
 
 
 def _ghost_of(registration: Registration, flow: Flow) -> Registration:
-    return msgspec.structs.replace(
-        registration, flows=(flow,), ghost=True, wanted=False, kept=False, counted=None, lacking=()
-    )
+    ghost = msgspec.structs.replace(registration, flows=(flow,), wanted=False, kept=False, counted=None)
+    ghost.ghost = True
+    ghost.lacking = ()
+    return ghost
 
 
 def lay(room: Registrations, flow: Flow, now: float) -> None:

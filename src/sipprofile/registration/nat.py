@@ -56,7 +56,7 @@ def shown(registration: Registration, flow: Flow, transport: Transport) -> tuple
 def applies(registration: Registration, flow: Flow, transport: Transport) -> bool:
     """Whether a learned address is for this flow."""
     plan = registration.plan
-    return transport.key.protocol == "udp" and plan.contact_uri is None and not (flow.outbound or plan.gruu)
+    return transport.key.protocol == "udp" and plan.contact_uri is None and not (flow.rare.outbound or plan.gruu)
 
 
 def outdated(room: Registrations, registration: Registration, flow: Flow) -> bool:
@@ -70,7 +70,7 @@ def outdated(room: Registrations, registration: Registration, flow: Flow) -> boo
 
 def replaces(flow: Flow, transport: Transport) -> bool:
     """Whether the REGISTER that brings the new contact also removes the old one, which leads to nobody by now."""
-    return bool(flow.old_contact) and transport.public is not None and not transport.one_contact
+    return bool(flow.rare.old_contact) and transport.public is not None and not transport.one_contact
 
 
 def refused(room: Registrations, flow: Flow) -> bool:

@@ -26,7 +26,7 @@ _BY_PLAN = {
 def offered(plan: Plan, flow: Flow) -> tuple[str, ...]:
     """The tags of the next REGISTER."""
     tags = _BY_PLAN[plan.outbound, plan.gruu]
-    return tuple(tag for tag in tags if tag not in flow.without) if flow.without else tags
+    return tuple(tag for tag in tags if tag not in flow.rare.without) if flow.rare.without else tags
 
 
 def outbound_required(response: Response) -> bool:

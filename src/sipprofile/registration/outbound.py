@@ -20,6 +20,7 @@ from .actions import TransportKey
 from .changes import Consequence, without_credentials
 from .options import outbound_required
 from .pacing import RETRY
+from .rare import USUAL_FLOW, FlowRarities
 from .registration import BREAKER, IDLE, REFUSED_CREDENTIALS, SENT, WAITING, Flow, Registration
 from .request import reg_id
 from .state import record, store, tell
@@ -97,7 +98,10 @@ def _place(key: TransportKey) -> tuple[str, str, int]:
 
 def learn(registration: Registration, flow: Flow, response: Response) -> None:
     """Take from a 2xx whether the binding is one of several that there may be."""
-    flow.outbound = reg_id(registration.plan, flow) > 0 and outbound_required(response)
+    by_flow = reg_id(registration.plan, flow) > 0 and outbound_required(response)
+    if not by_flow and flow.rare is USUAL_FLOW:
+        return
+    flow.outbound = by_flow
     if len(registration.flows) == 1:
         flow.pinned = flow.hop if flow.outbound and len(registration.plan.hops) > 1 and flow.redirect is None else -1
     elif flow.outbound and flow.hop in registration.lacking and flow.redirect is None:
@@ -164,14 +168,12 @@ def add(room: Registrations, registration: Registration, now: float) -> None:
         flow = Flow(
             id=room.new_identity(),
             profile=registration.profile,
-            number=number,
             call_id=call_id_of(first.call_id, number),
             contact_token=first.contact_token,
             cseq=cseq,
             cseq_reserved=cseq,
             cseq_asked=cseq,
-            hop=index,
-            pinned=index,
+            rare=FlowRarities(number=number, hop=index, pinned=index),
         )
         room.flows[flow.id] = flow
         registration.flows = tuple(sorted((*registration.flows, flow), key=lambda each: each.number))

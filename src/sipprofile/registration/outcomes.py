@@ -56,7 +56,7 @@ def answered(room: Registrations, registration: Registration, flow: Flow, respon
         return
     since = flow.sent_at
     row = row_of(status)
-    carried = flow.carrier is not None
+    carried = flow.rare.carrier is not None
     by_udp = flow.key.protocol == "udp" and not carried
     end_transaction(room, flow)
     if by_udp:
@@ -64,7 +64,8 @@ def answered(room: Registrations, registration: Registration, flow: Flow, respon
     waiting = []
     if not row.down:
         waiting = health.answered(room, flow.key, flow, now)
-        flow.forced = False
+        if flow.rare.forced:
+            flow.forced = False
     if row.step is Step.GRANT:
         if carried and options.outbound_required(response):
             flow.again = True  # the first hop keeps the connection in mind, which is about to end

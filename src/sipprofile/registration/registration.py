@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import msgspec
 
-from ..agents.base import Agent, Hop, Plan
+from ..agents.base import Agent, Plan
 from ..events import NO_REASON, Reason
 from ..sip.digest import Challenge
 from .actions import TransportKey
+from .rare import USUAL_FLOW, USUAL_REGISTRATION, FlowRarities, RegistrationRarities, of_flow, of_registration
 
 IDLE, RESOLVING, OPENING, QUEUED, RESERVING, SENT, WAITING, FETCHING = range(8)
 """What a flow is doing. ``SENT``: a request is on the wire. ``WAITING``: for ``next_try`` or a target to come back.
@@ -19,10 +20,6 @@ IDLE, RESOLVING, OPENING, QUEUED, RESERVING, SENT, WAITING, FETCHING = range(8)
 REGISTER, DEREGISTER, REMOVE_OLD, RESUME = range(4)
 """What the flow's present attempt is for. ``REMOVE_OLD`` removes a contact that a new one replaced; ``RESUME`` finds
 out whether a stored lease still fits our address."""
-
-AUTHORIZATION, PROXY_AUTHORIZATION = 1, 2
-"""Headers that carry an access token; added up."""
-NO_GRUU = ("", "")
 
 BREAKER = 2
 """Attempts with refused credentials after which no more are made until the secret changes."""
@@ -49,22 +46,11 @@ class Nonce(msgspec.Struct, gc=False):
         return f"Nonce(realm={self.challenge.realm!r}, username={self.username!r}, count={self.count}, …)"
 
 
-class Bearer(msgspec.Struct, gc=False):
-    """What a flow has done with its access token (RFC 8898)."""
-
-    headers: int = AUTHORIZATION
-    sent: int = 0
-    """Number of the token in the last request."""
-    renewed: int = 0
-    """The attempt in which the token was fetched anew because it was refused."""
-
-
 class Flow(msgspec.Struct, gc=False):
     """One path to the first hop and everything that belongs to it (RFC 5626)."""
 
     id: int
     profile: int
-    number: int
     call_id: str
     contact_token: str
     cseq: int
@@ -80,27 +66,8 @@ class Flow(msgspec.Struct, gc=False):
     rounds: int = 0
     """Challenges answered in this attempt."""
     failures: int = 0
-    rejected: int = 0
-    """Attempts with refused credentials in a row; see :data:`BREAKER`."""
-    probe_at: float = 0.0
-    """When refused credentials may be tried again after the breaker has opened; 0 = not before an operator says so."""
-    forced: bool = False
-    """Somebody wants it tried even though the targets are down."""
-    again: bool = False
-    """Settings changed while a request was on the wire: register once more when it ends."""
-    minimum_expires: int = 0
-    """What a 423 asked for."""
-    without: tuple[str, ...] = ()
-    """Option tags that this registrar made us leave out (420, 439); see :mod:`~sipprofile.registration.options`."""
-    tried: tuple[TransportKey, ...] = ()
     key: TransportKey | None = None
     """Where the present or the last request went."""
-    carrier: TransportKey | None = None
-    """The connection that the present request is on or waits for, because it is too large for UDP."""
-    hop: int = 0
-    redirect: Hop | None = None
-    """Where a 3xx sent this attempt."""
-    redirect_uri: str = ""
 
     branch: str = ""
     outstanding: bytes = b""
@@ -117,23 +84,15 @@ class Flow(msgspec.Struct, gc=False):
     lease_end: float = 0.0
     granted: int = 0
     refresh_at: float = 0.0
-    unknown_until: float = 0.0
-    """A REGISTER went unanswered: a binding that we know nothing of may exist until then."""
     bound: TransportKey | None = None
     bound_local: tuple[str, int] | None = None
     keepalive: bool = False
     """It counts among those that the keepalive of ``bound`` is for."""
     contact: str = ""
     """URI of the contact in the last REGISTER."""
-    old_contact: str = ""
-    """URI of a contact that the present one replaces; several have blanks between them."""
     registered_aors: tuple[str, ...] = ()
-    service_route: tuple[str, ...] = ()
 
     nonces: tuple[Nonce, ...] = ()
-    realms: frozenset[str] = frozenset()
-    """Met while registering with other credentials, whose nonces are gone."""
-    bearer: Bearer | None = None
     middle: bytes = b""
     """The part of REGISTER that does not change inside an attempt; empty = to be built."""
     local: tuple[str, int] | None = None
@@ -144,20 +103,32 @@ class Flow(msgspec.Struct, gc=False):
     """Checksum of the settings in ``middle``."""
     sent_as: int = 0
     """Checksum of the settings that the lease was granted for; see :class:`~sipprofile.records.FlowRecord`."""
-    outbound: bool = False
-    """The registrar keeps the binding by instance and reg-id: the last 2xx said ``Require: outbound`` (RFC 5626 §6)."""
-    pinned: int = -1
-    """Index of the plan's hop that is this flow's own while there may be several; -1: the hops are for failover."""
-    reason: Reason = NO_REASON
-    """Why it has no binding, or the last refresh failed; used where there are several flows."""
-    path: tuple[str, ...] = ()
-    """Path of the last 2xx (RFC 3327 §5.1)."""
-    gruu: tuple[str, str] = NO_GRUU
-    """Public and temporary GRUU (RFC 5627 §4.2), empty where none is known."""
-    leaving: bool = False
-    """It is on disk that a de-registration has begun: after a crash nobody may trust the lease."""
-    predecessor: int = 0
-    """The flow (of another registrar or AOR) whose binding goes when this one stands."""
+    rare: FlowRarities = USUAL_FLOW
+
+    number = of_flow(lambda rare: rare.number)
+    hop = of_flow(lambda rare: rare.hop)
+    pinned = of_flow(lambda rare: rare.pinned)
+    rejected = of_flow(lambda rare: rare.rejected)
+    probe_at = of_flow(lambda rare: rare.probe_at)
+    forced = of_flow(lambda rare: rare.forced)
+    again = of_flow(lambda rare: rare.again)
+    minimum_expires = of_flow(lambda rare: rare.minimum_expires)
+    without = of_flow(lambda rare: rare.without)
+    tried = of_flow(lambda rare: rare.tried)
+    carrier = of_flow(lambda rare: rare.carrier)
+    redirect = of_flow(lambda rare: rare.redirect)
+    redirect_uri = of_flow(lambda rare: rare.redirect_uri)
+    unknown_until = of_flow(lambda rare: rare.unknown_until)
+    old_contact = of_flow(lambda rare: rare.old_contact)
+    service_route = of_flow(lambda rare: rare.service_route)
+    path = of_flow(lambda rare: rare.path)
+    gruu = of_flow(lambda rare: rare.gruu)
+    outbound = of_flow(lambda rare: rare.outbound)
+    realms = of_flow(lambda rare: rare.realms)
+    bearer = of_flow(lambda rare: rare.bearer)
+    reason = of_flow(lambda rare: rare.reason)
+    leaving = of_flow(lambda rare: rare.leaving)
+    predecessor = of_flow(lambda rare: rare.predecessor)
 
     def __repr__(self) -> str:
         return f"Flow(id={self.id}, profile={self.profile}, number={self.number}, phase={self.phase}, …)"
@@ -165,7 +136,7 @@ class Flow(msgspec.Struct, gc=False):
     @property
     def breaker_open(self) -> bool:
         """Whether the credentials are known to be refused."""
-        return self.rejected >= BREAKER
+        return self.rare.rejected >= BREAKER
 
 
 class Registration(msgspec.Struct, gc=False):
@@ -178,22 +149,19 @@ class Registration(msgspec.Struct, gc=False):
     wanted: bool = False
     kept: bool = False
     """Not wanted yet, but its lease was live at start: users have a moment to return."""
-    held: str = ""
-    ghost: bool = False
-    """Only here to remove a binding; nobody is told."""
-
     status: str = "unregistered"
     since: float = 0.0
     reason: Reason = NO_REASON
-    last_error: Reason | None = None
     revision: int = 0
-    lacking: tuple[int, ...] = ()
-    """Indexes of hops over which a second flow was refused, or granted without ``Require: outbound``."""
-    bridge_port: int = 0
-    """The port that local programs know the profile's bridge by; 0 = it has never had one."""
-    cseqs: tuple[tuple[int, int], ...] = ()
-    """(number, CSeq) of further flows that have gone: their Call-ID goes on where it was."""
     counted: tuple[str, str, str] | None = None
+    rare: RegistrationRarities = USUAL_REGISTRATION
+
+    held = of_registration(lambda rare: rare.held)
+    ghost = of_registration(lambda rare: rare.ghost)
+    last_error = of_registration(lambda rare: rare.last_error)
+    lacking = of_registration(lambda rare: rare.lacking)
+    bridge_port = of_registration(lambda rare: rare.bridge_port)
+    cseqs = of_registration(lambda rare: rare.cseqs)
 
     @property
     def first(self) -> Flow:
@@ -208,4 +176,5 @@ class Registration(msgspec.Struct, gc=False):
     @property
     def should_register(self) -> bool:
         """Whether a binding is wanted now."""
-        return (self.wanted or self.kept) and not self.held and not self.ghost
+        rare = self.rare
+        return (self.wanted or self.kept) and (rare is USUAL_REGISTRATION or not (rare.held or rare.ghost))

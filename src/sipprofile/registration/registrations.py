@@ -135,10 +135,9 @@ class Registrations:
         plan = self.identities.shared(agent.plan(profile, stored.contact_token))
         rows = (stored, *restart.further(plan, further))
         flows = tuple(restart.restored_flow(self, plan, row) for row in rows)
-        registration = Registration(profile.id, plan, agent, flows, held=record.held)
-        registration.revision = stored.state_revision
+        registration = Registration(profile.id, plan, agent, flows, since=now, revision=stored.state_revision)
+        registration.held = record.held
         registration.bridge_port = stored.bridge_port
-        registration.since = now
         restart.remember(registration, rows, further)
         self.by_profile[profile.id] = registration
         self.addresses.add(registration)

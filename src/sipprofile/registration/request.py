@@ -47,7 +47,7 @@ def request_uri(plan: Plan, hop: int) -> str:
 
 def reg_id(plan: Plan, flow: Flow) -> int:
     """The flow's reg-id, 0 where outbound is not offered or the first hop refused it (RFC 5626 §4.2.1, §11.6)."""
-    return flow.number if plan.outbound and "outbound" not in flow.without else 0
+    return flow.rare.number if plan.outbound and "outbound" not in flow.rare.without else 0
 
 
 def own_contact(plan: Plan, uri: str, reg_id: int = 0) -> str:

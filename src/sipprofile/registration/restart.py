@@ -52,22 +52,24 @@ def settle(room: Registrations, registration: Registration, now: float) -> None:
 
 def restored_flow(room: Registrations, plan: Plan, stored: FlowRecord) -> Flow:
     """A flow that goes on after everything that was perhaps used: at the start of the block reserved last."""
-    pinned = stored.hop - 1 if stored.hop <= len(plan.hops) and plan.outbound else -1
     flow = Flow(
         id=room.new_identity(),
         profile=stored.profile,
-        number=stored.number,
         call_id=stored.call_id,
         contact_token=stored.contact_token,
         cseq=max(0, stored.cseq_reserved - RESERVED_BLOCK),
         cseq_reserved=stored.cseq_reserved,
         cseq_asked=stored.cseq_reserved,
-        rejected=stored.rejected_attempts,
-        pinned=pinned,
-        hop=max(pinned, 0),
-        gruu=(stored.public_gruu, ""),
-        leaving=stored.leaving and stored.number > 1,
     )
+    if stored.number > 1:
+        flow.number = stored.number
+        flow.leaving = stored.leaving
+    if plan.outbound and 0 < stored.hop <= len(plan.hops):
+        flow.pinned = flow.hop = stored.hop - 1
+    if stored.rejected_attempts:
+        flow.rejected = stored.rejected_attempts
+    if stored.public_gruu:
+        flow.gruu = (stored.public_gruu, "")
     room.flows[flow.id] = flow
     return flow
 

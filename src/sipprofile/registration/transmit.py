@@ -44,11 +44,11 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
     if flow.cseq_reserved - flow.cseq == RESERVE_AHEAD:
         store(room, registration, flow)
     prepared = _prepared(room, registration, flow, transport, now)
-    uri = flow.redirect_uri or request_uri(registration.plan, flow.hop)
+    uri = flow.rare.redirect_uri or request_uri(registration.plan, flow.rare.hop)
     if flow.nonces:
         drop_used_up(flow)
     credentials = authorizations(flow, uri) if flow.nonces else ""
-    if flow.bearer is not None:
+    if flow.rare.bearer is not None:
         credentials += bearer.authorizations(room, registration, flow)
     expires = 0 if flow.purpose == DEREGISTER else asked(registration, flow)
     expires_line = "" if flow.purpose == REMOVE_OLD else f"Expires: {expires}\r\n"
@@ -81,7 +81,7 @@ def put(room: Registrations, flow: Flow, way: Transport, now: float) -> None:
     flow.ends_at = now + 64 * room.settings.t1  # timer F
     way.waiting.discard(flow.id)
     way.active.add(flow.id)
-    if flow.carrier is not None and flow.key is not None:
+    if flow.rare.carrier is not None and flow.key is not None:
         target = room.transports[flow.key]
         target.waiting.discard(flow.id)
         target.active.add(flow.id)
@@ -92,14 +92,14 @@ def put(room: Registrations, flow: Flow, way: Transport, now: float) -> None:
 
 def asked(registration: Registration, flow: Flow) -> int:
     """The lease to ask for: the profile's, or what a 423 demanded."""
-    return max(registration.plan.expires, flow.minimum_expires)
+    return max(registration.plan.expires, flow.rare.minimum_expires)
 
 
 def _prepared(room: Registrations, registration: Registration, flow: Flow, transport: Transport, now: float) -> bytes:
     """The constant part, with the Contact that the purpose is about."""
     plan = registration.plan
     assert flow.key is not None
-    old = _removals(flow) if flow.old_contact and not flow.outbound else ()
+    old = _removals(flow) if flow.rare.old_contact and not flow.rare.outbound else ()
     if flow.purpose == REMOVE_OLD:
         return _middle(room, plan, flow, old)
     number = reg_id(plan, flow)
@@ -108,13 +108,17 @@ def _prepared(room: Registrations, registration: Registration, flow: Flow, trans
     shown = nat.shown(registration, flow, transport)
     if not flow.middle or flow.local != transport.local or flow.shown != shown:
         contact = contact_uri(plan, flow.key, shown)
-        if contact != flow.contact and not flow.old_contact and (flow.lease_end > 0 or flow.unknown_until > now):
+        if (
+            contact != flow.contact
+            and not flow.rare.old_contact
+            and (flow.lease_end > 0 or flow.rare.unknown_until > now)
+        ):
             flow.old_contact = flow.contact
         flow.contact = contact
-        if flow.old_contact:  # a learned address may change back: nothing is set and removed in one request
-            flow.old_contact = " ".join(uri for uri in flow.old_contact.split() if uri != contact)
+        if flow.rare.old_contact:  # a learned address may change back: nothing is set and removed in one request
+            flow.old_contact = " ".join(uri for uri in flow.rare.old_contact.split() if uri != contact)
         # With outbound it is replaced by its reg-id, and that URI may be another flow's by now.
-        now_removed = _removals(flow) if nat.replaces(flow, transport) and not flow.outbound else ()
+        now_removed = _removals(flow) if nat.replaces(flow, transport) and not flow.rare.outbound else ()
         flow.middle = _middle(room, plan, flow, (own_contact(plan, contact, number), *now_removed))
         flow.local = transport.local
         flow.shown = shown
@@ -127,7 +131,7 @@ def _removals(flow: Flow) -> tuple[str, ...]:
 
 
 def _middle(room: Registrations, plan: Plan, flow: Flow, contacts: tuple[str, ...]) -> bytes:
-    hop = flow.redirect or plan.hops[flow.hop]
+    hop = flow.rare.redirect or plan.hops[flow.rare.hop]
     return middle(plan, hop, flow.call_id, _tag(flow), contacts, room.settings.user_agent, offered(plan, flow))
 
 
@@ -148,7 +152,7 @@ def _head(room: Registrations, plan: Plan, uri: str, key: TransportKey, local: t
 
 def end_transaction(room: Registrations, flow: Flow) -> None:
     """The transaction is over, one way or another; a later answer finds nobody."""
-    if flow.carrier is not None:
+    if flow.rare.carrier is not None:
         size.leave(room, flow)
     flow.branch = ""
     flow.outstanding = b""

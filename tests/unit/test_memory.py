@@ -1,0 +1,69 @@
+"""What a profile costs in memory: bytes that Python allocates, counted and not measured from outside."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+
+import pytest
+
+from benchmarks.workload import registered
+from sipprofile.registration.rare import USUAL_FLOW
+from sipprofile.registration.registration import Flow
+
+REGISTERED = 2820
+"""Bytes of one registered profile as this Python allocates them; to be lowered with them."""
+TOLERANCE = 1.05
+FEW, MANY = 300, 1300
+
+
+def allocated(count: int) -> int:
+    """Bytes that ``count`` registered profiles keep."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        service = registered(count)
+        gc.collect()
+        assert service is not None
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+class TestARegisteredProfileIsSmall:
+    def test_its_bytes_are_those_recorded(self) -> None:
+        registered(1)
+        each = (allocated(MANY) - allocated(FEW)) / (MANY - FEW)
+        assert each <= REGISTERED * TOLERANCE, f"{each:.0f} bytes each"
+
+
+class TestWhatIsSeldomTrueIsShared:
+    def flow(self) -> Flow:
+        return Flow(1, 1, "call", "token", 0, 256, 256)
+
+    def test_flows_share_it_while_nothing_of_it_is_true(self) -> None:
+        assert self.flow().rare is USUAL_FLOW
+        assert self.flow().tried == ()
+
+    def test_a_flow_that_differs_has_its_own(self) -> None:
+        flow, other = self.flow(), self.flow()
+        flow.old_contact = "sip:a@192.0.2.1"
+        flow.rejected += 1
+        assert (flow.old_contact, flow.rejected) == ("sip:a@192.0.2.1", 1)
+        assert (other.old_contact, other.rejected) == ("", 0)
+
+    def test_it_is_shared_again_when_all_is_as_usual(self) -> None:
+        flow = self.flow()
+        flow.again = True
+        flow.without = ("outbound",)
+        flow.again = False
+        assert flow.rare is not USUAL_FLOW
+        flow.without = ()
+        assert flow.rare is USUAL_FLOW
+
+    @pytest.mark.parametrize("name", USUAL_FLOW.__struct_fields__)
+    def test_each_of_it_is_an_attribute_of_the_flow(self, name: str) -> None:
+        flow = self.flow()
+        assert getattr(flow, name) == getattr(USUAL_FLOW, name)
+        setattr(flow, name, "other")
+        assert getattr(flow, name) == getattr(flow.rare, name) == "other"
