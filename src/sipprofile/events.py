@@ -5,9 +5,11 @@ Times are UTC seconds since the epoch where they leave the service. ``docs/sessi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 PROTOCOL_VERSION = 1
 
@@ -211,12 +213,24 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StateChanged(msgspec.Struct, frozen=True, gc=False):
-    """From a registration to the service: the state of ``profile`` is now ``state``.
+    """From a registration to the service: the state of ``profile`` has changed.
 
     ``event`` is what applications are told. ``transition``: it belongs into the history (a refresh does not).
     """
 
     profile: int
     event: EventName
-    state: RegistrationState
+    status: Status
+    reason: Reason
+    look: Callable[[int], RegistrationState]
     transition: bool = True
+
+    @property
+    def state(self) -> RegistrationState:
+        """The whole state as it is at this moment: it is made here, because mostly nobody wants to know it."""
+        return self.look(self.profile)
+
+    def kept(self) -> StateChanged:
+        """The same with the state of this moment, for who looks at it later."""
+        state = self.state
+        return replace(self, look=lambda _: state)

@@ -204,7 +204,7 @@ class Driver:
         return Registrations(
             settings=self.settings,
             random=Random(self.seed),
-            emit=self.changes.append,
+            emit=lambda change: self.changes.append(change.kept()),
             save=self._save,
             act=self._actions.append,
             wall_offset=wall_offset,

@@ -49,7 +49,7 @@ class World:
         self.registrations = Registrations(
             settings=settings or RegistrationSettings(),
             random=Random(seed + 1),
-            emit=self.events.append,
+            emit=lambda change: self.events.append(change.kept()),
             save=self._save,
             act=self._actions.append,
             wall_offset=WALL_OFFSET,

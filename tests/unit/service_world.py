@@ -80,7 +80,7 @@ class FakeRegistrations:
         self.states[profile] = RegistrationState(
             status=status, reason=Reason.of(reason), held=old.held, revision=old.revision + 1
         )
-        self.emit(StateChanged(profile, event, self.states[profile]))
+        self._tell(profile, event)
 
     def update(self, old: Profile, record: ProfileRecord, agent: Any, now: float) -> None:
         self.calls.append(("update", record.profile.id, old.expires, record.profile.expires))
@@ -116,7 +116,11 @@ class FakeRegistrations:
         self.calls.append(("probe", profile))
         state = msgspec.structs.replace(self.states[profile], reachable=True, reachable_at=now + WALL_OFFSET)
         self.states[profile] = state
-        self.emit(StateChanged(profile, "status", state, False))
+        self._tell(profile, "status", transition=False)
+
+    def _tell(self, profile: int, event: Any, *, transition: bool = True) -> None:
+        state = self.states[profile]
+        self.emit(StateChanged(profile, event, state.status, state.reason, self.state, transition))
 
     def counts(self) -> dict[tuple[str, str, str], int]:
         counts: dict[tuple[str, str, str], int] = {}

@@ -92,7 +92,7 @@ class World:
 
     def become(self, status: Any, event: str = "status", code: str = "none") -> None:
         self.state = RegistrationState(status, reason=Reason.of(code))
-        change = SimpleNamespace(event=event, state=self.state)
+        change = SimpleNamespace(event=event, status=status, state=self.state)
         self.runner.happened(("changed", 7), change, self.now)
 
     def respond(self, answer: Response, number: int = -1) -> None:

@@ -54,15 +54,21 @@ def _goodness(flow: Flow) -> tuple[int, float]:
     return BEST_FIRST.index(status), waits
 
 
+def _attempts(flow: Flow) -> int:
+    """How often it was tried since it was last well, the present attempt included."""
+    return flow.failures if flow.phase in (IDLE, WAITING) else flow.failures + 1
+
+
+def _target(flow: Flow) -> str | None:
+    """Where the binding is, or else where the attempt goes."""
+    key = flow.bound if flow.lease_end > 0 and flow.bound is not None else flow.key
+    return None if key is None else f"{key.protocol}:{bracketed(key.host)}:{key.port}"
+
+
 def _way(flow: Flow) -> tuple[str | None, str | None]:
     """The target and the local address of the binding, or else of the attempt."""
-    live = flow.lease_end > 0
-    key = flow.bound if live and flow.bound is not None else flow.key
-    local = flow.bound_local if live else flow.local
-    return (
-        None if key is None else f"{key.protocol}:{bracketed(key.host)}:{key.port}",
-        None if local is None else sent_by(local),
-    )
+    local = flow.bound_local if flow.lease_end > 0 else flow.local
+    return _target(flow), None if local is None else sent_by(local)
 
 
 def _flow_state(
@@ -101,7 +107,7 @@ def state_of(machine_room: Registrations, registration: Registration) -> Registr
         status=cast(Status, registration.status),
         since=registration.since + offset,
         reason=registration.reason,
-        attempt=flow.failures if flow.phase in (IDLE, WAITING) else flow.failures + 1,
+        attempt=_attempts(flow),
         next_try=next_try + offset if next_try else None,
         target=target,
         flow=None if target is None or local is None else f"{local}>{target}",
@@ -163,8 +169,8 @@ def tell(
             event = "registered"
         elif before in ("registered", "unregistering") and after not in ("registered", "unregistering"):
             event = "deregistered"
-    state = state_of(machine_room, registration)
     if transition:
+        best = _best(registration)
         machine_room.save(
             TransitionRecord(
                 registration.profile,
@@ -174,11 +180,12 @@ def tell(
                 told.code,
                 told.status_code,
                 told.text,
-                state.attempt,
-                state.target,
+                _attempts(best),
+                _target(best),
             )
         )
-    machine_room.changed(registration, StateChanged(registration.profile, event, state, transition), now)
+    change = StateChanged(registration.profile, event, after, registration.reason, machine_room.state, transition)
+    machine_room.changed(registration, change, now)
 
 
 def record(machine_room: Registrations, registration: Registration, flow: Flow) -> FlowRecord:

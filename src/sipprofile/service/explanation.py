@@ -124,7 +124,7 @@ class Explanation:
             end = now + ATTEMPT_LIMIT
             while True:
                 change, now = yield Until(("changed", entry.id), end)
-                if change is None or change.event == "error" or change.state.status != "registering":
+                if change is None or change.event == "error" or change.status != "registering":
                     break
             state = registry.state(entry) if change is None else change.state
             if state.status == "registered" and state.last_error is None and before.reachable is not True:

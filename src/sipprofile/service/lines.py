@@ -21,13 +21,13 @@ class Lines:
     def changed(self, change: StateChanged) -> None:
         """A registration has another state, perhaps another contact."""
         profile = change.profile
-        if change.state.status == "registered":
+        if change.status == "registered":
             self._down.discard(profile)
             self._back[profile] = None
         elif profile not in self._down:
             self._down.add(profile)
             self._back.pop(profile, None)
-            self._lost[profile] = change.state.reason.code
+            self._lost[profile] = change.reason.code
 
     def removed(self, profile: int) -> None:
         """Nothing of the profile is remembered."""

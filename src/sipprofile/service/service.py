@@ -419,7 +419,7 @@ class Service:
         self._sharing.lines.changed(change)
         self._connection_states.changed(change.profile)
         if self._runner.awaited(("changed", change.profile)):
-            self._changes_awaited.append(change)
+            self._changes_awaited.append(change.kept())
 
     def counts(self) -> dict[str, Any]:
         """Figures for metrics; ``registrations`` is by (status, reason code, registrar)."""
