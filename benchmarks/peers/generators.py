@@ -16,40 +16,33 @@ from benchmarks.process import Usage
 OFFERED = 30_000  # registrations a second that SIPp begins at most
 AT_ONCE = 200  # on the way at a time, SIPp
 REPOSITORY = Path(__file__).parents[2]
+CREDENTIALS = "[field1]\n"  # in the file of users
+
+
+def _register(cseq: int, credentials: str = "") -> str:
+    return f"""\
+<send retrans="500"><![CDATA[
+
+REGISTER sip:{DOMAIN} SIP/2.0
+Via: SIP/2.0/UDP [local_ip]:[local_port];rport;branch=[branch]
+Max-Forwards: 70
+From: <sip:[field0]@{DOMAIN}>;tag=[call_number]
+To: <sip:[field0]@{DOMAIN}>
+Call-ID: [call_id]
+CSeq: {cseq} REGISTER
+Contact: <sip:[field0]@[local_ip]:[local_port]>
+Expires: {EXPIRES}
+{credentials}Content-Length: 0
+
+]]></send>"""
+
 
 SCENARIO = f"""\
 <?xml version="1.0" encoding="ISO-8859-1"?>
 <scenario name="register">
-<send retrans="500"><![CDATA[
-
-REGISTER sip:{DOMAIN} SIP/2.0
-Via: SIP/2.0/UDP [local_ip]:[local_port];rport;branch=[branch]
-Max-Forwards: 70
-From: <sip:[field0]@{DOMAIN}>;tag=[call_number]
-To: <sip:[field0]@{DOMAIN}>
-Call-ID: [call_id]
-CSeq: 1 REGISTER
-Contact: <sip:[field0]@[local_ip]:[local_port]>
-Expires: {EXPIRES}
-Content-Length: 0
-
-]]></send>
+{_register(1)}
 <recv response="401" auth="true"></recv>
-<send retrans="500"><![CDATA[
-
-REGISTER sip:{DOMAIN} SIP/2.0
-Via: SIP/2.0/UDP [local_ip]:[local_port];rport;branch=[branch]
-Max-Forwards: 70
-From: <sip:[field0]@{DOMAIN}>;tag=[call_number]
-To: <sip:[field0]@{DOMAIN}>
-Call-ID: [call_id]
-CSeq: 2 REGISTER
-Contact: <sip:[field0]@[local_ip]:[local_port]>
-Expires: {EXPIRES}
-[field1]
-Content-Length: 0
-
-]]></send>
+{_register(2, CREDENTIALS)}
 <recv response="200"></recv>
 </scenario>
 """
