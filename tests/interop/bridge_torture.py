@@ -33,6 +33,19 @@ def _hangs_up(caller: Caller, number: int = 1) -> tuple[str, ...]:
     return (waits(200), caller.sends("BYE", number), gets(200))
 
 
+def _cancels(caller: Caller) -> tuple[str, ...]:
+    return (
+        begins(caller.invites(), "invite"),
+        gets(100, optional=True, answers="invite"),
+        gets(180, answers="invite"),
+        begins(caller.cancels(), "cancel"),
+        gets(200, optional=True, answers="cancel"),
+        gets(487, answers="invite"),
+        ends(caller.acknowledges_refusal(), "invite"),
+        waits(300),
+    )
+
+
 HUNG_UP = (gets("BYE"), answers())
 END = label("end"), waits(20)
 
@@ -111,18 +124,8 @@ def both_hang_up(caller: Caller, called: Called) -> Steps:
 
 def a_cancel_crosses_the_answer(caller: Caller, called: Called) -> Steps:
     """§9.1, §15: who calls has 487, and the call that was answered is acknowledged and ended."""
-    cancels = (
-        begins(caller.invites(), "invite"),
-        gets(100, optional=True, answers="invite"),
-        gets(180, answers="invite"),
-        begins(caller.cancels(), "cancel"),
-        gets(200, optional=True, answers="cancel"),
-        gets(487, answers="invite"),
-        ends(caller.acknowledges_refusal(), "invite"),
-        waits(300),
-    )
     answered = (called.invited(), called.says(180), gets("CANCEL"), answers(), called.says(200, sdp=True, timer=TIMER))
-    return cancels, (*answered, gets("ACK"), *HUNG_UP)
+    return _cancels(caller), (*answered, gets("ACK"), *HUNG_UP)
 
 
 def a_cancel_is_too_late(caller: Caller, called: Called) -> Steps:
@@ -244,17 +247,7 @@ def who_calls_hears_nothing_any_more(caller: Caller, called: Called) -> Steps:
 
 
 def a_cancelled_call_is_forgotten_by_who_was_called(caller: Caller, called: Called) -> Steps:
-    calls = (
-        begins(caller.invites(), "invite"),
-        gets(100, optional=True, answers="invite"),
-        gets(180, answers="invite"),
-        begins(caller.cancels(), "cancel"),
-        gets(200, optional=True, answers="cancel"),
-        gets(487, answers="invite"),
-        ends(caller.acknowledges_refusal(), "invite"),
-        waits(300),
-    )
-    return calls, (called.invited(), called.says(180), misses("CANCEL", GIVES_UP + 2000))
+    return _cancels(caller), (called.invited(), called.says(180), misses("CANCEL", GIVES_UP + 2000))
 
 
 TORTURES: tuple[Torture, ...] = (
