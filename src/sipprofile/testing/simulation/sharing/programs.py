@@ -6,11 +6,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
-from sipprofile.errors import SipProfileError
-from sipprofile.service.policy import Actor
 from sipprofile.testing.simulation.computer import Computer
+from sipprofile.testing.simulation.process import Process
 from sipprofile.testing.simulation.promise import Promise, Violation
 from sipprofile.testing.simulation.sharing.claiming import new_claim
 from sipprofile.testing.simulation.sharing.conduct import Conduct
@@ -21,7 +18,6 @@ from sipprofile.testing.simulation.sharing.peers import MEANT, SENDER
 from sipprofile.testing.simulation.trace import Trace
 from sipprofile.testing.virtual import VirtualClock
 
-USER = Actor("application", frozenset(("read", "use")), 1000)
 ALWAYS = frozenset(("shutting_down", "not_found", "not_enabled"))
 EXPECTED: dict[str, frozenset[str]] = {
     "enable": frozenset(("already_enabled", "store_failed", "forcibly_disabled")),
@@ -38,12 +34,9 @@ EXPECTED: dict[str, frozenset[str]] = {
 Done = Callable[[dict[str, Any] | None], None]
 """Called with the answer to a command, ``None`` when it was refused."""
 
-_encode = msgspec.json.encode
-_decode = msgspec.json.decode
 
-
-class Program:
-    """One program. What it knows comes from the frames it has read, nothing else."""
+class Program(Process):
+    """It claims, sends and answers."""
 
     def __init__(
         self,
@@ -55,13 +48,8 @@ class Program:
         deliveries: Deliveries,
         deaths: Deaths,
     ) -> None:
-        self.name = name
-        self.running = True
-        self.stopped = False
-        """It is stopped (SIGSTOP): it reads nothing."""
+        super().__init__(name, computer, clock, random, trace)
         self.reading_since: float | None = None
-        self.wants: set[int] = set()
-        self.enabled: set[int] = set()
         self.claims: dict[int, int] = {}
         """Profiles by the numbers of the claims on them."""
         self.dialogs: dict[int, int] = {}
@@ -70,19 +58,9 @@ class Program:
         """Requests that it has not answered yet."""
         self._made: dict[int, int] = {}
         """Dialogs by the requests that its answers have made them for."""
-        self.random = random
         self.conduct = Conduct(self, clock, deliveries)
-        self._computer = computer
-        self._clock = clock
-        self._trace = trace
         self._deliveries = deliveries
         self._deaths = deaths
-        self._session: int | None = None
-        self._connections = 0
-        self._token: str | None = None
-        self._next_id = 0
-        self._asked: dict[int, tuple[str, dict[str, Any], Done]] = {}
-        self._reading = False
         self._refusal = ""
         """The code of the last error."""
 
@@ -91,28 +69,7 @@ class Program:
         """Of its present session: another one after each loss."""
         return f"{self.name}/{self._connections}"
 
-    @property
-    def connected(self) -> bool:
-        """Whether it has a session."""
-        return self._session is not None
-
     # What a schedule does with it
-
-    def connect(self) -> None:
-        """Open a session, continue the last one, and enable what it wants."""
-        if self._session is not None or not self.running or self.stopped:
-            return
-        if self._computer.service is None or self._computer.stopping:
-            self._come_back(1.0)
-            return
-        self._session = self._computer.open_session(USER, self)
-        self._connections += 1
-        self._deliveries.labels[self._session] = self.label
-        self._reading = False
-        self.reading_since = self._clock.now
-        self.ask("hello", version=1, app=self.name, resume=self._token)
-        for profile in sorted(self.wants):
-            self.enable(profile)
 
     def enable(self, profile: int) -> None:
         """Want a profile; ask for it now, or when there is a connection again, and then claim something."""
@@ -162,64 +119,24 @@ class Program:
                 self._reading = False
                 self.wake()
 
-    def crash(self) -> None:
-        """Die: the kernel closes the connection."""
-        self._trace.note(f"{self.name} crashes")
-        self.running, self._token = False, None
-        self.wants.clear()
-        self._close()
-
-    def restart(self) -> None:
-        """A new process of the same program."""
-        self._trace.note(f"{self.name} starts")
-        self.running, self.stopped = True, False
-        self.connect()
-
-    def disconnect(self, away: float) -> None:
-        """Lose the connection and come back after ``away`` seconds."""
-        if self._session is not None:
-            self._trace.note(f"{self.name} loses its connection for {away:.1f} s")
-            self._close()
-            self._come_back(away)
-
-    # What the computer tells
-
-    def wake(self) -> None:
-        """Frames wait; they are read a little later."""
-        if not self._reading and not self.stopped:
-            self._reading = True
-            self._clock.after(0.2 * self.random.random() ** 3, self._read, self._connections)
-
-    def lost(self, error: SipProfileError | None) -> None:
-        """The service has died or ended the session."""
-        code = "closed" if error is None else error.code
-        if code not in ("shutting_down", "closed", "slow_consumer") or (code == "slow_consumer" and not self.stopped):
-            raise Violation(Promise.ASKED, f"{self.name} lost its session: {error}")
-        self._session = None
-        self._gone()
-        self._come_back(0.1 + 5.0 * self.random.random())
-
     # Commands and frames
 
     def ask(self, op: str, done: Done = lambda ok: None, **members: Any) -> None:
         """Send a command, if there is a session."""
         if self._session is None or self.stopped:
             return
-        self._next_id += 1
-        self._asked[self._next_id] = op, members, done
         shown = " ".join(str(members[name]) for name in ("method", "profile", "dialog", "request") if name in members)
-        self._trace.note(f"{self.label} {op} {shown}")
-        self._computer.frame(self._session, _encode({"id": self._next_id, "op": op, **members}))
+        self._command(op, (op, members, done), shown, members)
 
     def has(self, dialog: int) -> bool:
         """Whether it has a dialog still."""
         return dialog in self.dialogs
 
-    def _close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            self._gone()
-            self._computer.close_session(session)
+    def _opened(self) -> None:
+        assert self._session is not None
+        self._deliveries.labels[self._session] = self.label
+        self.reading_since = self._clock.now
+        self.ask("hello", version=1, app=self.name, resume=self._token)
 
     def _gone(self) -> None:
         """Its session has ended; whoever had to do with it hears of that."""
@@ -230,21 +147,6 @@ class Program:
         self._deaths.holder_gone(label)
         self._deaths.died(label)
         self._clock.after(0.0, self._deliveries.ended, label)
-
-    def _come_back(self, delay: float) -> None:
-        self._clock.after(delay, self.connect)
-
-    def _read(self, connection: int) -> None:
-        if connection != self._connections or self._session is None or self.stopped:
-            return
-        self._reading = False
-        while self._session is not None and (frames := self._computer.frames(self._session)):
-            for frame in frames:
-                document = _decode(frame)
-                if "event" in document:
-                    self._event(document)
-                else:
-                    self._answered(document)
 
     def _answered(self, frame: dict[str, Any]) -> None:
         op, members, done = self._asked.pop(frame["id"])
