@@ -363,6 +363,15 @@ class Driver:
         assert branch is not None
         self._branches[branch] = respond(request, key)
 
+    def come_back(self, respond: Answer) -> None:
+        """From now on everything is answered, retransmissions of what was not answered too."""
+        self.always = respond
+        for _, key, request in self.sends:
+            branch = request.branch()
+            assert branch is not None
+            if self._branches[branch] is None:
+                self._branches[branch] = respond(request, key)
+
     def settle(self) -> None:
         """Do what was asked for, then check that nothing is broken."""
         while self._actions or (self.saving and self._unsaved):

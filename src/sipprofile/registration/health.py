@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..events import NO_REASON, Reason
-from . import attempt, size
+from . import attempt, hurry, size
 from .actions import TransportKey
 from .losses import Losses
 from .registration import IDLE, WAITING, Flow
@@ -90,6 +90,8 @@ def failed(
 def answered(room: Registrations, key: TransportKey, flow: Flow, now: float) -> list[int]:
     """``key`` answered and is up; everybody who waited for it, to be given to :func:`wake`."""
     health = room.health_of(key)
+    if now - health.answered_at > room.settings.t2:
+        hurry.retransmit(room, key, now)
     health.answered_at = now
     if health.canary == flow.id:
         health.canary = 0

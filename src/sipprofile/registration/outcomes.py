@@ -16,6 +16,7 @@ from . import (
     detour,
     failures,
     health,
+    hurry,
     information,
     machine,
     nat,
@@ -202,6 +203,7 @@ def timed_out(room: Registrations, registration: Registration, flow: Flow, now: 
     """Timer F: no answer at all, so the registrar may or may not have our binding."""
     if detour.timed_out(room, registration, flow, now):
         return
+    soon = hurry.SOON * room.random.random() if hurry.came_back(room, flow) else None
     end_transaction(room, flow)
     if flow.purpose == DEREGISTER:
         if not departure.elsewhere(room, registration, flow, now):
@@ -213,4 +215,4 @@ def timed_out(room: Registrations, registration: Registration, flow: Flow, now: 
         reason = Reason.of(SILENCE.reason)
         flow.unknown_until = max(flow.unknown_until, flow.sent_at + asked(registration, flow))
         health.failed(room, flow.key, flow, flow.sent_at, now, reason)
-        failures.next_target(room, registration, flow, now, reason)
+        failures.next_target(room, registration, flow, now, reason, after=soon)
