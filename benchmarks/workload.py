@@ -1,6 +1,7 @@
-"""Cold registrations in the service core alone: what the counted instructions are those of. ``python -m … COUNT``.
+"""Registrations and refreshes in the service core alone: what the counted instructions are those of.
 
-Real service, registrations and parsers; a registrar that challenges once answers at once, nothing is written.
+Run as ``python -m benchmarks.workload COUNT REFRESHES``. Real service, registrations and parsers; a registrar that
+challenges once answers at once, nothing is written.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ LOCAL = ("127.0.0.1", 5062)
 REGISTRAR = TransportKey("udp", "127.0.0.1", 5060)
 BATCH = 64  # datagrams a wake-up
 NOW = 100.0
+REFRESH_AFTER = 3300.0  # seconds after which every lease of an hour is to be refreshed, and none has ended
 
 
 def registered(count: int) -> Service:
@@ -37,16 +39,31 @@ def registered(count: int) -> Service:
         next_profile_id=count + 1,
     )
     service.load(profiles(count), NOW)
-    requests = perform(service, service.take())
+    _exchange(service, NOW)
+    assert service.counts()["registrations"] == {("registered", "none", "127.0.0.1:5060"): count}
+    return service
+
+
+def refresh(service: Service, number: int) -> None:
+    """All of them, for the ``number``-th time."""
+    now = NOW + number * REFRESH_AFTER
+    service.timer(now)
+    assert _exchange(service, now) == sum(service.counts()["registrations"].values())
+
+
+def _exchange(service: Service, now: float) -> int:
+    """Answer what is sent until nothing more is; how many requests there were."""
+    sent = 0
+    requests = perform(service, service.take(), now)
     while requests:
+        sent += len(requests)
         answers = [answer(request) for request in requests]
         requests = []
         for first in range(0, len(answers), BATCH):
             for data in answers[first : first + BATCH]:
-                service.received(data, (REGISTRAR.host, REGISTRAR.port), REGISTRAR, NOW)
-            requests += perform(service, service.take())
-    assert service.counts()["registrations"] == {("registered", "none", "127.0.0.1:5060"): count}
-    return service
+                service.received(data, (REGISTRAR.host, REGISTRAR.port), REGISTRAR, now)
+            requests += perform(service, service.take(), now)
+    return sent
 
 
 def profiles(count: int) -> Iterator[ProfileRecord]:
@@ -65,15 +82,16 @@ def profiles(count: int) -> Iterator[ProfileRecord]:
         yield ProfileRecord(profile, 1, flows=(FlowRecord(number, 1, call_id, RESERVED_BLOCK, token),))
 
 
-def perform(service: Service, effects: Iterable[Effect]) -> list[bytes]:
+def perform(service: Service, effects: Iterable[Effect], now: float = NOW) -> list[bytes]:
     """Open what is to be opened; the requests that are sent."""
     requests = []
     for effect in effects:
         if isinstance(effect, Send):
-            requests.append(effect.data)
+            if effect.data.startswith(b"REGISTER "):
+                requests.append(effect.data)
         elif isinstance(effect, OpenTransport):
-            service.transport_opened(effect.key, LOCAL, NOW)
-            requests += perform(service, service.take())
+            service.transport_opened(effect.key, LOCAL, now)
+            requests += perform(service, service.take(), now)
     return requests
 
 
@@ -95,4 +113,6 @@ def answer(request: bytes) -> bytes:
 
 if __name__ == "__main__":
     gc.disable()
-    registered(int(sys.argv[1]))
+    running = registered(int(sys.argv[1]))
+    for turn in range(1, int(sys.argv[2]) + 1):
+        refresh(running, turn)
