@@ -12,6 +12,7 @@ from sipprofile.sip import digest
 from sipprofile.sip.digest import (
     Challenge,
     DigestCredentials,
+    Terms,
     UnsupportedAlgorithm,
     authorization,
     ha1,
@@ -239,21 +240,23 @@ class TestChallenges:
         )
         assert parse_challenges([value], proxy=True) == [
             Challenge(
-                realm="biloxi.com",
-                nonce="abc",
-                algorithm="MD5",
-                algorithm_given=True,
-                qop=("auth", "auth-int"),
-                opaque="",
-                stale=True,
-                domain="sip:biloxi.com",
-                proxy=True,
+                "abc",
+                Terms(
+                    realm="biloxi.com",
+                    algorithm="MD5",
+                    algorithm_given=True,
+                    qop=("auth", "auth-int"),
+                    opaque="",
+                    stale=True,
+                    domain="sip:biloxi.com",
+                    proxy=True,
+                ),
             )
         ]
 
     def test_defaults(self) -> None:
         assert challenge('Digest realm="r", nonce="n"') == Challenge(
-            realm="r", nonce="n", algorithm="MD5", algorithm_given=False, qop=(), opaque=None, stale=False
+            "n", Terms(realm="r", algorithm="MD5", algorithm_given=False, qop=(), opaque=None, stale=False)
         )
 
     def test_names_scheme_and_algorithm_ignore_case(self) -> None:
@@ -354,7 +357,7 @@ class TestStrongest:
 
 class TestAuthorization:
     def test_strings_are_escaped(self) -> None:
-        given = Challenge(realm='a "b"', nonce="n\\1", qop=("auth",))
+        given = Challenge("n\\1", Terms(realm='a "b"', qop=("auth",)))
         value = authorization(
             given, username='al"ice', ha1="0" * 32, method="REGISTER", uri="sip:h", nonce_count=10, cnonce="c"
         )
@@ -366,7 +369,7 @@ class TestAuthorization:
     def test_no_line_break_gets_out(self) -> None:
         with pytest.raises(SipSyntaxError):
             authorization(
-                Challenge(realm="r", nonce="n"),
+                Challenge("n", Terms("r")),
                 username="a\r\nX: y",
                 ha1="0" * 32,
                 method="REGISTER",
@@ -485,7 +488,7 @@ class TestProperties:
         nonce_count: int,
         body: bytes,
     ) -> None:
-        given_ = Challenge(realm, nonce, algorithm, True, qop, opaque)
+        given_ = Challenge(nonce, Terms(realm, algorithm, True, qop, opaque))
         value = authorization(
             given_,
             username=username,
@@ -509,13 +512,16 @@ class TestProperties:
     @given(
         st.builds(
             Challenge,
-            realm=words,
-            nonce=words,
-            algorithm=st.sampled_from(ALGORITHMS),
-            algorithm_given=st.just(True),
-            qop=st.sampled_from([(), ("auth",), ("auth", "auth-int")]),
-            opaque=st.none() | words.map(lambda text: quote(text)[1:-1]),
-            stale=st.booleans(),
+            words,
+            st.builds(
+                Terms,
+                realm=words,
+                algorithm=st.sampled_from(ALGORITHMS),
+                algorithm_given=st.just(True),
+                qop=st.sampled_from([(), ("auth",), ("auth", "auth-int")]),
+                opaque=st.none() | words.map(lambda text: quote(text)[1:-1]),
+                stale=st.booleans(),
+            ),
         )
     )
     def test_challenge_round_trip(self, original: Challenge) -> None:
@@ -523,8 +529,8 @@ class TestProperties:
         value += f",algorithm={original.algorithm}"
         if original.qop:
             value += f",qop={quote(','.join(original.qop))}"
-        if original.opaque is not None:
-            value += f',opaque="{original.opaque}"'
+        if original.terms.opaque is not None:
+            value += f',opaque="{original.terms.opaque}"'
         value += f",stale={str(original.stale).lower()}"
         assert parse_challenges([f"{value}, {value}"], proxy=False) == [original, original]
 

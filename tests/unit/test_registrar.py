@@ -101,7 +101,7 @@ class TestStep3Authentication:
         assert phone.register(now=100).status == 200
 
     def test_a_nonce_of_somebody_else_is_stale(self, phone: Phone) -> None:
-        phone.challenge = digest.Challenge("example.test", "made-up", qop=("auth",))
+        phone.challenge = digest.Challenge("made-up", digest.Terms("example.test", qop=("auth",)))
         assert challenges(phone.send())[0].stale
 
     def test_a_digest_uri_that_is_not_the_request_uri_is_a_bad_request(self, phone: Phone) -> None:
@@ -111,7 +111,7 @@ class TestStep3Authentication:
     def test_an_answer_without_qop_to_an_offer_of_it_is_wrong(self, phone: Phone) -> None:
         phone.learn(phone.send())
         assert phone.challenge is not None
-        phone.challenge = digest.Challenge(phone.challenge.realm, phone.challenge.nonce)
+        phone.challenge = digest.Challenge(phone.challenge.nonce, digest.Terms(phone.challenge.realm))
         assert not challenges(phone.send())[0].stale
 
     @pytest.mark.parametrize("algorithm", ["MD5", "MD5-sess", "SHA-256", "SHA-256-sess", "SHA-512-256"])
@@ -513,13 +513,13 @@ class TestFaultsOfAuthentication:
         phone.registrar.faults.omit_algorithm = True
         assert phone.register().status == 200
         assert phone.challenge is not None
-        assert not phone.challenge.algorithm_given
+        assert not phone.challenge.terms.algorithm_given
 
     def test_opaque_must_come_back(self, phone: Phone) -> None:
         phone.registrar.faults.opaque = 'a "quoted" value'
         assert phone.register().status == 200
         assert phone.challenge is not None
-        without = digest.Challenge(phone.challenge.realm, phone.challenge.nonce, qop=("auth",))
+        without = digest.Challenge(phone.challenge.nonce, digest.Terms(phone.challenge.realm, qop=("auth",)))
         phone.challenge = without
         assert phone.send().status == 401
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..agents.base import Credentials, Plan
-from ..sip.digest import Challenge, authorization, ha1, parse_challenges, strongest
+from ..sip.digest import Challenge, authorization, parse_challenges, strongest
 from ..sip.message import Response
 from .registration import Flow, Nonce
+
+if TYPE_CHECKING:
+    from .registrations import Registrations
 
 MAXIMUM_ROUNDS = 4  # challenges answered in one attempt
 MAXIMUM_REALMS = 4
@@ -40,9 +45,9 @@ def credentials_for(plan: Plan, hop: int, challenge: Challenge) -> Credentials |
     return None
 
 
-def answer(flow: Flow, plan: Plan, challenges: list[Challenge], cnonce: str) -> str:
+def answer(flow: Flow, plan: Plan, challenges: list[Challenge]) -> str:
     """Take ``challenges`` into the flow's nonces. Returns a reason code when that is hopeless, else an empty text."""
-    code, nonces = taken(flow, plan, challenges, cnonce, flow.attempt)
+    code, nonces = taken(flow, plan, challenges, flow.attempt)
     if code:
         return code
     flow.rounds += 1
@@ -52,19 +57,17 @@ def answer(flow: Flow, plan: Plan, challenges: list[Challenge], cnonce: str) -> 
     return ""
 
 
-def taken(
-    flow: Flow, plan: Plan, challenges: list[Challenge], cnonce: str, attempt: int
-) -> tuple[str, tuple[Nonce, ...]]:
+def taken(flow: Flow, plan: Plan, challenges: list[Challenge], attempt: int) -> tuple[str, tuple[Nonce, ...]]:
     """The flow's nonces with those of ``challenges``, or the reason code why that is hopeless.
 
     A challenge to credentials whose nonce came in this very ``attempt`` is a rejection.
     """
     if not challenges:
         return "challenge_unsupported", ()
-    nonces = {(nonce.challenge.realm, nonce.challenge.proxy): nonce for nonce in flow.nonces}
+    nonces = {(nonce.terms.realm, nonce.terms.proxy): nonce for nonce in flow.nonces}
     for challenge in challenges:
         known = nonces.get((challenge.realm, challenge.proxy))
-        same_nonce = known is not None and known.challenge.nonce == challenge.nonce
+        same_nonce = known is not None and known.text == challenge.nonce
         used_up = known is not None and 0 < known.limit <= known.count  # then it was not in the request
         # A nonce of an earlier attempt may have ended, but then the server gives another one.
         # One that another request has brought (a negative attempt) may not have been in this REGISTER at all.
@@ -74,18 +77,8 @@ def taken(
         credentials = credentials_for(plan, flow.rare.hop, challenge)
         if credentials is None:
             return "no_credentials", ()
-        same = (
-            known is not None
-            and known.username == credentials.username
-            and known.challenge.algorithm == challenge.algorithm
-        )
-        hashed = (
-            known.ha1
-            if known is not None and same
-            else ha1(challenge.algorithm, credentials.username, challenge.realm, credentials.password)
-        )
-        nonces[challenge.realm, challenge.proxy] = fresh = Nonce(
-            challenge, credentials.username, hashed, cnonce, attempt=attempt
+        fresh = nonces[challenge.realm, challenge.proxy] = Nonce(
+            challenge.nonce, challenge.terms, credentials, attempt=attempt
         )
         fresh.asked = known is not None and known.asked
         if known is not None and same_nonce:  # its count goes on
@@ -93,7 +86,9 @@ def taken(
     return "", tuple(nonces.values())[-MAXIMUM_REALMS:]
 
 
-def authorizations(flow: Flow, uri: str, method: str = "REGISTER", body: bytes = b"", *, registrar: bool = True) -> str:
+def authorizations(
+    flow: Flow, uri: str, cnonce: str, method: str = "REGISTER", body: bytes = b"", *, registrar: bool = True
+) -> str:
     """The header lines that answer every nonce in store; each use counts (RFC 7616 §3.4 ``nc``).
 
     ``registrar``: the request goes to it. Others have its nonces only when it has asked for that: proxies pass
@@ -103,22 +98,30 @@ def authorizations(flow: Flow, uri: str, method: str = "REGISTER", body: bytes =
     for nonce in flow.nonces:
         if nonce.limit and nonce.count >= nonce.limit:
             continue
-        if not (registrar or nonce.asked or nonce.challenge.proxy):
+        if not (registrar or nonce.asked or nonce.terms.proxy):
             continue
         nonce.count += 1
-        name = "Proxy-Authorization" if nonce.challenge.proxy else "Authorization"
+        name = "Proxy-Authorization" if nonce.terms.proxy else "Authorization"
         value = authorization(
             nonce.challenge,
-            username=nonce.username,
+            username=nonce.credentials.username,
             ha1=nonce.ha1,
             method=method,
             uri=uri,
             nonce_count=nonce.count,
-            cnonce=nonce.cnonce,
+            cnonce=cnonce,
             body=body,
         )
         lines += f"{name}: {value}\r\n"
     return lines
+
+
+def cnonce_of(room: Registrations) -> str:
+    """Our own part of all digests: random, so that no server has computed digests for a dictionary of passwords before
+    it asks (RFC 7616 §5.10). The service makes it when the first one is needed."""
+    if not room.cnonce:
+        room.cnonce = f"{room.random.getrandbits(64):016x}"
+    return room.cnonce
 
 
 def drop_used_up(flow: Flow) -> None:

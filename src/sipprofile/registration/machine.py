@@ -142,7 +142,7 @@ def updated(
     """The settings have changed: put on the wire what must be, and nothing else."""
     registration.plan = plan
     if credentials_changed(before, plan) and change != "rebind":
-        flow.realms = frozenset(nonce.challenge.realm for nonce in flow.nonces) or flow.realms
+        flow.realms = frozenset(nonce.terms.realm for nonce in flow.nonces) or flow.realms
         flow.nonces = ()
         flow.bearer = None
         if flow.rejected and change == "credentials" and flow.phase == WAITING:

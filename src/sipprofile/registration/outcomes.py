@@ -91,7 +91,7 @@ def answered(room: Registrations, registration: Registration, flow: Flow, respon
 def _succeeded(room: Registrations, registration: Registration, flow: Flow, response: Response, now: float) -> None:
     """A 2xx to whatever was asked."""
     unproven = None
-    if flow.nonces and not information.learn(registration.plan, flow, response):
+    if flow.nonces and not information.learn(registration.plan, flow, response, room.cnonce):
         unproven = Reason.of("server_unproven")
     if flow.purpose == REMOVE_OLD:
         acceptance.old_removed(room, registration, flow, now)

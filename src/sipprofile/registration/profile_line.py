@@ -74,7 +74,7 @@ class ProfileLine:
         if flow is None or not flow.nonces:
             return ""
         registrar = method == "REGISTER" or uri == room.owner(flow).plan.aor
-        return challenge.authorizations(flow, uri, method, body, registrar=registrar)
+        return challenge.authorizations(flow, uri, challenge.cnonce_of(room), method, body, registrar=registrar)
 
     def challenged(self, room: Registrations, way: Way, number: int, response: Response, now: float) -> str:
         """Take challenges of the profile's own servers: nobody else harvests digests.
@@ -91,11 +91,11 @@ class ProfileLine:
             return "foreign_challenge"
         request = room.requests.outstanding.get(number)
         sent = "" if request is None else request.credentials
-        known = {(nonce.challenge.realm, nonce.challenge.proxy): nonce for nonce in flow.nonces}
+        known = {(nonce.terms.realm, nonce.terms.proxy): nonce for nonce in flow.nonces}
         missing = []
         for each in challenges:
             nonce = known.get((each.realm, each.proxy))
-            if nonce is None or nonce.challenge.nonce != each.nonce or each.nonce in sent:
+            if nonce is None or nonce.text != each.nonce or each.nonce in sent:
                 missing.append(each)
                 continue
             nonce.asked = True
@@ -103,13 +103,12 @@ class ProfileLine:
                 nonce.limit = 0  # the server says that it is good, and its count goes on
         if challenges and not missing:
             return ""
-        cnonce = f"{room.random.getrandbits(64):016x}"
-        code, nonces = challenge.taken(flow, plan, missing, cnonce, -number)
+        code, nonces = challenge.taken(flow, plan, missing, -number)
         if code:
             return code
         wanted = {(each.realm, each.proxy) for each in missing}
         for nonce in nonces:
-            nonce.asked = nonce.asked or (nonce.challenge.realm, nonce.challenge.proxy) in wanted
+            nonce.asked = nonce.asked or (nonce.terms.realm, nonce.terms.proxy) in wanted
         flow.nonces = nonces
         return ""
 
@@ -175,7 +174,7 @@ def _trusted(plan: Plan, flow: Flow, realm: str) -> bool:
         any(credentials is not None and credentials.realm == realm for credentials in ours)
         or realm.lower() in (plan.domain.lower(), Uri.parse(plan.aor).host)
         or realm in flow.realms
-        or any(nonce.challenge.realm == realm for nonce in flow.nonces)
+        or any(nonce.terms.realm == realm for nonce in flow.nonces)
     )
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
-from ..agents.base import Agent, Plan
+from ..agents.base import Agent, Credentials, Plan
 from ..events import NO_REASON, Reason
-from ..sip.digest import Challenge
+from ..sip.digest import Challenge, Terms, ha1
 from .actions import TransportKey
 from .rare import USUAL_FLOW, USUAL_REGISTRATION, FlowRarities, RegistrationRarities, of_flow, of_registration
 
@@ -30,10 +30,10 @@ REFUSED_CREDENTIALS = frozenset(("rejected_credentials", "no_credentials"))
 class Nonce(msgspec.Struct, gc=False):
     """A challenge, the credentials that answer it, and how often that was done (RFC 7616 §3.4)."""
 
-    challenge: Challenge
-    username: str
-    ha1: str
-    cnonce: str
+    text: str
+    terms: Terms
+    """One object for all who were challenged alike."""
+    credentials: Credentials
     count: int = 0
     limit: int = 0
     """Counts up to here are reserved on disk; 0 = the nonce is not on disk, so there is no limit."""
@@ -42,8 +42,19 @@ class Nonce(msgspec.Struct, gc=False):
     asked: bool = False
     """A server has wanted it for another request than REGISTER."""
 
+    @property
+    def challenge(self) -> Challenge:
+        """What is answered."""
+        return Challenge(self.text, self.terms)
+
+    @property
+    def ha1(self) -> str:
+        """H(username:realm:password); made in a microsecond, kept it would be a twentieth of a profile."""
+        own = self.credentials
+        return ha1(self.terms.algorithm, own.username, self.terms.realm, own.password)
+
     def __repr__(self) -> str:
-        return f"Nonce(realm={self.challenge.realm!r}, username={self.username!r}, count={self.count}, …)"
+        return f"Nonce(realm={self.terms.realm!r}, username={self.credentials.username!r}, count={self.count}, …)"
 
 
 class Flow(msgspec.Struct, gc=False):

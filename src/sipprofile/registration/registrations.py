@@ -73,6 +73,7 @@ class Registrations:
     ) -> None:
         self.settings = settings
         self.random = random
+        self.cnonce = ""
         self.emit = emit
         self.save = save
         self.act = act

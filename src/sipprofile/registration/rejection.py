@@ -30,7 +30,7 @@ def challenged(
     challenges = challenges_of(response)
     code = bearer.answer(room, registration, flow, response, now)
     if code is None:
-        code = answer(flow, registration.plan, challenges, f"{room.random.getrandbits(64):016x}")
+        code = answer(flow, registration.plan, challenges)
     if code == "too_many_challenges" and not any(challenge.stale for challenge in challenges):
         code = "rejected_credentials"  # where every request is retransmitted there is no other proof
     unwanted = flow.purpose == REGISTER and not registration.should_register

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..agents.base import Plan
 from ..events import Reason
 from ..records import HISTORY_LENGTH, NONCE_BLOCK, RESERVED_BLOCK, FlowRecord
-from ..sip.digest import Challenge, UnsupportedAlgorithm, ha1
+from ..sip.digest import Challenge, Terms, available, shared
 from . import attempt, keepalive, machine, nat, outbound
 from .actions import TransportKey
 from .challenge import credentials_for
@@ -178,9 +178,8 @@ def _restore_nonces(room: Registrations, registration: Registration, flow: Flow,
     """Nonces go on after the counts that were reserved; if they are refused, that costs one round trip."""
     nonces = []
     for kept in stored.nonces:
-        challenge = Challenge(
+        terms = Terms(
             realm=kept.realm,
-            nonce=kept.nonce,
             algorithm=kept.algorithm,
             algorithm_given=kept.algorithm_given,
             qop=tuple(kept.qop.split(",")) if kept.qop else (),
@@ -189,15 +188,9 @@ def _restore_nonces(room: Registrations, registration: Registration, flow: Flow,
             userhash=kept.userhash,
             utf8=kept.utf8,
         )
+        challenge = Challenge(kept.nonce, shared(terms))
         credentials = credentials_for(registration.plan, flow.hop, challenge)
-        if credentials is not None:
-            try:
-                hashed = ha1(kept.algorithm, credentials.username, kept.realm, credentials.password)
-            except UnsupportedAlgorithm:  # another OpenSSL than before
-                continue
-            cnonce = f"{room.random.getrandbits(64):016x}"
+        if credentials is not None and available(kept.algorithm):  # another OpenSSL than before may lack it
             first = kept.count_reserved
-            nonces.append(
-                Nonce(challenge, credentials.username, hashed, cnonce, count=first, limit=first + NONCE_BLOCK)
-            )
+            nonces.append(Nonce(kept.nonce, challenge.terms, credentials, count=first, limit=first + NONCE_BLOCK))
     flow.nonces = tuple(nonces)

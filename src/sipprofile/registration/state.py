@@ -217,16 +217,16 @@ def record(machine_room: Registrations, registration: Registration, flow: Flow) 
         service_route=flow.service_route if live else (),
         nonces=tuple(
             NonceRecord(
-                nonce.challenge.realm,
-                nonce.challenge.nonce,
-                nonce.challenge.algorithm,
-                nonce.challenge.algorithm_given,
-                ",".join(nonce.challenge.qop) or None,
-                nonce.challenge.opaque,
-                nonce.challenge.proxy,
+                nonce.terms.realm,
+                nonce.text,
+                nonce.terms.algorithm,
+                nonce.terms.algorithm_given,
+                ",".join(nonce.terms.qop) or None,
+                nonce.terms.opaque,
+                nonce.terms.proxy,
                 nonce.limit,
-                nonce.challenge.userhash,
-                nonce.challenge.utf8,
+                nonce.terms.userhash,
+                nonce.terms.utf8,
             )
             for nonce in flow.nonces
         ),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..agents.base import Plan
 from . import bearer, nat, size
 from .actions import TransportKey
-from .challenge import authorizations, drop_used_up
+from .challenge import authorizations, cnonce_of, drop_used_up
 from .changes import sent_as
 from .options import offered
 from .registration import DEREGISTER, REMOVE_OLD, RESERVING, SENT, Flow, Registration
@@ -47,7 +47,7 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
     uri = flow.rare.redirect_uri or request_uri(registration.plan, flow.rare.hop)
     if flow.nonces:
         drop_used_up(flow)
-    credentials = authorizations(flow, uri) if flow.nonces else ""
+    credentials = authorizations(flow, uri, cnonce_of(room)) if flow.nonces else ""
     if flow.rare.bearer is not None:
         credentials += bearer.authorizations(room, registration, flow)
     expires = 0 if flow.purpose == DEREGISTER else asked(registration, flow)

@@ -32,15 +32,15 @@ class UnsupportedAlgorithm(ValueError):
     """A digest algorithm that is unknown here or missing from this machine's OpenSSL."""
 
 
-class Challenge(msgspec.Struct, frozen=True, gc=False):
-    """One Digest challenge. `proxy` tells Proxy-Authenticate from WWW-Authenticate.
+class Terms(msgspec.Struct, frozen=True, gc=False):
+    """A Digest challenge but for its nonce: the same for everybody at one server. `proxy` tells Proxy-Authenticate from
+    WWW-Authenticate.
 
     `opaque` is the inside of the quoted string as it came, escapes included: it goes back byte for byte. `userhash`:
     the server takes the hash of the user name in its place. `utf8`: it said charset=UTF-8.
     """
 
     realm: str
-    nonce: str
     algorithm: str = "MD5"
     algorithm_given: bool = False
     qop: tuple[str, ...] = ()
@@ -50,6 +50,38 @@ class Challenge(msgspec.Struct, frozen=True, gc=False):
     proxy: bool = False
     userhash: bool = False
     utf8: bool = False
+
+
+class Challenge(msgspec.Struct, frozen=True, gc=False):
+    """One Digest challenge."""
+
+    nonce: str
+    terms: Terms
+
+    @property
+    def realm(self) -> str:
+        """Whose password is asked for."""
+        return self.terms.realm
+
+    @property
+    def proxy(self) -> bool:
+        """Whether it came as Proxy-Authenticate."""
+        return self.terms.proxy
+
+    @property
+    def algorithm(self) -> str:
+        """The name as RFC 7616 writes it."""
+        return self.terms.algorithm
+
+    @property
+    def qop(self) -> tuple[str, ...]:
+        """What the server offers; none in the form of RFC 2069."""
+        return self.terms.qop
+
+    @property
+    def stale(self) -> bool:
+        """Whether the nonce alone was refused."""
+        return self.terms.stale
 
 
 class DigestCredentials(msgspec.Struct, frozen=True, gc=False):
@@ -122,7 +154,8 @@ def _challenges(value: str, proxy: bool) -> list[Challenge]:
 
 
 # A server's challenges differ in their nonce alone: what is around it need not be read again.
-_EARLIER: dict[tuple[str, str, bool], Challenge] = {}
+_EARLIER: dict[tuple[str, str, bool], Terms] = {}
+_TERMS: dict[Terms, Terms] = {}
 EARLIER_KEPT = 64
 
 
@@ -145,19 +178,7 @@ def _like_an_earlier_one(value: str, proxy: bool) -> Challenge | None:
     known = _EARLIER.get((before, after, proxy))
     if known is None:
         return None
-    return Challenge(
-        known.realm,
-        nonce,
-        known.algorithm,
-        known.algorithm_given,
-        known.qop,
-        known.opaque,
-        known.stale,
-        known.domain,
-        proxy,
-        known.userhash,
-        known.utf8,
-    )
+    return Challenge(nonce, known)
 
 
 def _remember(value: str, challenge: Challenge) -> None:
@@ -165,7 +186,14 @@ def _remember(value: str, challenge: Challenge) -> None:
     if before and nonce == challenge.nonce and "nonce" not in before[:-8].lower():  # of two the first counts
         if len(_EARLIER) >= EARLIER_KEPT:
             _EARLIER.clear()
-        _EARLIER[before, after, challenge.proxy] = challenge
+        _EARLIER[before, after, challenge.proxy] = challenge.terms
+
+
+def shared(terms: Terms) -> Terms:
+    """One object for equal terms, as long as there are few different ones."""
+    if len(_TERMS) >= EARLIER_KEPT:
+        _TERMS.clear()
+    return _TERMS.setdefault(terms, terms)
 
 
 def _challenge(params: dict[str, str], proxy: bool) -> Challenge | None:
@@ -178,9 +206,8 @@ def _challenge(params: dict[str, str], proxy: bool) -> Challenge | None:
     qop = _known_qops(offered) if offered else ()
     if offered and not qop:
         return None
-    return Challenge(
+    terms = Terms(
         realm,
-        nonce,
         algorithm,
         given is not None,
         qop,
@@ -191,6 +218,7 @@ def _challenge(params: dict[str, str], proxy: bool) -> Challenge | None:
         params.get("userhash", "").lower() == "true",
         params.get("charset", "").lower() == "utf-8",
     )
+    return Challenge(nonce, shared(terms))
 
 
 @lru_cache(maxsize=16)
@@ -261,6 +289,11 @@ def strongest(challenges: Iterable[Challenge]) -> Challenge | None:
     return max(challenges, key=lambda challenge: _STRENGTH[challenge.algorithm], default=None)
 
 
+def available(algorithm: str) -> bool:
+    """Whether this machine's OpenSSL has the algorithm."""
+    return algorithm in _HASHES
+
+
 def ha1(algorithm: str, username: str, realm: str, password: str) -> str:
     """H(username:realm:password), which can be stored in the place of the password (RFC 7616 §3.4.2).
 
@@ -288,25 +321,26 @@ def authorization(
     charset=UTF-8; the others get it as the quoted UTF-8 that RFC 3261 §25.1 allows and they know.
     Raises UnsupportedAlgorithm, and SipSyntaxError for a line break in `username`.
     """
-    algorithm = challenge.algorithm
+    terms = challenge.terms
+    algorithm = terms.algorithm
     qop, response = _respond(challenge, ha1, f"{method}:{uri}", nonce_count, cnonce, body)
     if qop:
         tail = f', qop={qop}, nc={nonce_count:08x}, cnonce="{cnonce}"'
     else:
         tail = f', cnonce="{cnonce}"' if algorithm.endswith("-sess") else ""
-    if challenge.algorithm_given:
+    if terms.algorithm_given:
         tail += f", algorithm={algorithm}"
-    if challenge.opaque is not None:
-        tail += f', opaque="{challenge.opaque}"'
-    if challenge.userhash:
-        name = f'username="{_hash_function(algorithm)(_octets(f"{username}:{challenge.realm}"))}"'
+    if terms.opaque is not None:
+        tail += f', opaque="{terms.opaque}"'
+    if terms.userhash:
+        name = f'username="{_hash_function(algorithm)(_octets(f"{username}:{terms.realm}"))}"'
         tail += ", userhash=true"
-    elif challenge.utf8 and not username.isascii():
+    elif terms.utf8 and not username.isascii():
         name = f"username*=UTF-8''{_extended(username)}"
     else:
         name = f"username={quote(username)}"
     return (
-        f"Digest {name}, realm={quote(challenge.realm)}, nonce={quote(challenge.nonce)}, "
+        f"Digest {name}, realm={quote(terms.realm)}, nonce={quote(challenge.nonce)}, "
         f'uri={quote(uri)}, response="{response}"{tail}'
     )
 
@@ -323,12 +357,12 @@ def _respond(
     challenge: Challenge, ha1: str, request: str, nonce_count: int, cnonce: str, body: bytes
 ) -> tuple[str, str]:
     """The qop that is used, '' for the form of RFC 2069, and the response (RFC 7616 §3.4.1)."""
-    algorithm = challenge.algorithm
+    algorithm = challenge.terms.algorithm
     hash_ = _hash_function(algorithm)
     nonce = challenge.nonce
     if algorithm.endswith("-sess"):
         ha1 = hash_(_octets(f"{ha1}:{nonce}:{cnonce}"))
-    qops = challenge.qop
+    qops = challenge.terms.qop
     qop = "auth" if "auth" in qops else "auth-int" if qops else ""
     ha2 = hash_(_octets(f"{request}:{hash_(body)}")) if qop == "auth-int" else _ha2(algorithm, request)
     rounds = f"{nonce_count:08x}:{cnonce}:{qop}:" if qop else ""
