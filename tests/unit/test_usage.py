@@ -6,6 +6,7 @@ import pytest
 from service_world import EVERYTHING, USER, World, record
 
 from sipprofile.service.operations import Control, Get, Patch
+from sipprofile.service.usage import LEAVE_AT_ONCE
 
 
 @pytest.fixture
@@ -228,11 +229,22 @@ class TestResumeGrace:
         )
 
     def test_nobody_comes(self, restarted: World) -> None:
-        assert wants(restarted) == []
+        assert wants(restarted) == [True]  # of the one that is always registered
         restarted.pass_time(29)
-        assert wants(restarted) == []
+        assert wants(restarted) == [True]
         restarted.pass_time(2)
-        assert [call for call in restarted.registrations.calls if call[0] == "want"] == [("want", 1, False)]
+        calls = [call for call in restarted.registrations.calls if call[0] == "want"]
+        assert calls == [("want", 2, True), ("want", 1, False)]
+
+    def test_so_many_leave_little_by_little(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        world = World(monkeypatch, records=tuple(record(number, f"p{number}", lease=True) for number in range(1, 251)))
+        world.now += 30
+        world.service.timer(world.now)
+        assert len(wants(world)) == LEAVE_AT_ONCE
+        world.session().ask("enable", profile=250)
+        world.pass_time(1)
+        gone = [call[1] for call in world.registrations.calls if call[0] == "want" and not call[2]]
+        assert gone == list(range(1, 250))
 
     def test_somebody_comes(self, restarted: World) -> None:
         restarted.session().ask("enable", profile=1)
@@ -241,14 +253,15 @@ class TestResumeGrace:
 
     def test_a_change_meanwhile_does_not_end_it(self, restarted: World) -> None:
         restarted.ask(Patch(1, {"provider_name": "New"}))
-        assert wants(restarted) == []
+        assert wants(restarted) == [True]
         restarted.pass_time(31)
         assert ("want", 1, False) in restarted.registrations.calls
 
     def test_always_begins_at_once(self, restarted: World) -> None:
-        assert [call for call in restarted.registrations.calls if call[0] == "add"] == [
+        assert restarted.registrations.calls[:5] == [
             ("add", 1, False),
-            ("add", 2, True),
+            ("add", 2, False),
             ("add", 3, False),
             ("add", 4, False),
+            ("want", 2, True),
         ]

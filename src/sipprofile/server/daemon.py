@@ -7,12 +7,11 @@ the core's next deadline.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import itertools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from ..errors import SipProfileError
 from ..events import Event
@@ -46,12 +45,12 @@ from ..service.effects import (
     Stopped,
     Wake,
 )
-from ..service.operations import Operation
+from ..service.operations import Operation, StatusReport, Types
 from ..service.policy import Actor
 from ..service.service import Service
 from ..store.store import Store
 from ..store.writer import Writer
-from . import clock, tls_settings
+from . import clock, loading, sip_sockets, tls_settings
 from .activation import Activations
 from .completions import Completions
 from .configuration import TokenSource
@@ -68,8 +67,8 @@ LATE = 0.01  # seconds; a timer that fires later than this shows that the loop i
 SOON = 0.001  # seconds; not 0, which would be before the sockets are looked at
 LONGEST_DEFERRAL = 4.0  # seconds for which a congested loop reads answers before it looks at its timers
 PAUSE_AFTER_MISTAKE = 1.0  # seconds until a timer that failed is tried again
-ACCEPT_AGAIN = 30.0  # seconds between tries to accept TCP connections at a port that is taken
-PORT_KEY = "sip_port"  # in the store's meta table
+AT_ONCE = (StatusReport, Types)
+"""Operations that are answered while everything is loaded."""
 
 
 class SessionEnd(Protocol):
@@ -90,7 +89,8 @@ class Daemon:
     :attr:`stopped` when the core has nothing outstanding.
     """
 
-    writer: Writer
+    writer: Writer | None = None
+    """While everything is loaded there is none."""
 
     def __init__(
         self,
@@ -113,7 +113,10 @@ class Daemon:
         self.stopped = asyncio.Event()
         self.transports: Transports | None = None
         self._store = store
-        self._loaded = False
+        self._loading = False
+        self._loaded = asyncio.Event()
+        self._unsaved: list[RuntimeWrite] = []
+        """Rows that wait for the writer."""
         self._resolver = resolver
         self.webhooks = webhooks
         self._log = log
@@ -164,64 +167,53 @@ class Daemon:
     # Start and end
 
     async def open_sockets(self, bind: Sequence[str], port: int, *, accept: bool = True) -> None:
-        """Open the SIP sockets. Without a ``port`` it is the one of the last time: the registrars know our contacts by
-        it. Raises ``address_in_use`` when a given port is taken, for UDP or (with ``accept``) for TCP.
+        """Open the SIP sockets; see :func:`~.sip_sockets.open_sockets`."""
 
-        A port that was not given is kept even when TCP cannot have it: leases matter more than large requests.
-        """
-        stored = self._store.meta(PORT_KEY) or ""
-        usable = stored.isascii() and stored.isdecimal() and len(stored) < 6 and int(stored) < 65536
-        remembered = int(stored) if usable and not port else 0
-        wish: Literal["required", "wanted", "no"] = ("required" if port else "wanted") if accept else "no"
-        try:
-            await self._open_sockets(bind, port or remembered, wish)
-        except OSError as error:
-            if not remembered or error.errno != errno.EADDRINUSE:
-                code = "address_in_use" if error.errno == errno.EADDRINUSE else "bad_configuration"
-                where = f"{', '.join(bind)} port {port}"
-                raise SipProfileError(code, f"SIP on {where}: {error.strerror or error}.", field="sip") from None
-            self._log.warning("the SIP port is taken, another is used; leases are renewed", port=remembered)
-            await self._open_sockets(bind, 0, wish)
-        assert self.transports is not None
+        def made(port: int, accept: sip_sockets.Accept) -> Transports:
+            inputs: Any = {"received": self._received, "opened": self._opened, "failed": self._failed}
+            return Transports(bind=bind, port=port, flush=self._flush, accept=accept, **inputs)
+
+        self.transports = await sip_sockets.open_sockets(made, self._store, self._log, bind, port, accept)
         if self.transports.not_accepting:
-            reason = self.transports.not_accepting
-            self._log.warning("large SIP requests cannot come in: no TCP connections are accepted", reason=reason)
-            self._begin(self._accept_later())
-        if not port and self.transports.port != remembered:
-            self._store.set_meta(PORT_KEY, str(self.transports.port))
+            self._begin(sip_sockets.accept_later(self.transports, self._log))
 
-    async def _accept_later(self) -> None:
-        while self.transports is not None and self.transports.not_accepting:
-            await asyncio.sleep(ACCEPT_AGAIN)
-            with contextlib.suppress(OSError):
-                await self.transports.accept()
-        self._log.info("SIP over TCP is accepted now")
+    async def load(self) -> None:
+        """Take in everything stored, and begin; the store belongs to the writer's threads from here on.
 
-    async def _open_sockets(self, bind: Sequence[str], port: int, accept: Literal["required", "wanted", "no"]) -> None:
-        transports = Transports(
-            bind=bind,
-            port=port,
-            received=self._received,
-            opened=self._opened,
-            failed=self._failed,
-            flush=self._flush,
-            accept=accept,
-        )
-        await transports.start()
-        self.transports = transports
-
-    def load(self) -> None:
-        """Hand over everything stored, and begin; the store belongs to the writer's threads from here on."""
-        self._store.reserve()
-        for name, mistake in self.service.load(self._store.load(), clock.now()):
-            self._log.error("profile left out, its agent cannot use it", profile=name, problem=mistake)
+        The loop runs meanwhile. Who asks about profiles waits (:meth:`until_loaded`). A stop ends it, unless the
+        bindings are to be given back: those of profiles that are not loaded could not be.
+        """
+        self._loading = True
+        try:
+            self._store.reserve()
+            await loading.take_in(self.service, self._store, self._log, self._flush, self.stopped.is_set)
+        except BaseException:
+            self._input(self.service.stop, False)
+            self._loaded.set()
+            raise
+        self._loading = False
         self.writer = Writer(self._store)
-        self._loaded = True
-        self._flush()
+        self._save(self._unsaved)
+        if self.stopping.is_set():
+            self._input(self.service.stop, not self.stopped.is_set())
+            self._loaded.set()
+            return
+        self._input(self.service.loaded)
+        self._loaded.set()
         self._look_at_clocks()
         self._network = NetworkMonitor(self._network_changed)
         if not self._network.told:
             self._log.warning("the kernel does not tell of address changes; they are looked for now and then")
+        self._begin(loading.begin(self.service, self._flush))
+
+    async def until_loaded(self) -> None:
+        """Wait until everything stored is known."""
+        await self._loaded.wait()
+
+    @property
+    def store_failing(self) -> str | None:
+        """Why nothing can be written at the moment, ``None`` when it can."""
+        return None if self.writer is None else self.writer.failing
 
     def stop(self, *, deregister: bool) -> None:
         """Begin to end; a second call ends at once."""
@@ -230,7 +222,8 @@ class Daemon:
             return
         self._log.info("stopping", deregister=deregister)
         self.stopping.set()
-        self._input(self.service.stop, deregister)
+        if not self._loading:
+            self._input(self.service.stop, deregister)
         if not deregister:
             self.stopped.set()
 
@@ -245,14 +238,16 @@ class Daemon:
             task.cancel()
         if self.transports is not None:
             await self.transports.stop()
-        await self._loop.run_in_executor(None, self.writer.stop if self._loaded else self._store.close)
-        if self._loaded and self.writer.failing:
-            self._log.error("some leases are not on disk", reason=self.writer.failing)
+        await self._loop.run_in_executor(None, self._store.close if self.writer is None else self.writer.stop)
+        if self.store_failing:
+            self._log.error("some leases are not on disk", reason=self.store_failing)
 
     # What the HTTP interface calls
 
     async def ask(self, actor: Actor, operation: Operation) -> Any:
         """The result of ``operation``; raises the error that the service answers."""
+        if not isinstance(operation, AT_ONCE):
+            await self.until_loaded()
         token = next(self._tokens)
         future: asyncio.Future[Any] = self._loop.create_future()
         self._replies[token] = future
@@ -393,7 +388,7 @@ class Daemon:
 
     def _set_timer(self) -> None:
         due = self.service.next_timer()
-        if due is None:
+        if due is None or self._loading:
             return
         if self._due is None or due < self._due:  # one that is set fires early at worst, and sets itself again
             self._arm(due)
@@ -406,6 +401,9 @@ class Daemon:
         self._timer = self._loop.call_later(delay + TIMER_SLACK if delay > 0 else 0, self._timer_fired)
 
     def _save(self, rows: list[RuntimeWrite]) -> None:
+        if self.writer is None:
+            self._unsaved.extend(rows)
+            return
         self.writer.save(rows, lambda: self._completions.post(self._input, self.service.saved, rows))
 
     def _commit(self, effect: Commit) -> None:
@@ -414,6 +412,7 @@ class Daemon:
             if isinstance(write, PutProfile) and (problem := tls_settings.problem(write.profile)) is not None:
                 self._loop.call_soon(self._input, self.service.committed, token, problem)
                 return
+        assert self.writer is not None  # who changes something has waited for it
         self.writer.submit(
             effect.writes,
             lambda error: self._completions.post(self._input, self.service.committed, token, error),
@@ -421,6 +420,7 @@ class Daemon:
 
     def _read_profiles(self, effect: ReadProfiles) -> None:
         token, query = effect.token, effect.query
+        assert self.writer is not None
         self.writer.read(
             lambda store: store.read(query),
             lambda result: self._completions.post(self._input, self.service.read_done, token, result),
@@ -428,6 +428,7 @@ class Daemon:
 
     def _read_history(self, effect: ReadHistory) -> None:
         token, profile = effect.token, effect.profile
+        assert self.writer is not None
         self.writer.read(
             lambda store: store.history(profile),
             lambda result: self._completions.post(self._input, self.service.read_done, token, result),

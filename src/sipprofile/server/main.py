@@ -119,16 +119,19 @@ async def _serve(settings: Configuration, log: Any) -> None:
             tcp = listening.tcp_listener(settings.listen.host, settings.listen.port)
             stack.callback(tcp.close)
         ring = EventRing(settings.limits.event_streams)
-        daemon = await _load(settings, directory, path, ring, log, stack)
+        daemon = await _make(settings, directory, path, ring, log, stack)
         await _open_interface(settings, directory, daemon, ring, (unix, tcp), log, stack)
-        _freeze()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, lambda: daemon.stop(deregister=False))
         loop.add_signal_handler(signal.SIGINT, lambda: daemon.stop(deregister=True))
         assert daemon.transports is not None
-        log.info("ready", version=__version__, socket=str(path), state=str(directory), sip_port=daemon.transports.port)
-        notify("READY=1")
+        await daemon.load()
+        if not daemon.stopping.is_set():
+            _freeze()
+            port = daemon.transports.port
+            log.info("ready", version=__version__, socket=str(path), state=str(directory), sip_port=port)
+            notify("READY=1")
         await daemon.stopping.wait()
         notify("STOPPING=1")
         try:
@@ -140,10 +143,10 @@ async def _serve(settings: Configuration, log: Any) -> None:
     log.info("stopped")
 
 
-async def _load(
+async def _make(
     settings: Configuration, directory: Path, path: Path, ring: EventRing, log: Any, stack: contextlib.AsyncExitStack
 ) -> Daemon:
-    """The daemon with everything stored, its sockets open."""
+    """The daemon with its SIP sockets open, before anything is loaded."""
     hooks = read_webhooks(settings.webhooks)
     gc.disable()
     store = state.open_store(directory)
@@ -184,7 +187,6 @@ async def _load(
     )
     stack.push_async_callback(daemon.close)
     await daemon.open_sockets(settings.sip.bind, settings.sip.port, accept=settings.sip.tcp_listen)
-    daemon.load()
     return daemon
 
 

@@ -94,7 +94,7 @@ class DaemonCollector:
         )
         yield from self._webhooks()
         yield GaugeMetricFamily(
-            "sipprofile_store_failing", "1 while the store cannot be written.", value=bool(self._daemon.writer.failing)
+            "sipprofile_store_failing", "1 while the store cannot be written.", value=bool(self._daemon.store_failing)
         )
 
     def _webhooks(self) -> Iterator[Metric]:

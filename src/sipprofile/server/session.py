@@ -92,6 +92,7 @@ async def session(request: web.Request) -> web.StreamResponse:
     client = web.WebSocketResponse(
         heartbeat=None if local else HEARTBEAT, max_msg_size=LARGEST_FRAME, compress=False, timeout=END_LIMIT
     )
+    await daemon.until_loaded()
     sender = Sender()
     number = daemon.open_session(actor_of(request), sender)
     sending: asyncio.Task[None] | None = None

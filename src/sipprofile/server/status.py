@@ -17,7 +17,7 @@ async def types(request: web.Request) -> web.Response:
 
 async def status(request: web.Request) -> web.Response:
     daemon = request.app[DAEMON]
-    daemon.service.store_reports(daemon.writer.failing)
+    daemon.service.store_reports(daemon.store_failing)
     return json_answer(await daemon.ask(actor_of(request), StatusReport()))
 
 
@@ -26,8 +26,8 @@ async def health(request: web.Request) -> web.Response:
     daemon = request.app[DAEMON]
     if daemon.stopping.is_set():
         raise SipProfileError("shutting_down")
-    if daemon.writer.failing:
-        return json_answer({"status": "failing", "store": daemon.writer.failing}, status=503)
+    if daemon.store_failing:
+        return json_answer({"status": "failing", "store": daemon.store_failing}, status=503)
     return json_answer({"status": "ok"})
 
 

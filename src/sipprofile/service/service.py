@@ -16,6 +16,7 @@ from ..records import FlowRecord, ProfileRecord, RuntimeWrite
 from ..registration.actions import TransportKey
 from ..registration.registrations import Registrations
 from ..sip.locating import Question, Record
+from ..sip.message import Request
 from ..useragent import server
 from .audit import Auditor
 from .bridge.bridges import Bridges
@@ -28,6 +29,7 @@ from .control import Controls
 from .effects import Effect, Reply, Save, Stopped
 from .explanation import Explanation
 from .hub import Hub
+from .loading import Loading
 from .message import Messages
 from .operations import (
     Control,
@@ -57,6 +59,10 @@ from .usage import Usage
 if TYPE_CHECKING:
     from random import Random
 
+EARLY = 100
+"""SIP requests kept for the end of the loading; beyond it they are not answered."""
+AT_ONCE = 1000  # profiles
+
 
 class Service:
     """Profiles, registrations and sessions together.
@@ -81,7 +87,7 @@ class Service:
         self._changes_awaited: list[StateChanged] = []
         self._overrun: list[int] = []
         self._stopping = False
-        self._loaded = False
+        self._early: list[tuple[Request, tuple[str, int], TransportKey]] = []
         self._told_stopped = False
         act = self._effect
         self._timers = Timers()
@@ -114,6 +120,7 @@ class Service:
         bridges = Bridges(registry, sharing.agent, sharing.delivery, act, self._timers, auditor)
         self._bridges = registry.bridges = bridges
         sharing.standing.targets["bridge"] = self._bridges.owner
+        self._loading = Loading(registry, self._usage, bridges, sharing.standing)
         self._changes = Changes(registry, self._usage, self._sessions.dismiss, sharing.standing)
         self._controls = Controls(registry, self._usage, self._changes, self._sessions.detach)
         states = self._connection_states = ConnectionStates(registry.registrations, self._hub)
@@ -130,32 +137,33 @@ class Service:
         self._effects.append(effect)
 
     def load(self, records: Iterable[ProfileRecord], now: float) -> list[tuple[str, str]]:
-        """Everything stored, in order of id. Profiles that are always registered begin; leases that live are kept.
+        """Everything stored, in order of id, at once: :meth:`take_in`, :meth:`loaded` and :meth:`begin` in one."""
+        refused = self.take_in(records, now)
+        self.loaded(now)
+        while self.begin(AT_ONCE, now):
+            pass
+        return refused
+
+    def take_in(self, records: Iterable[ProfileRecord], now: float) -> list[tuple[str, str]]:
+        """Some of the stored profiles, in order of id. Leases that live are kept, and nothing new begins.
 
         Returns the name of each profile that its agent could not take, with the kind of mistake.
         """
-        registry = self._registry
-        registry.now = now
-        kept = []
-        refused: list[tuple[str, str]] = []
-        for record in records:
-            entry = registry.add(record)
-            agent = registry.agents.get(entry.type)
-            if agent is None:
-                continue
-            try:
-                self._registrations.add(record, agent, now, wanted=entry.always)
-            except Exception as error:  # whatever a plug-in raises; the other profiles must not depend on it
-                registry.refused.add(entry.id)
-                refused.append((entry.name, type(error).__name__))
-                continue
-            self._bridges.configured(entry, record, now)
-            self._sharing.standing.renew(record.profile, now)
-            if not entry.always and not entry.held and self._registrations.has_binding(entry.id):
-                kept.append(entry)
-        self._usage.grant_grace(kept, now)
-        self._loaded = True
-        return refused
+        self._registry.now = now
+        return self._loading.take_in(records, now)
+
+    def loaded(self, now: float) -> None:
+        """Everything stored has been taken in. Requests that came meanwhile are answered."""
+        self._registry.now = now
+        self._loading.end(now)
+        early, self._early = self._early, []
+        for request, source, key in early:
+            self._requested(request, source, key, now)
+
+    def begin(self, most: int, now: float) -> bool:
+        """Begin with at most ``most`` of the profiles that are always registered; whether others are left."""
+        self._registry.now = now
+        return self._loading.begin(most, now)
 
     def request(self, token: int, actor: Actor, operation: Operation, now: float) -> None:
         """Do ``operation``; exactly one ``Reply(token, …)`` follows."""
@@ -203,7 +211,7 @@ class Service:
     @property
     def ready(self) -> bool:
         """Whether everything stored is loaded and nobody has asked to stop."""
-        return self._loaded and not self._stopping
+        return self._loading.over and not self._stopping
 
     # Sessions
 
@@ -241,6 +249,12 @@ class Service:
         request = self._registrations.received(data, source, key, now)
         if request is None:
             return
+        if self._loading.over:
+            self._requested(request, source, key, now)
+        elif len(self._early) < EARLY:  # whom it is for is not known yet; UDP peers send what is left unanswered again
+            self._early.append((request, source, key))
+
+    def _requested(self, request: Request, source: tuple[str, int], key: TransportKey, now: float) -> None:
         if key.local_port and not self._bridges.admits(key):
             server.refuse(self._agent, request, source, key, 403, (), now)
         else:
@@ -376,6 +390,7 @@ class Service:
         self._registry.now = now
         if not self._stopping:
             self._stopping = True
+            self._loading.give_up()
             self._sessions.end_all(SipProfileError("shutting_down"))
             self._runner.give_up(SipProfileError("shutting_down"), now)
             self._sharing.activation.stop(now)

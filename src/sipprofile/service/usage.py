@@ -12,6 +12,9 @@ from collections.abc import Iterable
 from .registry import Entry, Registry
 from .timers import Timers
 
+LEAVE_AT_ONCE = 100  # profiles that nobody has come back to, so that what else is to be done is not kept waiting
+LEAVE_PAUSE = 0.01  # seconds
+
 
 class Usage:
     """Counts users and says to the registrations what is wanted."""
@@ -113,9 +116,9 @@ class Usage:
         if wanted != registrations.wanted(entry.id):
             registrations.want(entry.id, wanted, now)
 
-    def grant_grace(self, entries: Iterable[Entry], now: float) -> None:
+    def grant_grace(self, profiles: Iterable[int], now: float) -> None:
         """After a start: these have a live lease and no user yet; keep it for a moment."""
-        self._grace.update(entry.id for entry in entries)
+        self._grace.update(profiles)
         if self._grace:
             self._timers.at(now + self._registry.settings.resume_grace, self._grace_ended)
 
@@ -155,8 +158,17 @@ class Usage:
                 self.disable(entry, now)
 
     def _grace_ended(self, now: float) -> None:
-        grace, self._grace = self._grace, set()
-        for profile in sorted(grace):
+        self._leave(sorted(self._grace, reverse=True), now)
+
+    def _leave(self, waiting: list[int], now: float) -> None:
+        """Nobody has come back to these, the last first, unless somebody comes before it is their turn."""
+        for _ in range(min(LEAVE_AT_ONCE, len(waiting))):
+            profile = waiting.pop()
+            if profile not in self._grace:
+                continue
+            self._grace.discard(profile)
             entry = self._registry.get(profile)
             if entry is not None and not self._registry.wanted(entry):
                 self._registry.registrations.want(profile, False, now)
+        if waiting:
+            self._timers.at(now + LEAVE_PAUSE, self._leave, waiting)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select
@@ -82,7 +82,7 @@ class Store:
         with database.transaction(self._connection):
             flows.reserve(self._connection, RESERVED_BLOCK)
 
-    def load(self) -> Iterator[ProfileRecord]:
+    def load(self) -> Generator[ProfileRecord, None, None]:
         """Every profile in order of id, with secrets opened and flows; a snapshot, to be read to its end."""
         with database.transaction(self._connection, "DEFERRED"):
             yield from profiles.load(self._connection, self.keys)

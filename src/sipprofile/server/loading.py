@@ -1,0 +1,36 @@
+"""The start: everything stored is taken in while the HTTP interface answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import closing
+from itertools import islice
+from typing import Any
+
+from ..service.service import Service
+from ..store.store import Store
+from . import clock
+
+SLICE = 64  # profiles taken in before the loop runs again: one to three milliseconds
+
+
+async def take_in(
+    service: Service, store: Store, log: Any, flush: Callable[[], None], called_off: Callable[[], bool]
+) -> None:
+    """All stored profiles, and after each slice of them whatever else the loop has to do; until it is called off."""
+    with closing(store.load()) as records:
+        while not called_off() and (some := list(islice(records, SLICE))):
+            for name, mistake in service.take_in(some, clock.now()):
+                log.error("profile left out, its agent cannot use it", profile=name, problem=mistake)
+            flush()
+            await asyncio.sleep(0)
+
+
+async def begin(service: Service, flush: Callable[[], None]) -> None:
+    """Begin with the profiles that are always registered, in slices as well."""
+    more = True
+    while more:
+        more = service.begin(SLICE, clock.now())
+        flush()
+        await asyncio.sleep(0)
