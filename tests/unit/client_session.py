@@ -10,6 +10,7 @@ import pytest_asyncio
 from fake_service import FakeService, running
 
 from sipprofile import Profile, ProfileRegistry, Sip, SipConnection
+from sipprofile.client.events import EventStream
 
 
 @pytest_asyncio.fixture
@@ -43,3 +44,12 @@ async def until(true: Any) -> None:
     async with asyncio.timeout(5):
         while not true():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
+
+
+async def heard(stream: EventStream, name: str) -> Any:
+    """The next event of this name."""
+    async with asyncio.timeout(5):
+        async for event in stream:
+            if event.event == name:
+                return event
+    raise AssertionError(f"the stream ended without {name}")

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from client_session import heard, registry
 from fake_service import FakeService, running
 
 from sipprofile import ProfileRegistry, RegistrationFailed, Sip, SipProfileError
 from sipprofile.client.events import LIMIT, EventStream, ServiceEvent
 from sipprofile.events import Event, RegistrationState
+
+__all__ = ["registry"]
 
 
 @pytest_asyncio.fixture
@@ -22,21 +25,6 @@ async def service() -> AsyncIterator[FakeService]:
         service.add("trunk", labels={"site": "a"}, extensions={"count": 3, "flag": True, "words": ["a", "b"]})
         service.add("desk")
         yield service
-
-
-@pytest_asyncio.fixture
-async def registry(service: FakeService) -> AsyncIterator[ProfileRegistry]:
-    async with Sip("test", url=service.url) as sip, ProfileRegistry(sip) as registry:
-        yield registry
-
-
-async def heard(stream: EventStream, name: str) -> Any:
-    """The next event of this name."""
-    async with asyncio.timeout(5):
-        async for event in stream:
-            if event.event == name:
-                return event
-    raise AssertionError(f"the stream ended without {name}")
 
 
 class Observer:

@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
+from client_session import heard
 from fake_service import FakeService, running
 
 import sipprofile
 from sipprofile import Profile, ProfileRegistry, RegistrationFailed, Sip, SipProfileError
 from sipprofile.client import endpoint
 from sipprofile.client import sip as session
-from sipprofile.client.events import EventStream
 from sipprofile.client.held import HeldRecords
 
 
@@ -35,15 +35,6 @@ async def service() -> AsyncIterator[FakeService]:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "FIRST_DELAY", 0.001)
     monkeypatch.setattr(session, "LONGEST_DELAY", 0.01)
-
-
-async def heard(stream: EventStream, name: str) -> Any:
-    """The next event of this name."""
-    async with asyncio.timeout(5):
-        async for event in stream:
-            if event.event == name:
-                return event
-    raise AssertionError(f"the stream ended without {name}")
 
 
 class TestEndpoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from transaction_steps import run
 
 from sipprofile.sip.transaction import InviteClientTransaction, State, Step
 from sipprofile.sip.transaction.invite_client import TIMER_C, TIMER_D
@@ -14,15 +15,6 @@ def udp() -> InviteClientTransaction:
 
 def tcp() -> InviteClientTransaction:
     return InviteClientTransaction.sent("z9hG4bKq1.a", True, 0.5, 100.0)
-
-
-def run(transaction: InviteClientTransaction) -> list[tuple[float, Step]]:
-    """Every step that time alone causes."""
-    steps = []
-    while transaction.due_at:
-        now = transaction.due_at
-        steps.append((now - 100.0, transaction.timer(now)))
-    return steps
 
 
 class TestCalling:

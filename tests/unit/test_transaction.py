@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from transaction_steps import run
 
 from sipprofile.sip.transaction import T4, ClientTransaction, State, Step
 
@@ -13,15 +14,6 @@ def udp() -> ClientTransaction:
 
 def tcp() -> ClientTransaction:
     return ClientTransaction.sent("z9hG4bKq1.a", True, 0.5, 4.0, 100.0)
-
-
-def run(transaction: ClientTransaction) -> list[tuple[float, Step]]:
-    """Every step that time alone causes."""
-    steps = []
-    while transaction.due_at:
-        now = transaction.due_at
-        steps.append((now - 100.0, transaction.timer(now)))
-    return steps
 
 
 class TestTrying:
