@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from sipprofile.sip import digest
+from sipprofile.sip.headers import parse_name_addr, split_list
 from sipprofile.sip.message import Response, build_request, parse
-from sipprofile.testing.registrar import Registrar
+from sipprofile.testing.registrar import Faults, Registrar
 
 AOR = "sip:alice@example.test"
 CONTACT = "<sip:t1@192.0.2.10:5060>"
@@ -97,3 +101,30 @@ def challenges(response: Response) -> list[digest.Challenge]:
     return digest.parse_challenges(response.headers("www-authenticate"), False) + digest.parse_challenges(
         response.headers("proxy-authenticate"), True
     )
+
+
+def contacts_of(response: Response) -> dict[str, str | None]:
+    """Contact URI to its expires, in the order of the response."""
+    values = [parse_name_addr(v) for line in response.headers("contact") for v in split_list(line)]
+    return {value.uri: value.params.get("expires") for value in values}
+
+
+@pytest.fixture
+def registrar() -> Registrar:
+    return Registrar(users={"alice": "wonder", "bob": "builder"}, random=random.Random(1))
+
+
+@pytest.fixture
+def phone(registrar: Registrar) -> Phone:
+    return Phone(registrar)
+
+
+@pytest.fixture
+def open_registrar() -> Registrar:
+    """One that asks nobody for credentials."""
+    return Registrar(users={"alice": ""}, random=random.Random(1), faults=Faults(algorithms=()))
+
+
+@pytest.fixture
+def open_phone(open_registrar: Registrar) -> Phone:
+    return Phone(open_registrar)
