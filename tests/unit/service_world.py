@@ -30,6 +30,7 @@ from sipprofile.service import effects
 from sipprofile.service import service as service_module
 from sipprofile.service.operations import Create, Operation
 from sipprofile.service.policy import Actor
+from sipprofile.service.registry import Listens
 from sipprofile.service.service import Service
 from sipprofile.service.settings import ServiceSettings
 
@@ -156,6 +157,7 @@ class World:
         records: tuple[ProfileRecord, ...] = (),
         agents: Any = None,
         seed: int = 1,
+        listens: Listens = lambda *_: True,
     ) -> None:
         if monkeypatch is not None:
             monkeypatch.setattr(service_module, "Registrations", FakeRegistrations)
@@ -181,6 +183,7 @@ class World:
             wall_offset=WALL_OFFSET,
             boot_id="boot",
             next_profile_id=1,
+            listens=listens,
         )
         self.service.load(list(records), self.now)
         self.perform()

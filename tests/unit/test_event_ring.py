@@ -10,9 +10,12 @@ from sipprofile.server.events import BATCH, EventRing
 
 
 def ring_of(count: int, size: int = 8) -> EventRing:
+    """With so many events, which somebody has read."""
     ring = EventRing(streams=2, size=size)
+    reader = ring.reader()
     for number in range(1, count + 1):
         ring.append(Event("status", number))
+    ring.leave(reader)
     return ring
 
 
@@ -52,6 +55,46 @@ class TestResume:
     def test_batches_are_bounded(self) -> None:
         ring = ring_of(BATCH + 10, size=4096)
         assert profiles(ring.after(0)) == list(range(1, BATCH + 1))
+
+
+class TestNobodyReads:
+    """What nobody can ask for is counted and not kept; whoever comes back finds what it would find otherwise."""
+
+    def test_nothing_is_kept_before_the_first_reader(self) -> None:
+        ring = EventRing(streams=2, size=8)
+        ring.append(Event("status", 1))
+        ring.count()
+        assert not ring.keeps
+        assert ring.after(0) is None
+        ring.reader()
+        assert ring.position(None) == 2
+        ring.append(Event("status", 3))
+        assert profiles(ring.after(2)) == [3]
+        assert ring.after(1) is None
+
+    def test_a_reader_that_has_gone_can_come_back_as_long_as_the_ring_holds(self) -> None:
+        ring = ring_of(2)
+        for number in range(3, 11):
+            ring.append(Event("status", number))
+        assert profiles(ring.after(2)) == list(range(3, 11))
+        assert ring.keeps
+        ring.append(Event("status", 11))
+        assert not ring.keeps
+        assert ring.after(2) is None
+        assert ring.after(10) is None
+        assert ring.after(ring.position(None)) == []
+
+    def test_as_long_as_one_reads_everything_is_kept(self) -> None:
+        ring = ring_of(0)
+        first, second = ring.reader(), ring.reader()
+        for number in range(1, 20):
+            ring.append(Event("status", number))
+        ring.leave(first)
+        for number in range(20, 40):
+            ring.append(Event("status", number))
+        assert ring.keeps
+        ring.leave(second)
+        assert profiles(ring.after(32)) == list(range(33, 40))
 
 
 class TestReaders:

@@ -31,7 +31,12 @@ KEEPALIVE = 15.0  # seconds of silence before a comment is sent, so that proxies
 
 
 class EventRing:
-    """The last :data:`RING` events, numbered from 1; ``epoch`` changes with every start of the service."""
+    """The last :data:`RING` events, numbered from 1; ``epoch`` changes with every start of the service.
+
+    A reader knows the numbers of events that it was sent, or the last one before it came. So nothing is kept before the
+    first reader comes, and nothing any more when the last one has been gone for so many events that all that it knows
+    of have fallen out. What is not kept is counted all the same.
+    """
 
     def __init__(self, streams: int, size: int = RING) -> None:
         self.epoch = secrets.token_hex(4)
@@ -40,17 +45,34 @@ class EventRing:
         self._streams = streams
         self._slots: list[Event | None] = [None] * size
         self._readers: set[asyncio.Event] = set()
+        self.keeps = False
+        """Whether anybody reads, or could come back for what has happened."""
+        self._kept_until = 0
+        """The number of the last event that is kept for readers who have gone."""
+        self._gone = 0
+        """The number of the last event that was not kept."""
 
     def append(self, event: Event) -> None:
-        """Number and keep ``event``, and wake the readers."""
+        """Number ``event``; if it is to be kept, do so and wake the readers."""
+        if self.keeps and not self._readers and self.last >= self._kept_until:
+            self.keeps = False
+            self._slots = [None] * len(self._slots)
+        if not self.keeps:
+            self.count()
+            return
         self.last += 1
         self._slots[self.last % len(self._slots)] = event
         for reader in self._readers:
             reader.set()
 
+    def count(self) -> None:
+        """Number an event that nobody can ask for."""
+        self.last += 1
+        self._gone = self.last
+
     def after(self, position: int) -> list[tuple[int, Event]] | None:
         """At most :data:`BATCH` events after ``position``; ``None`` when some of them are lost."""
-        if not max(0, self.last - len(self._slots)) <= position <= self.last:
+        if not max(self._gone, self.last - len(self._slots)) <= position <= self.last:
             return None
         found: list[tuple[int, Event]] = []
         for number in range(position + 1, min(self.last, position + BATCH) + 1):
@@ -74,11 +96,13 @@ class EventRing:
             raise SipProfileError("too_many_sessions", "Too many event streams are open; see limits.event_streams.")
         woken = asyncio.Event()
         self._readers.add(woken)
+        self.keeps = True
         return woken
 
     def leave(self, reader: asyncio.Event) -> None:
         """The reader has gone."""
         self._readers.discard(reader)
+        self._kept_until = self.last + len(self._slots)
 
     def close(self) -> None:
         """End all streams."""

@@ -15,7 +15,7 @@ from typing import Any, TextIO, cast
 import msgspec
 import structlog
 
-from ..events import Event
+from ..events import Event, EventName
 
 LINES_A_SECOND = 100
 FORWARDED_A_SECOND = 10  # lines of libraries
@@ -100,22 +100,25 @@ class RateBound:
     def __init__(self, log: Any, rate: int = LINES_A_SECOND) -> None:
         self._log = log
         self._rate = rate
-        self._second = -1
+        self._next_second = 0
         self._passed = 0
         self._left_out = 0
 
     def passes(self, now: float) -> bool:
         """Whether there is room for one more line at ``now`` seconds."""
-        second = int(now)
-        if second != self._second:
-            if self._left_out:
-                self._log.warning("lines left out of the log", lines=self._left_out)
-            self._second, self._passed, self._left_out = second, 0, 0
-        self._passed += 1
-        if self._passed > self._rate:
+        if self.is_full(now):
             self._left_out += 1
             return False
+        self._passed += 1
         return True
+
+    def is_full(self, now: float) -> bool:
+        """Whether there is no room for another line at ``now`` seconds."""
+        if now >= self._next_second:
+            if self._left_out:
+                self._log.warning("lines left out of the log", lines=self._left_out)
+            self._next_second, self._passed, self._left_out = int(now) + 1, 0, 0
+        return self._passed >= self._rate
 
 
 class EventLog:
@@ -126,6 +129,16 @@ class EventLog:
         self._debug = level == "debug"
         self._bound = RateBound(log)
         self._users: dict[int, int] = {}  # profiles that have users
+
+    def wants(self, name: EventName, profile: int, users: int, now: float) -> bool:
+        """Whether there would be a line about an event. If there is merely no room for it, that is counted here."""
+        if name == "status" and not self._debug and users == self._users.get(profile, 0):
+            return False
+        if not self._bound.is_full(now):
+            return True
+        self._note(profile, users)
+        self._bound.passes(now)
+        return False
 
     def publish(self, event: Event, now: float) -> None:
         """Log ``event``."""
@@ -146,17 +159,18 @@ class EventLog:
         state = event.state
         before = self._users.get(event.profile, 0)
         after = state.users if state is not None else before
-        if event.event == "destroyed":
-            after = 0
-        if after:
-            self._users[event.profile] = after
-        elif before:
-            del self._users[event.profile]
+        self._note(event.profile, 0 if event.event == "destroyed" else after)
         if event.event != "status":
             return event.event.replace("_", " ")
         if after > before:
             return "in use"
         return "left" if after < before else None
+
+    def _note(self, profile: int, users: int) -> None:
+        if users:
+            self._users[profile] = users
+        else:
+            self._users.pop(profile, None)
 
 
 def _facts(event: Event) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from .configuration import Configuration
 from .daemon import Daemon
 from .events import EventRing
 from .notify import notify
+from .publishing import Publishing
 from .randomness import ServiceRandom
 from .revocation import Revocation
 from .tokens import Tokens
@@ -154,6 +155,7 @@ async def _make(
     webhooks = Webhooks(hooks, log)
     stack.push_async_callback(webhooks.close)
     offset = clock.wall_offset()
+    publishing = Publishing(ring, event_log, webhooks)
     service = Service(
         agents=load_agents(log),
         settings=settings.service_settings(),
@@ -162,13 +164,8 @@ async def _make(
         wall_offset=offset,
         boot_id=clock.boot_id(),
         next_profile_id=store.next_profile_id(),
+        listens=publishing.listens,
     )
-
-    def publish(event: Any, now: float) -> None:
-        ring.append(event)
-        event_log.publish(event, now)
-        webhooks.publish(event)
-
     audit = AuditLog(log, settings.service.audit)
     stack.callback(audit.close)
     resolver = Resolver(nameservers=settings.sip.nameservers or None, clock=clock.now)
@@ -177,7 +174,7 @@ async def _make(
         store=store,
         resolver=resolver,
         log=log,
-        publish=publish,
+        publish=publishing.publish,
         audit=audit.write,
         wall_offset=offset,
         token_sources=settings.token_sources,

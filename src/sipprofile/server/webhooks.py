@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..events import Event
+from ..events import Event, EventName
 from ..service.effects import PostWebhook, WebhookUnusable
 from ..service.service import Service
 from . import clock
@@ -57,9 +57,9 @@ class Outbox:
         pattern = "|".join(fnmatch.translate(each) for each in hook.section.profiles)
         self._wanted = re.compile(pattern or r"(?!)").match
 
-    def wants(self, event: Event) -> bool:
-        """Whether the webhook is told of this event."""
-        return event.event in self.hook.section.events and self._wanted(event.name) is not None
+    def wants(self, name: EventName, profile: str) -> bool:
+        """Whether the webhook is told of this event of the profile with this name."""
+        return name in self.hook.section.events and self._wanted(profile) is not None
 
 
 class Inquiries:
@@ -109,11 +109,15 @@ class Webhooks:
             ),
         }
 
+    def wants(self, name: EventName, profile: str) -> bool:
+        """Whether a webhook is told of this event of the profile with this name."""
+        return any(outbox.wants(name, profile) for outbox in self._outboxes.values())
+
     def publish(self, event: Event) -> None:
         """Have the webhooks that want ``event`` told of it."""
         body = b""
         for outbox in self._outboxes.values():
-            if self._closed or not outbox.wants(event):
+            if self._closed or not outbox.wants(event.event, event.name):
                 continue
             body = body or self._encode(event)
             if len(outbox.waiting) >= QUEUE:

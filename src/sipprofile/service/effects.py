@@ -60,7 +60,7 @@ class EndSession(msgspec.Struct, frozen=True, gc=False):
 
 
 class Publish(msgspec.Struct, frozen=True, gc=False):
-    """An event, once, for the log and for event streams."""
+    """An event, once, for the log and for event streams, if any of them listens."""
 
     event: Event
 

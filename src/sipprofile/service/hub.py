@@ -261,6 +261,10 @@ class Hub:
         """Who holds the profile."""
         return self._holders.get(profile, ())
 
+    def hears(self, profile: int) -> bool:
+        """Whether a session gets the profile's state events."""
+        return profile in self._holders or bool(self.watchers)
+
     def publish(self, event: Event) -> None:
         """Queue an event for everybody it concerns, and publish it once."""
         self._act(Publish(event))

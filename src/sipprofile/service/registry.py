@@ -17,7 +17,7 @@ from ..events import Event, EventName, RegistrationState, StateChanged
 from ..profile import Profile, public
 from ..records import Held, ProfileRecord
 from ..registration.registrations import Registrations
-from .hub import Hub
+from .hub import STATE_EVENTS, Hub
 from .operations import DEFAULT, Reference
 from .settings import ServiceSettings
 
@@ -60,6 +60,11 @@ class Entry(msgspec.Struct, gc=False):
         self.linger_lost = profile.linger_lost
 
 
+Listens = Callable[[EventName, int, str, int, float], bool]
+"""Whether anybody outside of the core wants to be told of an event: its name, the profile's id and name, its users, and
+the time."""
+
+
 def completed(state: RegistrationState, entry: Entry) -> RegistrationState:
     """``state`` with what the registration does not know."""
     if entry.users or entry.bridge_port:
@@ -77,6 +82,7 @@ class Registry:
         settings: ServiceSettings,
         random: Random,
         hub: Hub,
+        listens: Listens,
         wall_offset: float,
         next_profile_id: int,
     ) -> None:
@@ -84,6 +90,7 @@ class Registry:
         self.settings = settings
         self.random = random
         self.hub = hub
+        self._listens = listens
         self.wall_offset = wall_offset
         """UTC minus the clock of ``now``."""
         self.now = 0.0
@@ -103,7 +110,7 @@ class Registry:
         self.reserved: set[str] = set()
         """Names in writes that are not on disk yet."""
         self.announced = 0
-        """How many events have been told."""
+        """How many events there were, whether anybody was told of them or not."""
         self._entries: dict[int, Entry] = {}
         self._next_id = next_profile_id
 
@@ -234,11 +241,19 @@ class Registry:
         self._tell(name, entry, self.state(entry), document)
 
     def changed(self, change: StateChanged) -> None:
-        """A registration has another state."""
+        """A registration has another state, which is looked at only when somebody is to be told of it."""
         entry = self._entries.get(change.profile)
         if entry is None:
             return
-        self._tell(change.event, entry, completed(change.state, entry), None)
+        name = change.event
+        if (
+            name not in STATE_EVENTS
+            or self.hub.hears(entry.id)
+            or self._listens(name, entry.id, entry.name, entry.users, self.now)
+        ):
+            self._tell(name, entry, completed(change.state, entry), None)
+        else:
+            self.announced += 1
         self.on_change(change)
 
     def _tell(self, name: EventName, entry: Entry, state: RegistrationState, document: dict[str, Any] | None) -> None:

@@ -48,7 +48,7 @@ from .operations import (
 )
 from .policy import Actor, needed, require
 from .reading import Reading
-from .registry import Registry
+from .registry import Listens, Registry
 from .sessions import Sessions
 from .settings import ServiceSettings
 from .sharing import Sharing
@@ -68,7 +68,8 @@ class Service:
     """Profiles, registrations and sessions together.
 
     ``wall_offset`` is UTC minus ``now``; ``boot_id`` tells the clocks of two boots apart; ``random`` makes ids,
-    tokens and jitter, so give one that cannot be predicted.
+    tokens and jitter, so give one that cannot be predicted. ``listens`` is asked about each change of a registration's
+    state that no session is told of, at that moment: there is no :class:`~.effects.Publish` of one that nobody wants.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Service:
         wall_offset: float,
         boot_id: str,
         next_profile_id: int,
+        listens: Listens = lambda *_: True,
     ) -> None:
         self._effects: list[Effect] = []
         self._rows: list[RuntimeWrite] = []
@@ -98,6 +100,7 @@ class Service:
             settings=settings,
             random=random,
             hub=self._hub,
+            listens=listens,
             wall_offset=wall_offset,
             next_profile_id=next_profile_id,
         )
