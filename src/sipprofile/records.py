@@ -21,7 +21,7 @@ HISTORY_LENGTH = 32
 """Transitions kept for each profile."""
 
 
-class NonceRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class NonceRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A digest challenge that may be used again (RFC 7616 §3.4), with the nonce count reserved so far."""
 
     realm: str
@@ -36,7 +36,7 @@ class NonceRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     utf8: bool = False
 
 
-class FlowRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class FlowRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The runtime state of one flow of a profile: what a restart must know to go on as if nothing had happened.
 
     ``cseq_reserved``: CSeq numbers up to here may have been used. ``boot_id`` and ``wall_offset`` (UTC minus
@@ -45,6 +45,8 @@ class FlowRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     0 = not known. ``leaving``: a de-registration was begun, so the lease may be gone. ``hop``: number of the plan's
     hop, from 1, that is this flow's own; 0 = any. ``outbound``: the lease was granted with ``Require: outbound``.
     ``bridge_port``: where the profile's local program sends its requests.
+
+    Stored without the fields' names: another field is added at the end, and with a default.
     """
 
     profile: int
@@ -90,7 +92,7 @@ class ProfileRecord(msgspec.Struct, frozen=True):
 
 
 class TransitionRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One row of a profile's history; ``revision`` is the state's, and the row replaces that of revision − 32."""
+    """One row of a profile's history; ``revision`` is the state's."""
 
     profile: int
     revision: int
@@ -149,5 +151,7 @@ class Query(msgspec.Struct, frozen=True):
     label: str | None = None
     """``key`` or ``key=value``."""
     default: bool = False
+    flows: bool = False
+    """With their flows, for which all that is stored has to be looked at."""
     after: int = 0
     limit: int = 100

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from sipprofile.store import files
+from sipprofile.store.secrets import KeyRing
+from sipprofile.store.store import Store
 from sipprofile.testing.server import RegistrarServer
 
 from .conftest import RunningService
@@ -55,8 +57,9 @@ async def crash(daemon: RunningService) -> None:
 
 
 def stored_leases(daemon: RunningService) -> int:
-    with contextlib.closing(sqlite3.connect(daemon.state / "store.db")) as store:
-        return int(store.execute("SELECT count(*) FROM flows WHERE record ->> '$.lease_ends' > 0").fetchone()[0])
+    keys = KeyRing.read(daemon.state / files.KEY_FILE)
+    with contextlib.closing(Store.open_to_read(daemon.state / files.STORE_FILE, keys)) as store:
+        return sum(flow.lease_ends > 0 for record in store.load() for flow in record.flows)
 
 
 async def terminate(daemon: RunningService) -> None:

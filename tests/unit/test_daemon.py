@@ -66,9 +66,8 @@ class Writer:
     def __init__(self) -> None:
         self.saved: list[list[Any]] = []
 
-    def save(self, rows: list[Any], done: Callable[[], None]) -> None:
+    def save(self, rows: list[Any]) -> None:
         self.saved.append(rows)
-        threading.Thread(target=done).start()
 
     def submit(self, writes: Any, done: Callable[[SipProfileError | None], None]) -> None:
         threading.Thread(target=done, args=(None,)).start()
@@ -184,6 +183,10 @@ class TestEffects:
         shell.core.answers["frame"] = lambda *_: [Save((rows[0], rows[1])), Send(KEY, b"x"), Save((rows[2], rows[3]))]
         shell.daemon.frame(1, b"")
         assert shell.writer.saved == [rows]
+
+    async def test_rows_that_are_on_disk_are_told_in_the_loop(self, shell: Shell) -> None:
+        rows = [FlowRecord(1, leaving=True)]
+        threading.Thread(target=shell.daemon._saved, args=(rows,)).start()
         assert (await shell.until("saved"))[0] == rows
 
     async def test_lookups(self, shell: Shell) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import sipprofile
 from sipprofile.errors import SipProfileError
 from sipprofile.profile import Profile
-from sipprofile.records import PutProfile
+from sipprofile.records import NONCE_BLOCK, FlowRecord, NonceRecord, PutProfile, TransitionRecord
 from sipprofile.store import database, schema
 from sipprofile.store.migrate import migrate
 from sipprofile.store.secrets import KeyRing
@@ -85,6 +87,51 @@ def test_a_failure_of_the_child_process_is_told(tmp_path: Path, monkeypatch: pyt
     assert error.value.code == "store_failed"
 
 
+def test_flows_and_history_go_into_the_journal_and_its_buckets(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.touch()
+    migrate(path, "0001")
+    names = "id, name, type, aor, aor_key, revision, is_default, held, document"
+    connection = sqlite3.connect(path)
+    connection.executemany(
+        f"INSERT INTO profiles ({names}) VALUES (?, ?, 'ietf', 'sip:a@b', 'a@b', 1, ?, '', ?)",
+        [(n, f"p{n}", n == 1, json.dumps({"id": n, "name": f"p{n}", "aor": "sip:a@b"})) for n in range(1, 1203)],
+    )
+    nonce = {"realm": "r", "nonce": "n", "algorithm": "MD5", "qop": "auth", "count_reserved": 17}
+    flow = {
+        "profile": 1,
+        "call_id": "c",
+        "cseq_reserved": 300,
+        "lease_ends": 9.5,
+        "contact": "sip:c",
+        "nonces": [nonce],
+    }
+    further = {"profile": 1, "number": 2, "call_id": "c2", "registered_aors": ["sip:a@b"], "outbound": True}
+    rows = [(1, 1, 300 - 256, json.dumps(flow)), (1, 2, 100, json.dumps(further))]
+    rows += [(n, 1, 256, json.dumps({"profile": n, "cseq_reserved": 256})) for n in range(2, 1202)]
+    connection.executemany("INSERT INTO flows VALUES (?, ?, ?, ?)", rows)
+    connection.execute("UPDATE meta SET value = '768' WHERE key = 'cseq_raised'")
+    transitions = [TransitionRecord(1, revision, 1.0, "registered") for revision in (3, *range(970, 995))]
+    connection.executemany(
+        "INSERT INTO history VALUES (?, ?, ?, ?)",
+        [(1, row.revision % 32, row.revision, msgspec.json.encode(row).decode()) for row in transitions],
+    )
+    connection.commit()
+    connection.close()
+    migrate(path)
+    store = Store.open(path, KeyRing.generate())
+    first, *others = store.load()
+    kept = NonceRecord("r", "n", "MD5", qop="auth", count_reserved=17 + NONCE_BLOCK)  # two starts since it was written
+    assert first.flows == (
+        FlowRecord(1, 1, "c", 300 - 256 + 768, lease_ends=9.5, contact="sip:c", nonces=(kept,)),
+        FlowRecord(1, 2, "c2", 100 + 768, registered_aors=("sip:a@b",), outbound=True),
+    )
+    assert [record.flows for record in others[:-1]] == [(FlowRecord(n, 1, "", 256 + 768),) for n in range(2, 1202)]
+    assert others[-1].flows == ()
+    assert store.history(1) == transitions
+    store.close()
+
+
 def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
     Store.open(tmp_path / "store.db", KeyRing.generate()).close()
     before = definitions(tmp_path / "store.db")
@@ -117,7 +164,7 @@ def test_the_service_never_imports_alembic(tmp_path: Path) -> None:
         "from sipprofile.store.store import Store\n"
         "from sipprofile.store.writer import Writer\n"
         "from sipprofile.store.secrets import KeyRing\n"
-        "Writer(Store.open(pathlib.Path(sys.argv[1]), KeyRing.generate())).stop()\n"
+        "Writer(Store.open(pathlib.Path(sys.argv[1]), KeyRing.generate()), print).stop()\n"
         "print([name for name in ('alembic', 'mako', 'sqlalchemy.orm') if name in sys.modules])\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "store.db")]

@@ -105,7 +105,7 @@ class TestProfiles:
         )
         store.commit([written])
         assert list(store.load()) == [ProfileRecord(written.profile, 7, "paused", (flow,))]
-        assert store.read(Query(ids=(3,))) == list(store.load())
+        assert store.read(Query(ids=(3,), flows=True)) == list(store.load())
 
     def test_a_second_put_replaces_and_keeps_the_flows(self, store: Store) -> None:
         store.commit([put(1, labels={"a": "1"}, flows=(FlowRecord(1, call_id="c"),))])
@@ -126,9 +126,10 @@ class TestProfiles:
         store.commit([RemoveProfile(1)])
         assert store.names() == [(2, "p2")]
         assert store.history(1) == []
-        for table in ("flows", "labels", "history"):
+        for table in ("labels", "history"):
             count = store._connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar()
             assert count == 0, table
+        assert [record.flows for record in store.load()] == [()]
 
     def test_removing_twice_is_no_error(self, store: Store) -> None:
         store.commit([put(1)])
@@ -277,7 +278,7 @@ class TestRuntimeRows:
         store.commit([put(3, flows=(FlowRecord(3, cseq_reserved=5),))])
         expected = [800 + RESERVED_BLOCK, 2 * RESERVED_BLOCK, 5]
         assert [r.flows[0].cseq_reserved for r in store.load()] == expected
-        assert [r.flows[0].cseq_reserved for r in store.read(Query())] == expected
+        assert [r.flows[0].cseq_reserved for r in store.read(Query(flows=True))] == expected
 
     def test_bytes_of_a_server_that_are_no_utf8_do_not_stop_the_others(self, store: Store) -> None:
         store.commit([put(1), put(2)])
@@ -695,8 +696,8 @@ class TestBackup:
     def test_an_operator_s_process_copies_while_the_service_writes(self, store: Store, tmp_path: Path) -> None:
         store.commit([put(1)])
         operator = Store.open_to_read(tmp_path / "store.db", KeyRing.read(tmp_path / "key"))
-        with database.transaction(store._connection):
-            profiles.write(store._connection, (put(2),), store.keys)
+        with store._writing() as flows:
+            profiles.write(store._connection, (put(2),), store.keys, flows)
             operator.backup(tmp_path / "copy", with_key=False)
         operator.close()
         copy = Store.open_to_read(tmp_path / "copy", store.keys)
@@ -710,7 +711,7 @@ def kill_at(place: str, directory: Path, program: str) -> None:
         "import os, pathlib, signal, sys\n"
         "from sipprofile.profile import *\n"
         "from sipprofile.records import *\n"
-        "from sipprofile.store import database, files, flows, profiles, store as store_module\n"
+        "from sipprofile.store import database, files, history, journal, profiles, store as store_module\n"
         "from sipprofile.store.secrets import KeyRing\n"
         "from sipprofile.store.store import Store\n"
         "directory = pathlib.Path(sys.argv[1])\n"
@@ -759,7 +760,8 @@ class TestKilled:
         store.close()
 
     @pytest.mark.parametrize(
-        "place", ["profiles._keep_one_default", "flows.save", "profiles._set_default", "profiles.insert"]
+        "place",
+        ["profiles._keep_one_default", "journal.Journal.append", "profiles._set_default", "profiles.insert"],
     )
     def test_between_the_statements_of_a_commit_none_of_it_is_there(self, tmp_path: Path, place: str) -> None:
         program = (
@@ -782,7 +784,7 @@ class TestKilled:
             "start()\n"
             "store.save([FlowRecord(1), TransitionRecord(1, 1, 0.0, 'registered')])\n"
         )
-        kill_at("flows.save_history", tmp_path, program)
+        kill_at("history.save", tmp_path, program)
         store = self.reopened(tmp_path)
         assert [record.flows for record in store.load()] == [()]
         store.close()

@@ -56,19 +56,19 @@ class Answers:
 class Gate:
     """Stands before a method of the store: keeps it waiting, makes it fail, and counts its calls."""
 
-    def __init__(self, method: Callable[[Any], None]) -> None:
+    def __init__(self, method: Callable[[Any], Any]) -> None:
         self._method = method
         self._open = threading.Event()
         self._open.set()
         self.entered = Answers()
         self.error: Exception | None = None
 
-    def __call__(self, argument: Any) -> None:
+    def __call__(self, argument: Any) -> Any:
         self.entered(list(argument))
         assert self._open.wait(20)
         if self.error is not None:
             raise self.error
-        self._method(argument)
+        return self._method(argument)
 
     def close(self) -> None:
         self._open.clear()
@@ -97,8 +97,14 @@ def committing(store: Store, monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 
 @pytest.fixture
-def running(store: Store) -> Iterator[Writer]:
-    running = Writer(store)
+def saved() -> Answers:
+    """The rows of each batch that somebody may wait for."""
+    return Answers()
+
+
+@pytest.fixture
+def running(store: Store, saved: Answers) -> Iterator[Writer]:
+    running = Writer(store, saved)
     yield running
     running.stop()
 
@@ -115,7 +121,7 @@ def commit(running: Writer, *writes: PutProfile | RemoveProfile) -> None:
 
 def call_ids(running: Writer) -> dict[int, list[str]]:
     answers = Answers()
-    running.read(lambda store: store.read(Query(limit=10_000)), answers)
+    running.read(lambda store: store.read(Query(limit=10_000, flows=True)), answers)
     return {r.profile.id: [flow.call_id for flow in r.flows] for r in answers.wait()[0]}
 
 
@@ -138,14 +144,6 @@ class TestBatch:
         assert sorted(revisions) == list(range(100 - HISTORY_LENGTH, 100))
         assert len(batch) == HISTORY_LENGTH + 1
 
-    def test_joined_with_a_newer_one_the_newer_rows_win(self) -> None:
-        older, newer = Batch(), Batch()
-        older.add([FlowRecord(1, call_id="old"), FlowRecord(2, call_id="kept")], lambda: None)
-        newer.add([FlowRecord(1, call_id="new")], lambda: None)
-        both = older.before(newer)
-        assert both.rows() == [FlowRecord(1, call_id="new"), FlowRecord(2, call_id="kept")]
-        assert both.done == older.done + newer.done
-
     def test_a_commit_overtakes_older_rows_only(self) -> None:
         batch = Batch()
         batch.add([FlowRecord(1, call_id="before"), FlowRecord(2, call_id="other")], commits=4)
@@ -154,12 +152,6 @@ class TestBatch:
         batch.add([FlowRecord(1, call_id="after")], commits=5)
         batch.overtake([FlowRecord(1, call_id="commit")], commit=5)
         assert batch.rows()[0] == FlowRecord(1, call_id="after")
-
-    def test_it_is_true_while_somebody_waits(self) -> None:
-        batch = Batch()
-        assert not batch
-        batch.add([], lambda: None)
-        assert batch
 
 
 class TestCommits:
@@ -214,51 +206,59 @@ class TestCommits:
 
 
 class TestRuntimeRows:
-    def test_they_are_written_soon(self, running: Writer) -> None:
+    def test_they_are_written_soon(self, running: Writer, saved: Answers) -> None:
         commit(running, put(1))
-        answers = Answers()
-        running.save([FlowRecord(1, call_id="a"), TransitionRecord(1, 1, 0.0, "registered")], answers)
-        assert answers.wait() == ["saved"]
+        row = FlowRecord(1, call_id="a")
+        running.save([row, TransitionRecord(1, 1, 0.0, "registered")])
+        assert saved.wait() == [[row]]
         assert call_ids(running) == {1: ["a"]}
 
-    def test_what_comes_together_goes_in_one_transaction(
-        self, running: Writer, saving: Gate, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_what_comes_together_goes_in_one_transaction(self, running: Writer, saving: Gate, saved: Answers) -> None:
         commit(running, put(1), put(2))
         saving.close()
-        answers = Answers()
-        running.save([FlowRecord(1, call_id="first")], answers)
+        running.save([FlowRecord(1, call_id="first")])
         saving.entered.wait()
         for text in ("a", "b", "c"):
-            running.save([FlowRecord(1, call_id=text), FlowRecord(2, call_id=text)], answers)
+            running.save([FlowRecord(1, call_id=text), FlowRecord(2, call_id=text)])
         saving.open()
-        assert answers.wait(4) == ["saved"] * 4
+        saved.wait(2)
         expected = [[FlowRecord(1, call_id="first")], [FlowRecord(1, call_id="c"), FlowRecord(2, call_id="c")]]
         assert saving.entered.all == expected
 
     def test_a_thousand_do_not_wait_for_the_time(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(writer, "BATCH_TIME", NEVER)
         store.commit([put(number) for number in range(1, 1001)])
-        running = Writer(store)
-        answers = Answers()
+        saved = Answers()
+        running = Writer(store, saved)
         for number in range(1, 1000):
-            running.save([FlowRecord(number)], answers)
-        assert answers.all == []
-        running.save([FlowRecord(1000)], answers)
-        assert len(answers.wait(1000)) == 1000
+            running.save([FlowRecord(number)])
+        assert saved.all == []
+        running.save([FlowRecord(1000)])
+        assert saved.wait() == [[FlowRecord(number) for number in range(1, 1001)]]
         running.stop()
 
-    def test_saving_nothing_is_answered(self, running: Writer) -> None:
-        answers = Answers()
-        running.save([], answers)
-        assert answers.wait() == ["saved"]
+    def test_who_waits_is_told_and_nobody_else(self, running: Writer, saving: Gate, saved: Answers) -> None:
+        """A reservation that is raised, a de-registration that begins, a further flow that perhaps is another one."""
+        commit(running, put(1, FlowRecord(1, cseq_reserved=256)))
+        rows = [
+            FlowRecord(1, call_id="same", cseq_reserved=256),
+            FlowRecord(1, cseq_reserved=512),
+            FlowRecord(1, call_id="again", cseq_reserved=512),
+            FlowRecord(1, cseq_reserved=512, leaving=True),
+            FlowRecord(1, number=2, cseq_reserved=256),
+            FlowRecord(1, number=2, cseq_reserved=256),
+        ]
+        for count, row in enumerate(rows, 1):
+            running.save([row, TransitionRecord(1, count, 0.0, "registered")])
+            saving.entered.wait(count)
+        assert saved.wait(4) == [[rows[1]], [rows[3]], [rows[4]], [rows[5]]]
 
     def test_a_commit_with_newer_flows_is_not_undone_by_rows_that_waited(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(writer, "BATCH_TIME", NEVER)
         store.commit([put(1), put(2)])
-        running = Writer(store)
+        running = Writer(store, Answers())
         running.save([FlowRecord(1, call_id="old"), FlowRecord(2, call_id="other")])
         commit(running, put(1, FlowRecord(1, call_id="new")))
         running.stop()
@@ -266,13 +266,13 @@ class TestRuntimeRows:
         assert [record.flows[0].call_id for record in again.load()] == ["new", "other"]
         again.close()
 
-    def test_a_row_that_is_newer_than_the_commit_wins(self, running: Writer, committing: Gate) -> None:
+    def test_a_row_that_is_newer_than_the_commit_wins(self, running: Writer, committing: Gate, saved: Answers) -> None:
         commit(running, put(1))
         committing.close()
-        committed, saved = Answers(), Answers()
+        committed = Answers()
         running.submit([put(1, FlowRecord(1, call_id="commit"))], committed)
         committing.entered.wait(2)
-        running.save([FlowRecord(1, call_id="newer")], saved)
+        running.save([FlowRecord(1, call_id="newer", leaving=True)])
         committing.open()
         committed.wait()
         saved.wait()
@@ -280,12 +280,12 @@ class TestRuntimeRows:
 
     def test_stopping_writes_what_waits(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(writer, "BATCH_TIME", NEVER)
-        running = Writer(store)
         answers = Answers()
+        running = Writer(store, answers)
         running.submit([put(1)], answers)
-        running.save([FlowRecord(1, call_id="a")], answers)
+        running.save([FlowRecord(1, call_id="a")])
         running.stop()
-        assert answers.all == [None, "saved"]
+        assert answers.all == [None, [FlowRecord(1, call_id="a")]]
         again = Store.open_to_read(store.path, store.keys)
         assert [record.flows for record in again.load()] == [(FlowRecord(1, call_id="a"),)]
         again.close()
@@ -299,19 +299,18 @@ class TestFailing:
         monkeypatch.setattr(writer, "BATCH_TIME", 0.0)
         monkeypatch.setattr(writer, "RETRY_TIME", 0.001)
 
-    def test_rows_are_kept_and_written_when_there_is_room(self, running: Writer, saving: Gate) -> None:
+    def test_rows_are_kept_and_written_when_there_is_room(self, running: Writer, saving: Gate, saved: Answers) -> None:
         commit(running, put(1), put(2))
         saving.error = SipProfileError("store_failed", "The disk is full.")
-        answers = Answers()
-        running.save([FlowRecord(1, call_id="a"), FlowRecord(2, call_id="x")], lambda: answers("first"))
+        running.save([FlowRecord(1, call_id="a"), FlowRecord(2, call_id="x")])
         saving.entered.wait(3)
         assert running.failing == "The disk is full."
-        running.save([FlowRecord(1, call_id="b")], lambda: answers("second"))
+        running.save([FlowRecord(1, call_id="b")])
         tries = len(saving.entered.all)
         saving.entered.wait(tries + 3)
-        assert answers.all == []
+        assert saved.all == []
         saving.error = None
-        assert answers.wait(2) == ["first", "second"]
+        assert saved.wait() == [[FlowRecord(1, call_id="b"), FlowRecord(2, call_id="x")]]
         assert running.failing is None
         assert call_ids(running) == {1: ["b"], 2: ["x"]}
         assert max(len(rows) for rows in saving.entered.all) == 2
@@ -322,25 +321,27 @@ class TestFailing:
         room = threading.Event()
         save = store.save
 
-        def save_with_little_room(rows: Sequence[RuntimeWrite]) -> None:
+        tried = Answers()
+
+        def save_with_little_room(rows: Sequence[RuntimeWrite]) -> list[FlowRecord]:
+            tried("again")
             (pages,) = driver.execute("PRAGMA page_count").fetchone()
             driver.execute(f"PRAGMA max_page_count = {1 << 30 if room.is_set() else pages}")
-            save(rows)
+            return save(rows)
 
         monkeypatch.setattr(store, "save", save_with_little_room)
-        tried = threading.Event()
-        monkeypatch.setattr(Batch, "before", lambda one, newer, before=Batch.before: tried.set() or before(one, newer))
-        running = Writer(store)
         answers = Answers()
-        running.save([FlowRecord(1, call_id="c" * 50_000)], answers)
-        assert tried.wait(20)
+        running = Writer(store, answers)
+        row = FlowRecord(1, call_id="c" * 50_000)
+        running.save([row])
+        tried.wait(2)
         refused = Answers()
         running.submit([PutProfile(Profile(id=2, name="b", aor="sip:b@h", provider_name="x" * 50_000), 1)], refused)
         assert refused.wait()[0].code == "store_failed"
         assert running.failing == "The disk is full."
         assert answers.all == []
         room.set()
-        assert answers.wait() == ["saved"]
+        assert answers.wait() == [[row]]
         assert running.failing is None
         commit(running, put(2))
         running.stop()
@@ -363,10 +364,10 @@ class TestFailing:
         self, store: Store, saving: Gate, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(writer, "RETRY_TIME", NEVER)
-        running = Writer(store)
-        saving.error = SipProfileError("store_failed", "The disk is full.")
         answers = Answers()
-        running.save([FlowRecord(1)], answers)
+        running = Writer(store, answers)
+        saving.error = SipProfileError("store_failed", "The disk is full.")
+        running.save([FlowRecord(1)])
         saving.entered.wait()
         running.stop()
         assert len(saving.entered.all) == 2
@@ -460,12 +461,13 @@ from sipprofile.store.store import Store
 from sipprofile.store.writer import Writer
 
 directory = pathlib.Path(sys.argv[1])
-writer = Writer(Store.open(directory / "store.db", KeyRing.read(directory / "key")))
+store = Store.open(directory / "store.db", KeyRing.read(directory / "key"))
 
 def tell(what, number):
     sys.stdout.write(f"{what} {number}\\n")
     sys.stdout.flush()
 
+writer = Writer(store, lambda rows: [tell("save", row.profile) for row in rows])
 number = 0
 while True:
     number += 1
@@ -473,7 +475,7 @@ while True:
     flow = FlowRecord(number, call_id=f"c{number}", cseq_reserved=256)
     writer.submit([PutProfile(profile, 1, flows=(flow,))], lambda error, n=number: tell("commit", n))
     later = FlowRecord(number, call_id=f"c{number}", cseq_reserved=512)
-    writer.save([later], lambda n=number: tell("save", n))
+    writer.save([later])
     if number % 50 == 0:
         while writer._commits:
             pass

@@ -18,7 +18,7 @@ from ..events import Event
 from ..net.network import NetworkMonitor
 from ..net.resolver import Resolver
 from ..net.transports import Transports
-from ..records import PutProfile, RuntimeWrite
+from ..records import FlowRecord, PutProfile, RuntimeWrite
 from ..registration.actions import (
     CloseTransport,
     FetchToken,
@@ -192,7 +192,7 @@ class Daemon:
             self._loaded.set()
             raise
         self._loading = False
-        self.writer = Writer(self._store)
+        self.writer = Writer(self._store, self._saved)
         self._save(self._unsaved)
         if self.stopping.is_set():
             self._input(self.service.stop, not self.stopped.is_set())
@@ -404,7 +404,10 @@ class Daemon:
         if self.writer is None:
             self._unsaved.extend(rows)
             return
-        self.writer.save(rows, lambda: self._completions.post(self._input, self.service.saved, rows))
+        self.writer.save(rows)
+
+    def _saved(self, rows: list[FlowRecord]) -> None:
+        self._completions.post(self._input, self.service.saved, rows)
 
     def _commit(self, effect: Commit) -> None:
         token = effect.token

@@ -239,7 +239,8 @@ class Changes:
         """The stored version of a profile whose turn we have."""
         self._registry.check_there(entry)
         check_revision(entry, if_match)
-        records, _ = yield Read(Query(ids=(entry.id,), limit=1))
+        new = not self._registry.served(entry)  # to its agent: it is registered with what is stored of its flows
+        records, _ = yield Read(Query(ids=(entry.id,), limit=1, flows=new))
         return self._registry.only(entry, records)
 
     def tell_default_moved(self, before: int | None) -> Steps:

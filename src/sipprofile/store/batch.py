@@ -1,42 +1,27 @@
-"""Runtime rows that wait to be written: the latest of each kind, and who wants to know."""
+"""Runtime rows that wait to be written: the latest of each flow and history slot."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from sipprofile.records import FlowRecord, RuntimeWrite
-from sipprofile.store.schema import SLOTS
-
-Done = Callable[[], None]
+from sipprofile.records import HISTORY_LENGTH, FlowRecord, RuntimeWrite
 
 
 class Batch:
-    """Rows and the callbacks of those who gave them; a newer row of a flow or history slot wins.
+    """A newer row of a flow or history slot wins: however long nothing can be written, there are no more than those."""
 
-    However long nothing can be written, there are no more rows than flows and history slots.
-    """
-
-    __slots__ = ("_rows", "done")
+    __slots__ = ("_rows",)
 
     def __init__(self) -> None:
         self._rows: dict[tuple[int, int], tuple[int, RuntimeWrite]] = {}
-        self.done: list[Done] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._rows or self.done)
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, rows: Iterable[RuntimeWrite], done: Done | None = None, *, commits: int = 0) -> None:
-        """Take rows; ``done`` is for when they, or newer ones in their place, are on disk.
-
-        ``commits`` is how many commits were asked for before.
-        """
+    def add(self, rows: Iterable[RuntimeWrite], *, commits: int = 0) -> None:
+        """Take rows; ``commits`` is how many commits were asked for before."""
         for row in rows:
             self._rows[_key(row)] = commits, row
-        if done is not None:
-            self.done.append(done)
 
     def overtake(self, flows: Iterable[FlowRecord], commit: int) -> None:
         """The commit with this number (from 1) wrote ``flows``: older rows must not replace them."""
@@ -44,13 +29,6 @@ class Batch:
             waiting = self._rows.get(_key(flow))
             if waiting is not None and waiting[0] < commit:
                 self._rows[_key(flow)] = commit, flow
-
-    def before(self, newer: Batch) -> Batch:
-        """Both as one, the rows of ``newer`` win."""
-        both = Batch()
-        both._rows = {**self._rows, **newer._rows}
-        both.done = self.done + newer.done
-        return both
 
     def rows(self) -> list[RuntimeWrite]:
         """What is to be written."""
@@ -60,4 +38,4 @@ class Batch:
 def _key(row: RuntimeWrite) -> tuple[int, int]:
     if isinstance(row, FlowRecord):
         return row.profile, row.number
-    return row.profile, -1 - row.revision % SLOTS
+    return row.profile, -1 - row.revision % HISTORY_LENGTH

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+import msgspec
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
@@ -23,7 +24,9 @@ from sipprofile.records import (
 )
 from sipprofile.sip.syntax import SipSyntaxError
 from sipprofile.sip.uri import Uri
-from sipprofile.store import documents, flows
+from sipprofile.store import documents, journal
+from sipprofile.store.database import driver
+from sipprofile.store.journal import Journal
 from sipprofile.store.schema import labels, profiles
 from sipprofile.store.secrets import KeyRing
 
@@ -44,20 +47,27 @@ _put = _new.on_conflict_do_update(
     set_={column.name: column for column in _new.excluded if column.name not in ("id", "is_default")},
 )
 
+_ALL = "SELECT id, revision, is_default, held, document FROM profiles ORDER BY id"
 
-def write(connection: Connection, writes: tuple[ConfigurationWrite, ...], keys: KeyRing) -> None:
+
+def write(connection: Connection, writes: tuple[ConfigurationWrite, ...], keys: KeyRing, flows: Journal) -> None:
     """Write in order, in the caller's transaction; raises ``store_failed`` for a profile that is absent."""
+    of_new: list[FlowRecord] = []
     for change in writes:
         if isinstance(change, PutProfile):
             _put_profile(connection, change, keys)
+            flows.places.add(change.profile.id)
+            of_new += change.flows
         elif isinstance(change, RemoveProfile):
             connection.execute(delete(profiles).where(profiles.c.id == change.profile))
+            flows.places.remove(change.profile)
         elif isinstance(change, SetDefault):
             _set_default(connection, change.profile)
         else:
             statement = update(profiles).where(profiles.c.id == change.profile).values(held=change.held)
             if connection.execute(statement).rowcount == 0:
                 raise _absent(change.profile)
+    flows.append(of_new)
     _keep_one_default(connection)
 
 
@@ -85,8 +95,6 @@ def _put_profile(connection: Connection, change: PutProfile, keys: KeyRing) -> N
         connection.execute(insert(labels), rows)
     if profile.default:
         _set_default(connection, profile.id)
-    if change.flows:
-        flows.save(connection, change.flows)
 
 
 def _set_default(connection: Connection, profile: int) -> None:
@@ -106,21 +114,17 @@ def _absent(profile: int) -> SipProfileError:
     return SipProfileError("store_failed", f"The store has no profile {profile}.")
 
 
-def load(connection: Connection, keys: KeyRing) -> Iterator[ProfileRecord]:
+def load(connection: Connection, keys: KeyRing, flows: Journal) -> Iterator[ProfileRecord]:
     """Every profile with its flows, in order of id."""
-    every_flow = flows.load(connection)
-    profile, record = next(every_flow, (0, None))
-    for row in connection.execute(_rows.execution_options(yield_per=1000)):
-        own = []
-        while record is not None and profile <= row.id:
-            if profile == row.id:
-                own.append(record)
-            profile, record = next(every_flow, (0, None))
-        yield _record(row, keys, tuple(own))
+    inner = driver(connection)
+    flows_of = journal.load(inner, flows)
+    for number, revision, is_default, held, document in inner.execute(_ALL):
+        profile = documents.opened(number, document, bool(is_default), keys)
+        yield ProfileRecord(profile, revision, held, flows_of(number))
 
 
 def read(connection: Connection, query: Query, keys: KeyRing) -> list[ProfileRecord]:
-    """One page of the profiles that match, with their flows."""
+    """One page of the profiles that match."""
     wanted = _aor(query.aor) if query.aor is not None else None
     found: list[_Row] = []
     for row in connection.execute(_matching(query)):
@@ -128,14 +132,14 @@ def read(connection: Connection, query: Query, keys: KeyRing) -> list[ProfileRec
             found.append(row)
             if len(found) == query.limit:
                 break
-    own = flows.of_profiles(connection, [row.id for row in found])
+    own = journal.of_profiles(driver(connection), {row.id for row in found}) if query.flows else {}
     return [_record(row, keys, own.get(row.id, ())) for row in found]
 
 
 def _matching(query: Query) -> Select[int, str, int, bool, str, str]:
     statement = _rows.where(profiles.c.id > query.after)
     if query.ids is not None:
-        statement = statement.where(profiles.c.id.in_(flows.numbers(query.ids)))
+        statement = statement.where(profiles.c.id.in_(_numbers(query.ids)))
     if query.name is not None:
         statement = statement.where(profiles.c.name == query.name)
     if query.type is not None:
@@ -151,6 +155,12 @@ def _matching(query: Query) -> Select[int, str, int, bool, str, str]:
     if query.aor is not None:
         return statement.where(profiles.c.aor_key == aor_key(query.aor))  # several may share it: read() decides
     return statement.limit(query.limit)
+
+
+def _numbers(values: Sequence[int]) -> Select[Any]:
+    """A subquery with these numbers, however many."""
+    each = func.json_each(msgspec.json.encode(values).decode()).table_valued("value")
+    return select(each.c.value)
 
 
 def _record(row: _Row, keys: KeyRing, own: tuple[FlowRecord, ...]) -> ProfileRecord:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, text
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
 
-from sipprofile.records import HISTORY_LENGTH
-
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration; revisions are counted, so that an older store differs from a newer one."""
 
-SLOTS = HISTORY_LENGTH
-"""A transition's slot is its revision modulo this: it replaces the row of 32 transitions before."""
-
 CSEQ_RAISED = "cseq_raised"
-"""Key in ``meta`` of what has to be added to every ``flows.cseq_reserved``.
+"""Key in ``meta`` of what the starts have added to every ``cseq_reserved``.
 
 Raising all of them at a start is then one small write instead of one for each flow.
 """
@@ -49,14 +44,13 @@ labels = Table(
     sqlite_with_rowid=False,
 )
 
-flows = Table(
-    "flows",
+journal = Table(
+    "journal",
     metadata,
-    Column("profile", ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("cseq_reserved", Integer, nullable=False),
-    Column("record", Text, nullable=False),
-    sqlite_with_rowid=False,
+    Column("id", Integer, primary_key=True),
+    Column("raised", Integer, nullable=False),
+    Column("flows", LargeBinary, nullable=False),
+    Column("records", LargeBinary, nullable=False),
 )
 
 history = Table(
@@ -64,8 +58,8 @@ history = Table(
     metadata,
     Column("profile", ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True),
     Column("slot", Integer, primary_key=True),
-    Column("revision", Integer, nullable=False),
-    Column("record", Text, nullable=False),
+    Column("bucket", Integer, nullable=False),
+    Column("records", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 

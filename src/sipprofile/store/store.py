@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select
@@ -18,7 +19,8 @@ from sipprofile.records import (
     RuntimeWrite,
     TransitionRecord,
 )
-from sipprofile.store import database, files, flows, profiles, schema, secrets
+from sipprofile.store import database, files, history, journal, profiles, schema, secrets
+from sipprofile.store.journal import Journal
 from sipprofile.store.secrets import KeyRing
 
 BACKUP_BLOCK = 100_000
@@ -36,6 +38,8 @@ class Store:
         self.path = path
         self.keys = keys
         self._connection = connection
+        self._driver = database.driver(connection)
+        self._journal: Journal | None = None
 
     @classmethod
     def open(cls, path: Path, keys: KeyRing, *, synchronous: database.Synchronous = "FULL") -> Store:
@@ -80,12 +84,13 @@ class Store:
         The numbers below may have been used; those of the block, the upper 256, were not.
         """
         with database.transaction(self._connection):
-            flows.reserve(self._connection, RESERVED_BLOCK)
+            journal.reserve(self._driver, RESERVED_BLOCK)
+            self._journal = None
 
     def load(self) -> Generator[ProfileRecord, None, None]:
         """Every profile in order of id, with secrets opened and flows; a snapshot, to be read to its end."""
         with database.transaction(self._connection, "DEFERRED"):
-            yield from profiles.load(self._connection, self.keys)
+            yield from profiles.load(self._connection, self.keys, self._flows())
 
     def next_profile_id(self) -> int:
         """The lowest id that no profile ever had."""
@@ -101,17 +106,39 @@ class Store:
         While there are profiles exactly one is the default: a profile put with ``default`` takes it over,
         putting the default without keeps it, and if none is left the one with the lowest id becomes it.
         """
-        with database.transaction(self._connection):
-            profiles.write(self._connection, tuple(writes), self.keys)
+        with self._writing() as flows:
+            profiles.write(self._connection, tuple(writes), self.keys, flows)
 
-    def save(self, rows: Sequence[RuntimeWrite]) -> None:
+    def save(self, rows: Sequence[RuntimeWrite]) -> list[FlowRecord]:
         """Write runtime rows in one transaction, durable on return; those of a removed profile are dropped.
 
-        Of several rows of one flow the last is kept, and ``cseq_reserved`` never goes down.
+        Of several rows of one flow the last is kept, and ``cseq_reserved`` never goes down. Returns the rows that
+        somebody may wait for, see :meth:`Journal.append`.
         """
-        with database.transaction(self._connection):
-            flows.save(self._connection, [row for row in rows if isinstance(row, FlowRecord)])
-            flows.save_history(self._connection, [row for row in rows if isinstance(row, TransitionRecord)])
+        with self._writing() as flows:
+            awaited = flows.append([row for row in rows if isinstance(row, FlowRecord)])
+            history.save(self._driver, [row for row in rows if isinstance(row, TransitionRecord)])
+        return awaited
+
+    @contextmanager
+    def _writing(self) -> Iterator[Journal]:
+        """A transaction, and the journal with it: what fails has not happened."""
+        try:
+            with database.transaction(self._connection):
+                flows = self._flows()
+                yield flows
+        except BaseException:
+            if self._journal is not None:
+                self._journal.undone()
+            raise
+        flows.kept()
+
+    def _flows(self) -> Journal:
+        """The journal as this transaction finds it."""
+        (version,) = self._driver.execute("PRAGMA data_version").fetchone()
+        if self._journal is None or self._journal.version != version:
+            self._journal = Journal(self._driver, version)
+        return self._journal
 
     def set_meta(self, key: str, value: str) -> None:
         """Store a text of the service's own under ``key``."""
@@ -131,14 +158,14 @@ class Store:
     # Reading
 
     def read(self, query: Query) -> list[ProfileRecord]:
-        """The profiles that match, in order of id, with secrets opened and flows."""
+        """The profiles that match, in order of id, with secrets opened, and flows when they are asked for."""
         with database.transaction(self._connection, "DEFERRED"):
             return profiles.read(self._connection, query, self.keys)
 
     def history(self, profile: int) -> list[TransitionRecord]:
         """The last 32 transitions, oldest first."""
         with database.explained():
-            return flows.history_of(self._connection, profile)
+            return history.of_profile(self._driver, profile)
 
     def names(self) -> list[tuple[int, str]]:
         """Id and name of every profile, in order of id."""
@@ -191,8 +218,8 @@ class Store:
         try:
             database.driver(self._connection).backup(database.driver(copy))
             with database.transaction(copy):
-                flows.reserve(copy, BACKUP_BLOCK)
-                copy.exec_driver_sql("UPDATE flows SET record = json_remove(record, '$.refresh_at', '$.nonces')")
+                journal.reserve(database.driver(copy), BACKUP_BLOCK)
+                journal.forget(database.driver(copy))
             copy.exec_driver_sql("PRAGMA journal_mode = DELETE")  # one file, and nothing beside it
         finally:
             database.disconnect(copy)

@@ -11,8 +11,8 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from sipprofile.errors import SipProfileError
-from sipprofile.records import ConfigurationWrite, PutProfile, RuntimeWrite
-from sipprofile.store.batch import Batch, Done
+from sipprofile.records import ConfigurationWrite, FlowRecord, PutProfile, RuntimeWrite
+from sipprofile.store.batch import Batch
 from sipprofile.store.store import Store
 
 BATCH_ROWS = 1000
@@ -20,6 +20,7 @@ BATCH_TIME = 0.05  # seconds that a runtime row waits for others
 RETRY_TIME = 1.0  # seconds between two tries to write what could not be written
 
 Committed = Callable[[SipProfileError | None], None]
+Saved = Callable[[list[FlowRecord]], None]
 Read = Callable[[Any], None]
 T = TypeVar("T")
 
@@ -27,16 +28,20 @@ T = TypeVar("T")
 class Writer:
     """Owns a store from now on. All callbacks run in its threads, so they must only hand over to another.
 
+    ``saved`` gets those of the rows on disk that somebody may wait for, see :meth:`Store.save`.
     ``failing`` is the sentence that says why runtime rows cannot be written, ``None`` while they can.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, saved: Saved) -> None:
         self.failing: str | None = None
         self._store = store
+        self._saved = saved
         self._changed = threading.Condition()
         self._commits: deque[tuple[int, Sequence[ConfigurationWrite], Committed]] = deque()
         self._submitted = 0
-        self._waiting = Batch()
+        self._given: list[tuple[int, Sequence[RuntimeWrite]]] = []
+        self._batch = Batch()  # the writer's thread's own
+        self._waiting = 0  # rows of both
         self._write_at = 0.0  # monotonic seconds; meaningful while rows wait
         self._stopping = False
         self._reads: SimpleQueue[tuple[Callable[[Store], Any], Read] | None] = SimpleQueue()
@@ -55,17 +60,19 @@ class Writer:
             self._commits.append((self._submitted, writes, done))
             self._changed.notify()
 
-    def save(self, rows: Sequence[RuntimeWrite], done: Done | None = None) -> None:
-        """Write within 50 ms, or once 1,000 rows wait; ``done()`` when these or newer ones are on disk.
+    def save(self, rows: Sequence[RuntimeWrite]) -> None:
+        """Write within 50 ms, or once 1,000 rows wait; what is given belongs to the writer.
 
         A full disk does not lose them: they are tried again every second, and ``failing`` says so.
         """
         with self._changed:
-            if not self._waiting:
+            before = self._waiting
+            self._given.append((self._submitted, rows))
+            self._waiting = waiting = before + len(rows)
+            if not before:
                 self._write_at = max(self._write_at, time.monotonic() + BATCH_TIME)
                 self._changed.notify()
-            self._waiting.add(rows, done, commits=self._submitted)
-            if len(self._waiting) >= BATCH_ROWS:
+            elif before < BATCH_ROWS <= waiting:
                 self._changed.notify()
 
     def read(self, function: Callable[[Store], T], done: Callable[[T | SipProfileError], None]) -> None:
@@ -95,13 +102,16 @@ class Writer:
                     self._changed.wait(left)
                 stopping = self._stopping
                 commits, self._commits = self._commits, deque()
-                batch = Batch()
-                if stopping or self._due():
-                    batch, self._waiting = self._waiting, batch
+                given, self._given = self._given, []
+                due = self._waiting and (stopping or self._due())
+                if due:
+                    self._waiting = 0
+            for number, rows in given:
+                self._batch.add(rows, commits=number)
             for number, writes, done in commits:
-                self._commit(number, writes, done, batch)
-            if batch:
-                self._save(batch)
+                self._commit(number, writes, done)
+            if due:
+                self._save()
 
     def _time_left(self) -> float | None:
         """Seconds until there is something to do, ``None`` when only a new call can tell."""
@@ -110,29 +120,31 @@ class Writer:
         return self._write_at - time.monotonic() if self._waiting else None
 
     def _due(self) -> bool:
-        full = len(self._waiting) >= BATCH_ROWS and self.failing is None
-        return bool(self._waiting) and (full or time.monotonic() >= self._write_at)
+        full = self._waiting >= BATCH_ROWS and self.failing is None
+        return self._waiting > 0 and (full or time.monotonic() >= self._write_at)
 
-    def _commit(self, number: int, writes: Sequence[ConfigurationWrite], done: Committed, batch: Batch) -> None:
+    def _commit(self, number: int, writes: Sequence[ConfigurationWrite], done: Committed) -> None:
         error = _attempt(lambda: self._store.commit(writes))
         if error is None:
-            flows = [flow for write in writes if isinstance(write, PutProfile) for flow in write.flows]
-            batch.overtake(flows, number)
-            with self._changed:
-                self._waiting.overtake(flows, number)
+            # Rows that were given meanwhile are newer: they were given when this commit had been asked for.
+            self._batch.overtake(
+                [flow for write in writes if isinstance(write, PutProfile) for flow in write.flows], number
+            )
         _tell(done, error)
 
-    def _save(self, batch: Batch) -> None:
-        error = _attempt(lambda: self._store.save(batch.rows()))
-        if error is None:
-            self.failing = None
-            for done in batch.done:
-                _tell(done)
+    def _save(self) -> None:
+        batch, rows = self._batch, self._batch.rows()
+        result = _attempt(lambda: self._store.save(rows))
+        if isinstance(result, SipProfileError):
+            with self._changed:
+                self.failing = result.detail
+                self._waiting += len(batch)
+                self._write_at = time.monotonic() + RETRY_TIME
             return
-        with self._changed:
-            self.failing = error.detail
-            self._waiting = batch.before(self._waiting)
-            self._write_at = time.monotonic() + RETRY_TIME
+        self.failing = None
+        self._batch = Batch()
+        if result:
+            _tell(self._saved, result)
 
     # The reader's thread
 

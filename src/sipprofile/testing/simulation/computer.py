@@ -202,8 +202,9 @@ class Computer:
         )
         start = self.starts
         store.reserve()
+        saved = functools.partial(self._answer, start, "saved")
         self.writer = VirtualWriter(
-            store, self.clock, self._random, point=self._point, guard=lambda event: self._guard(start, event)
+            store, self.clock, self._random, saved, point=self._point, guard=lambda event: self._guard(start, event)
         )
         self.writer.full = self.disk_full
         self.service = service
@@ -403,7 +404,7 @@ class Computer:
                     else:
                         self._perform[type(effect)](effect)
                 if rows:
-                    self.writer.save(rows, functools.partial(self._answer, self.starts, "saved", rows))
+                    self.writer.save(rows)
         finally:
             self._performing = False
         due = service.next_timer()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from sipprofile.errors import SipProfileError
 from sipprofile.records import ConfigurationWrite, PutProfile, RuntimeWrite
-from sipprofile.store.batch import Batch, Done
+from sipprofile.store.batch import Batch
 from sipprofile.store.store import Store
-from sipprofile.store.writer import BATCH_TIME, RETRY_TIME
+from sipprofile.store.writer import BATCH_TIME, RETRY_TIME, Saved
 from sipprofile.testing.virtual import SuspendableClock
 
 Committed = Callable[[SipProfileError | None], None]
+T = TypeVar("T")
 
 
 class VirtualWriter:
@@ -27,6 +29,7 @@ class VirtualWriter:
         store: Store,
         clock: SuspendableClock,
         random: random.Random,
+        saved: Saved,
         *,
         point: Callable[[str], None],
         guard: Callable[[Callable[[], None]], None],
@@ -36,6 +39,7 @@ class VirtualWriter:
         self._store = store
         self._clock = clock
         self._random = random
+        self._saved = saved
         self._point = point
         self._guard = guard
         self._submitted = 0
@@ -54,9 +58,9 @@ class VirtualWriter:
         self._commits.append((self._submitted, writes, done))
         self._clock.after(0.02 * self._random.random(), self._guard, self._commit)
 
-    def save(self, rows: Sequence[RuntimeWrite], done: Done) -> None:
+    def save(self, rows: Sequence[RuntimeWrite]) -> None:
         """Write within 50 ms."""
-        self._rows.add(rows, done, commits=self._submitted)
+        self._rows.add(rows, commits=self._submitted)
         self._arm(BATCH_TIME)
 
     def finish(self) -> None:
@@ -87,24 +91,22 @@ class VirtualWriter:
 
     def _save(self) -> None:
         self._save_armed = False
-        batch, self._rows = self._rows, Batch()
-        if not batch:
+        if not self._rows:
             return
         self._point("before a save")
-        error = self._attempt(lambda: self._store.save(batch.rows()))
+        result = self._attempt(lambda: self._store.save(self._rows.rows()))
         self._point("after a save")
-        if error is not None:
-            self._rows = batch.before(self._rows)
+        if isinstance(result, SipProfileError):
             self._arm(RETRY_TIME)
             return
-        for done in batch.done:
-            done()
+        self._rows = Batch()
+        if result:
+            self._saved(result)
 
-    def _attempt(self, action: Callable[[], None]) -> SipProfileError | None:
+    def _attempt(self, action: Callable[[], T]) -> T | SipProfileError:
         try:
             if self.full:
                 raise SipProfileError("store_failed", "The disk is full.")
-            action()
+            return action()
         except SipProfileError as error:
             return error
-        return None
