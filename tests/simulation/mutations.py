@@ -93,15 +93,15 @@ def endless_back_off(patch: Patch) -> None:
 
 
 def old_contact_kept(patch: Patch) -> None:
-    patch.setattr(acceptance, "left_behind", lambda flow, contacts: "")
+    patch.setattr(acceptance, "left_behind", lambda plan, flow, contacts: "")
 
 
 def stale_is_rejection(patch: Patch) -> None:
     answer = rejection.answer
 
-    def strict(flow: Any, plan: Any, challenges: Any, cnonce: str) -> str:
+    def strict(flow: Any, plan: Any, challenges: Any) -> str:
         stale = any(challenge.stale for challenge in challenges)
-        return "rejected_credentials" if stale else answer(flow, plan, challenges, cnonce)
+        return "rejected_credentials" if stale else answer(flow, plan, challenges)
 
     patch.setattr(rejection, "answer", strict)
 
