@@ -74,7 +74,7 @@ bench: setup
 
 bench-publish: setup
 	@sh scripts/install-bench-peers $(BIN)/python
-	$(BIN)/python -m benchmarks.peers --minutes 15 --publish
+	$(BIN)/python -m benchmarks.peers --minutes 20 --publish
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist benchmarks/build

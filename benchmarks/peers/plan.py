@@ -19,9 +19,8 @@ from benchmarks.peers.results import Idle, Run, Skipped, of
 HELD = 10_000
 """Where refreshes, restart and outage are looked at."""
 HELD_FALLBACK = 1_000
-HELD_SECONDS = {True: 190.0, False: 270.0}  # what that takes: where leases are kept, where not
-ALONE = 2
-"""So many holders have the machine for themselves there."""
+HELD_SECONDS = 270.0  # what that takes
+APART = 10.0  # seconds between the begin of one holder and the next there
 
 
 class Plan:
@@ -41,20 +40,17 @@ class Plan:
     def run(self, everything: bool) -> None:
         """What tells most comes first, so that what the time is not enough for is the least loss.
 
-        Round 1 for all numbers; refreshes, restart and outage of the first two holders; the other rounds with 10,000;
-        refreshes, restart and outage of the others, together; the other rounds with the other numbers.
-        With `everything` each run is a complete one, with refreshes, restart and outage.
+        Round 1 for all numbers; the other rounds with 10,000; refreshes, restart and outage; the other rounds with the
+        other numbers. With `everything` each run is a complete one, with refreshes, restart and outage.
         """
         first, *others = range(1, self.rounds + 1)
-        held = [peer for peer in self.peers if peer.holds] if self.refreshes and not everything else []
         with tempfile.TemporaryDirectory(prefix="bench-peers") as name:
             directory = Path(name)
             self._round(directory, first, self.counts, everything)
-            for peer in held[:ALONE]:
-                self._hold(directory, peer)
             for number in others:
                 self._round(directory, number, [count for count in self.counts if count == HELD], everything)
-            self._hold_together(directory, held[ALONE:])
+            if self.refreshes and not everything:
+                self._hold(directory, [peer for peer in self.peers if peer.holds])
             for number in others:
                 rest = [count for count in self.counts if count != HELD]
                 rest.sort(key=lambda count: count == 50_000)
@@ -64,34 +60,27 @@ class Plan:
         for peer, count in self._order(number, counts):
             self._one(peer, directory, count, number, self.refreshes if everything else 0)
 
-    def _hold(self, directory: Path, peer: Peer) -> None:
-        count = self._held_count(peer)
-        if count:
-            # a complete run; its registrations count as another round, in which the others have no pair
-            self._one(peer, directory, count, 0, self.refreshes)
-
-    def _hold_together(self, root: Path, peers: Sequence[Peer]) -> None:
-        """At the same time, each with a registrar of its own: they wait most of the time."""
-        chosen = {peer: count for peer in peers if (count := self._held_count(peer))}
-        if time.monotonic() + HELD_SECONDS[False] > self._end:
-            for peer, count in chosen.items():
+    def _hold(self, root: Path, peers: Sequence[Peer]) -> None:
+        """At the same time, each with a registrar of its own: what they do most is wait. They begin apart, so that what
+        comes a minute later for all of them comes apart too."""
+        chosen = [(peer, count) for peer in reversed(peers) if (count := self._held_count(peer))]
+        if time.monotonic() + APART * len(chosen) + HELD_SECONDS > self._end:
+            for peer, count in chosen:
                 self.skipped.append(Skipped(peer.name, count, f"no time left for {_said(0, True)}"))
             return
 
-        def look(peer: Peer) -> Run:
-            count = chosen[peer]
-            directory = _made(root / f"{peer.name}-{count}-together")
-            base = self.idle[peer.name]
-            limit = _limit(count)
-            run = phases.measure(peer, directory, count, 0, free_port(), base, limit=limit, refreshes=self.refreshes)
-            return replace(run, together=True)
+        def look(place: int) -> Run:
+            time.sleep(place * APART)
+            peer, count = chosen[place]
+            directory = _made(root / f"{peer.name}-{count}-held")
+            base, limit = self.idle[peer.name], _limit(count)
+            return phases.measure(peer, directory, count, 0, free_port(), base, limit=limit, refreshes=self.refreshes)
 
         with ThreadPoolExecutor(max_workers=max(1, len(chosen))) as pool:
-            for run in pool.map(look, chosen):
-                self.runs.append(run)
-                print(
-                    f"{run.peer}, {run.count:,}, {_said(0, True)}: {run.failure or 'done'}", file=sys.stderr, flush=True
-                )
+            for run in pool.map(look, range(len(chosen))):
+                self.runs.append(replace(run, together=True))
+                said = run.failure or run.held_failure or "done"
+                print(f"{run.peer}, {run.count:,}, {_said(0, True)}: {said}", file=sys.stderr, flush=True)
 
     def _held_count(self, peer: Peer) -> int:
         """With how many registrations it is looked at: what it got registered without losing any."""
@@ -131,7 +120,7 @@ class Plan:
 
     def _expected(self, peer: Peer, count: int, held: bool) -> float:
         known = self._took.get((peer.name, count, held))
-        return known if known is not None else 10 + count / 3000 + (HELD_SECONDS[peer.keeps_leases] if held else 0)
+        return known if known is not None else 10 + count / 3000 + (HELD_SECONDS if held else 0)
 
 
 def _limit(count: int) -> float:
