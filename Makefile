@@ -75,6 +75,8 @@ bench: setup
 bench-publish: setup
 	@sh scripts/install-bench-peers $(BIN)/python
 	$(BIN)/python -m benchmarks.peers --minutes 20 --publish
+	$(BIN)/python -m benchmarks.targets --minutes 6 --json benchmarks/published/targets.json --markdown benchmarks/build/targets.md
+	$(BIN)/python -m benchmarks.splice benchmarks/README.md targets benchmarks/build/targets.md
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist benchmarks/build

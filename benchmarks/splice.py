@@ -1,7 +1,8 @@
-"""Put what was measured into a page, between two comments that name it."""
+"""Put a text into a page, between two comments that name it. ``python -m benchmarks.splice PAGE NAME FILE``."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 
@@ -14,3 +15,7 @@ def splice(page: Path, name: str, text: str) -> None:
     before, _, rest = written.partition(first)
     after = rest[rest.index(last) :]
     page.write_text(f"{before}{first}\n{text.strip()}\n\n{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    splice(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]).read_text(encoding="utf-8"))
