@@ -45,6 +45,14 @@ class TestLeasesThatLive:
         assert lost(driver) == set()
         assert {driver.state(number).status for number in range(1, MANY + 1)} == {"registered"}
 
+    def test_those_that_ended_are_back_before_their_next_retransmission_would_come(self) -> None:
+        driver = registered()
+        driver.run(30.5)  # since the first refresh, so that the first leases have ended
+        assert lost(driver)
+        driver.come_back(ok(LEASE))
+        driver.run(1)  # timer E: 4 s
+        assert {driver.state(number).status for number in range(1, MANY + 1)} == {"registered"}
+
     def test_nothing_more_is_sent_while_it_says_nothing(self) -> None:
         driver = registered()
         driver.run(120)
@@ -76,33 +84,38 @@ class TestLeasesThatLive:
 
 class TestTimeOutOfARequest:
     def timed_out(self) -> Driver:
-        """The registrar came back between the last retransmission of the first profile and its time-out."""
-        driver = Driver(settings=UNPACED)
+        """The registrar comes back just before two time out; there is a turn for the first before that."""
+        driver = Driver(settings=RegistrationSettings(rate=1, burst=1000))
         driver.always = silence
         driver.add(1)
+        driver.add(2)
         driver.run(31.7)
         driver.always = ok()
-        driver.add(2)
+        driver.add(3)
         driver.run(0.5)
-        driver.assert_status("registered", number=2)
+        driver.assert_status("registered", number=3)
         driver.assert_status("unregistered", "timeout", number=1)
+        driver.assert_status("unregistered", "timeout", number=2)
         return driver
 
-    def test_it_says_nothing_of_a_registrar_that_came_back_meanwhile(self) -> None:
+    def test_who_was_not_asked_again_since_the_registrar_came_back_asks_soon(self) -> None:
         driver = self.timed_out()
-        driver.run(5.1)
-        driver.assert_status("registered", number=1)
+        assert driver.next_try(1) > 25
+        assert driver.next_try(2) < 5
+        driver.run(5)
+        driver.assert_status("registered", number=2)
 
     def test_that_is_believed_once(self) -> None:
         driver = self.timed_out()
         driver.always = silence
-        driver.run(5.1)
+        driver.run(driver.next_try(2))
+        driver.retry_now(1)  # takes the turn again
+        driver.run(31.7)
         driver.always = ok()
-        driver.run(31.5)
-        driver.add(3)
+        driver.add(4)
         driver.run(0.6)
-        driver.assert_status("unregistered", "timeout", number=1)
-        assert driver.next_try(1) > 25
+        driver.assert_status("unregistered", "timeout", number=2)
+        assert driver.next_try(2) > 25
 
     def test_a_profile_that_alone_is_not_answered_waits_as_ever(self) -> None:
         driver = Driver(settings=UNPACED)

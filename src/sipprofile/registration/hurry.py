@@ -7,6 +7,7 @@ retransmission says little about a registrar that came back meanwhile.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from .actions import TransportKey
@@ -19,17 +20,20 @@ SOON = 5.0  # seconds in which those try again whose last retransmission came to
 
 
 def retransmit(room: Registrations, key: TransportKey, now: float) -> None:
-    """``key`` answers again: who would lose a lease before the next retransmission retransmits now, at the rate of the
-    bucket, the earliest lease end first. No request is sent more often than its turns allow, only sooner."""
+    """``key`` answers again: who has no lease, or would lose it before the next retransmission, retransmits now.
+
+    At the rate of the bucket, the earliest lease end first. No request gets more turns than it had, only one sooner.
+    """
     transport = room.transports.get(key)
     if transport is None:
         return
-    waiting = [room.flows[identity] for identity in transport.active if identity in room.flows]
-    late = [flow for flow in waiting if flow.phase == SENT and now < flow.lease_end <= flow.retransmit_at]
-    late.sort(key=lambda flow: flow.lease_end)
+    active = [room.flows[identity] for identity in transport.active if identity in room.flows]
+    asking = [flow for flow in active if flow.phase == SENT and flow.retransmitted]
+    late = [flow for flow in asking if flow.lease_end <= flow.retransmit_at]
+    late.sort(key=lambda flow: flow.lease_end or inf)
     for place, flow in enumerate(late):
         at = now + place / room.settings.rate
-        if at < flow.retransmit_at:
+        if at < flow.retransmit_at:  # which is 0 on a connection
             flow.retransmit_at = at
             room.arm(flow, at)
 
