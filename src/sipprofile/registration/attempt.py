@@ -14,6 +14,7 @@ from ..events import NO_REASON, Reason
 from . import departure, detour, failures, health, machine, outbound, queueing, rejection, restart, size
 from .actions import TransportKey
 from .pacing import REFRESH, RETRY
+from .rare import USUAL_FLOW
 from .refresh import latest_delay
 from .registration import (
     DEREGISTER,
@@ -31,6 +32,7 @@ from .registration import (
 from .state import status_of, tell
 from .targets import Target, targets_of
 from .transmit import transmit
+from .transport import Transport
 
 if TYPE_CHECKING:
     from .registrations import Registrations
@@ -48,11 +50,37 @@ def begin(room: Registrations, registration: Registration, flow: Flow, now: floa
         rejection.hold_back(room, registration, flow, now)
         return
     flow.purpose = REGISTER
-    afresh(flow, kind)
-    if flow.rare.again:
+    if flow.rare is not USUAL_FLOW:
+        afresh(flow, kind)
         flow.again = False
-    pursue(room, registration, flow, now)
+    flow.queue_class = kind
+    way = _only_way(room, registration, flow, now)
+    if way is None:
+        pursue(room, registration, flow, now)
+    else:
+        flow.key = way.key
+        flow.attempt += 1
+        flow.rounds = 0
+        way.waiting.add(flow.id)
+        pace(room, registration, flow, now)
     show(room, registration, now)
+
+
+def _only_way(room: Registrations, registration: Registration, flow: Flow, now: float) -> Transport | None:
+    """The open UDP transport to the only address of the only hop, when that is up: there is nothing to choose.
+
+    It is what :func:`pursue` would come to, as it does each time for most registrations.
+    """
+    plan = registration.plan
+    if flow.rare is not USUAL_FLOW or len(plan.hops) != 1 or len(registration.flows) != 1 or plan.dscp is not None:
+        return None
+    location = room.locations.of(plan.hops[0].server)
+    if location.sole is None or location.expires_at <= now or room.network.generations:
+        return None
+    way = room.transports.get(location.sole)
+    if way is None or way.local is None or not (flow.key is None or flow.key is way.key):
+        return None
+    return None if room.health_of(way.key).down else way
 
 
 def afresh(flow: Flow, kind: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from ..sip.locating import Candidate, Question, Record, Server, Tier, draw, locate
-from .actions import Resolve
+from .actions import Resolve, TransportKey
 
 if TYPE_CHECKING:
     from random import Random
@@ -41,10 +41,12 @@ class Lookup:
 class Location:
     """One server, and where it is."""
 
-    __slots__ = ("asked_at", "expires_at", "failure", "pending", "tiers", "waiting")
+    __slots__ = ("asked_at", "expires_at", "failure", "pending", "sole", "tiers", "waiting")
 
     def __init__(self) -> None:
         self.tiers: tuple[Tier, ...] = ()
+        self.sole: TransportKey | None = None
+        """The way to its only address, when it has no other and that is reached by UDP."""
         self.expires_at = -math.inf
         self.asked_at = 0.0
         """When it began to be looked for; 0 = it is not being."""
@@ -192,6 +194,7 @@ class Locations:
             return missing
         lookups = [self._lookups[question] for question in used if question in self._lookups]
         location.tiers = tiers
+        location.sole = _sole(tiers)
         location.expires_at = max(now + SHORTEST_LIFE, min((each.expires_at for each in lookups), default=math.inf))
         location.failure = ""
         if not tiers:
@@ -207,6 +210,13 @@ class Locations:
                 _forget(self._lookups, [key for key, entry in self._lookups.items() if not entry.waiting])
             found = self._lookups[question] = Lookup()
         return found
+
+
+def _sole(tiers: tuple[Tier, ...]) -> TransportKey | None:
+    found = [candidate for tier in tiers for choice in tier for candidate in choice.candidates]
+    if len(found) != 1 or found[0].protocol != "udp":
+        return None
+    return TransportKey("udp", found[0].address, found[0].port)
 
 
 def _forget(memory: dict[Key, Entry], unused: list[Key]) -> None:

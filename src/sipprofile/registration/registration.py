@@ -112,6 +112,8 @@ class Flow(msgspec.Struct, gc=False):
     """The address in ``contact``: ``local``, or the one that a NAT gives us."""
     carried: int = 0
     """Checksum of the settings in ``middle``."""
+    planned: Plan | None = None
+    """The plan that ``carried`` is of."""
     sent_as: int = 0
     """Checksum of the settings that the lease was granted for; see :class:`~sipprofile.records.FlowRecord`."""
     rare: FlowRarities = USUAL_FLOW

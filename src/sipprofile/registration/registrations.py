@@ -105,7 +105,6 @@ class Registrations:
         self.reg_events = RegEvents()
         """Subscriptions to our own registrations."""
         self.reachabilities = Reachabilities()
-        self.heads: dict[tuple[str, TransportKey, tuple[str, int]], bytes] = {}
         self.count_by: dict[tuple[str, str, str], int] = {}
         self._counted_keys: dict[tuple[str, str, str], tuple[str, str, str]] = {}
         """One tuple for all who are counted under it."""

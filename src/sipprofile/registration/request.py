@@ -67,23 +67,19 @@ def middle(
     supported: tuple[str, ...],
 ) -> bytes:
     """From the end of the Via to the CSeq number; per profile, per hop. ``contacts`` are complete Contact values."""
-    lines = [
-        "",
-        "Max-Forwards: 70",
-        f"From: <{plan.aor}>;tag={tag}",
-        f"To: <{plan.aor}>",
-        f"Call-ID: {call_id}",
-    ]
-    lines.extend(f"Contact: {contact}" for contact in contacts)
+    aor = plan.aor
+    listed = "".join([f"Contact: {contact}\r\n" for contact in contacts])
+    # Written for each refresh of each profile, so no list of lines is made of what nearly all of them have.
+    text = f"\r\nMax-Forwards: 70\r\nFrom: <{aor}>;tag={tag}\r\nTo: <{aor}>\r\nCall-ID: {call_id}\r\n{listed}"
     if chosen.route is not None:
-        lines.append(f"Route: <{plan.request_uri}>" if chosen.strict else f"Route: {chosen.route}")
-    lines.extend(plan.headers)
+        text += f"Route: <{plan.request_uri}>\r\n" if chosen.strict else f"Route: {chosen.route}\r\n"
+    for line in plan.headers:
+        text += f"{line}\r\n"
     if user_agent and not any(line.lower().startswith("user-agent:") for line in plan.headers):
-        lines.append(f"User-Agent: {user_agent}")
+        text += f"User-Agent: {user_agent}\r\n"
     if supported:
-        lines.append(f"Supported: {', '.join(supported)}")
-    lines.append("CSeq: ")
-    return "\r\n".join(lines).encode()
+        text += f"Supported: {', '.join(supported)}\r\n"
+    return f"{text}CSeq: ".encode()
 
 
 def sent_by(local: tuple[str, int]) -> str:

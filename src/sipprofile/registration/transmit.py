@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from ..agents.base import Plan
 from . import bearer, nat, size
-from .actions import TransportKey
 from .challenge import authorizations, cnonce_of, drop_used_up
 from .changes import sent_as
 from .options import offered
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 RESERVE_LIMIT = 5.0  # seconds after which a reservation of CSeq numbers is asked for again
 RESERVE_AHEAD = 32  # CSeq numbers left when the next block is asked for
-HEADS_KEPT = 10_000
+HEADS_KEPT = 1000
 
 
 def transmit(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
@@ -28,14 +27,15 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
 
     A ghost's row is gone or is its successor's, so it reserves nothing: it needs few numbers, and never again.
     """
-    leaves = flow.purpose == DEREGISTER and flow.lease_end > 0 and not flow.leaving
+    plan, rare = registration.plan, flow.rare
+    leaves = flow.purpose == DEREGISTER and flow.lease_end > 0 and not rare.leaving
     if (leaves or flow.cseq >= flow.cseq_reserved) and not registration.ghost:
         flow.phase = RESERVING
         flow.ends_at = now + RESERVE_LIMIT
         room.arm(flow, flow.ends_at)
         store(room, registration, flow)
         return
-    if registration.plan.token_source is not None and not bearer.ready(room, registration, flow, now):
+    if plan.token_source is not None and not bearer.ready(room, registration, flow, now):
         return
     assert flow.key is not None
     transport = room.transports[flow.key]
@@ -44,25 +44,21 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
     if flow.cseq_reserved - flow.cseq == RESERVE_AHEAD:
         store(room, registration, flow)
     prepared = _prepared(room, registration, flow, transport, now)
-    uri = flow.rare.redirect_uri or request_uri(registration.plan, flow.rare.hop)
+    rare = flow.rare
+    uri = rare.redirect_uri or (request_uri(plan, rare.hop) if rare.hop or plan.hops[0].strict else plan.request_uri)
     if flow.nonces:
         drop_used_up(flow)
     credentials = authorizations(flow, uri, cnonce_of(room)) if flow.nonces else ""
-    if flow.rare.bearer is not None:
+    if rare.bearer is not None:
         credentials += bearer.authorizations(room, registration, flow)
-    expires = 0 if flow.purpose == DEREGISTER else asked(registration, flow)
-    expires_line = "" if flow.purpose == REMOVE_OLD else f"Expires: {expires}\r\n"
-    flow.branch = f"z9hG4bK{flow.id:x}.{room.random.getrandbits(64):016x}"
-    flow.outstanding = b"".join(
-        (
-            _head(room, registration.plan, uri, flow.key, transport.local),
-            flow.branch.encode(),
-            prepared,
-            f"{flow.cseq} REGISTER\r\n{expires_line}".encode(),
-            credentials.encode("utf-8", "surrogateescape"),  # a realm goes back as it came
-            b"Content-Length: 0\r\n\r\n",
-        )
-    )
+    if flow.purpose == REMOVE_OLD:
+        expires = ""
+    else:
+        expires = f"Expires: {0 if flow.purpose == DEREGISTER else asked(registration, flow)}\r\n"
+    flow.branch = branch = f"z9hG4bK{flow.id:x}.{room.random.getrandbits(64):016x}"
+    # A realm goes back as it came, hence the surrogates.
+    last = f"{flow.cseq} REGISTER\r\n{expires}{credentials}Content-Length: 0\r\n\r\n".encode("utf-8", "surrogateescape")
+    flow.outstanding = _head(plan, uri, transport) + branch.encode() + prepared + last
     way: Transport | None = transport
     if len(flow.outstanding) > transport.limit:
         way = size.carrier_of(room, flow, transport, now)
@@ -72,22 +68,23 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
 
 def put(room: Registrations, flow: Flow, way: Transport, now: float) -> None:
     """Put the flow's request on the wire, by the transport of its target or by the connection that carries it."""
-    key = way.key
+    key, t1 = way.key, room.settings.t1
     flow.phase = SENT
     flow.sent_at = now
-    flow.interval = room.settings.t1
+    flow.interval = t1
     flow.retransmitted = False
-    flow.retransmit_at = now + flow.interval if key.protocol == "udp" else 0.0
-    flow.ends_at = now + 64 * room.settings.t1  # timer F
-    way.waiting.discard(flow.id)
-    way.active.add(flow.id)
+    flow.ends_at = now + 64 * t1  # timer F
+    flow.retransmit_at = at = now + t1 if key.protocol == "udp" else 0.0
+    identity = flow.id
+    way.waiting.discard(identity)
+    way.active.add(identity)
     if flow.rare.carrier is not None and flow.key is not None:
         target = room.transports[flow.key]
-        target.waiting.discard(flow.id)
-        target.active.add(flow.id)
+        target.waiting.discard(identity)
+        target.active.add(identity)
     room.register_sent += 1
     room.send(key, flow.outstanding)
-    room.arm(flow, flow.retransmit_at or flow.ends_at)
+    room.arm(flow, at or flow.ends_at)
 
 
 def asked(registration: Registration, flow: Flow) -> int:
@@ -102,27 +99,29 @@ def _prepared(room: Registrations, registration: Registration, flow: Flow, trans
     old = _removals(flow) if flow.rare.old_contact and not flow.rare.outbound else ()
     if flow.purpose == REMOVE_OLD:
         return _middle(room, plan, flow, old)
-    number = reg_id(plan, flow)
     if flow.purpose == DEREGISTER and flow.contact:
-        return _middle(room, plan, flow, (f"{own_contact(plan, flow.contact, number)};expires=0", *old))
-    shown = nat.shown(registration, flow, transport)
-    if not flow.middle or flow.local != transport.local or flow.shown != shown:
+        return _middle(room, plan, flow, (f"{own_contact(plan, flow.contact, reg_id(plan, flow))};expires=0", *old))
+    local = transport.local
+    shown = local if transport.public is None else nat.shown(registration, flow, transport)
+    assert shown is not None
+    if not flow.middle or flow.local != local or flow.shown != shown:
         contact = contact_uri(plan, flow.key, shown)
-        if (
-            contact != flow.contact
-            and not flow.rare.old_contact
-            and (flow.lease_end > 0 or flow.rare.unknown_until > now)
-        ):
-            flow.old_contact = flow.contact
-        flow.contact = contact
+        if contact != flow.contact:
+            if not flow.rare.old_contact and (flow.lease_end > 0 or flow.rare.unknown_until > now):
+                flow.old_contact = flow.contact
+            flow.contact = contact
+        removed: tuple[str, ...] = ()
         if flow.rare.old_contact:  # a learned address may change back: nothing is set and removed in one request
             flow.old_contact = " ".join(uri for uri in flow.rare.old_contact.split() if uri != contact)
-        # With outbound it is replaced by its reg-id, and that URI may be another flow's by now.
-        now_removed = _removals(flow) if nat.replaces(flow, transport) and not flow.rare.outbound else ()
-        flow.middle = _middle(room, plan, flow, (own_contact(plan, contact, number), *now_removed))
-        flow.local = transport.local
+            # With outbound it is replaced by its reg-id, and that URI may be another flow's by now.
+            if nat.replaces(flow, transport) and not flow.rare.outbound:
+                removed = _removals(flow)
+        flow.middle = _middle(room, plan, flow, (own_contact(plan, contact, reg_id(plan, flow)), *removed))
+        flow.local = local
         flow.shown = shown
-        flow.carried = sent_as(plan)
+        if flow.planned is not plan:
+            flow.planned = plan
+            flow.carried = sent_as(plan)
     return flow.middle
 
 
@@ -139,14 +138,17 @@ def _tag(flow: Flow) -> str:
     return flow.call_id[:12] + f"{flow.id:x}"
 
 
-def _head(room: Registrations, plan: Plan, uri: str, key: TransportKey, local: tuple[str, int]) -> bytes:
+def _head(plan: Plan, uri: str, transport: Transport) -> bytes:
+    key, local = transport.key, transport.local
+    assert local is not None
     if plan.contact_uri is not None:  # a flow that nobody calls us on is not kept alive
         return head(uri, key, local, keep="")
-    known = room.heads.get((uri, key, local))
+    if transport.heads_show is not local or len(transport.heads) >= HEADS_KEPT:
+        transport.heads = {}
+        transport.heads_show = local
+    known = transport.heads.get(uri)
     if known is None:
-        if len(room.heads) >= HEADS_KEPT:
-            room.heads.clear()
-        known = room.heads[uri, key, local] = head(uri, key, local)
+        known = transport.heads[uri] = head(uri, key, local)
     return known
 
 

@@ -24,6 +24,8 @@ class Transport:
     __slots__ = (
         "active",
         "bound",
+        "heads",
+        "heads_show",
         "kept_until",
         "key",
         "limit",
@@ -56,6 +58,10 @@ class Transport:
         """Flows whose binding lives on this connection (never for UDP, where nothing can close)."""
         self.kept_until = 0.0
         """It is not closed before, though nobody uses it."""
+        self.heads: dict[str, bytes] = {}
+        """Everything before the branch of a REGISTER, by request URI: the same for all profiles."""
+        self.heads_show: tuple[str, int] | None = None
+        """The local address in :attr:`heads`."""
 
 
 def unbind(room: Registrations, flow: Flow) -> None:

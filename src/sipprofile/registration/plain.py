@@ -1,0 +1,299 @@
+"""The short way through an answer to REGISTER that has the form of one which was understood before.
+
+A registrar writes all of its answers alike. When the long way (:mod:`~sipprofile.registration.outcomes`) has dealt with
+a challenge or a grant and nothing about it or about its registration was out of the ordinary, the form of the answer is
+remembered for the address it came from: each byte of it, but for those that differ from one answer to the next, which
+are our branch, the CSeq number, the nonce, our contact and the seconds granted, and the value of the headers that nobody
+reads. An answer of the same form means the same for another registration as ordinary as that one, so it needs no
+parsing and no looking for the many things that it does not say.
+
+The long way is what defines the outcome, and this one is no more than a quick proof that it would do just that: what
+differs by a byte, or belongs to a registration with anything unusual about it, takes the long way. That both agree on
+whatever may come is a test (``tests/unit/test_plain_answers.py``).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ..agents.base import Agent
+from ..events import NO_REASON
+from ..sip.digest import Challenge, Terms
+from ..sip.names import CANONICAL_NAMES
+from . import keepalive, machine
+from .acceptance import bind
+from .challenge import credentials_for
+from .nat import seen_as
+from .rare import USUAL_FLOW, USUAL_REGISTRATION
+from .refresh import on_grid, refresh_delay
+from .registration import IDLE, REGISTER, SENT, Flow, Nonce, Registration
+from .state import store, tell
+from .transmit import end_transaction, transmit
+
+if TYPE_CHECKING:
+    from .registrations import Registrations
+
+UNREAD = frozenset(("from", "to", "call-id", "date"))
+"""Headers whose values differ from answer to answer, and mean nothing in an answer to REGISTER."""
+MEANING = frozenset(
+    ("path", "service-route", "require", "supported", "unsupported", "flow-timer", "p-associated-uri", "security-server")
+    | {"authentication-info", "proxy-authentication-info", "proxy-authenticate", "min-expires", "retry-after", "expires"}
+)
+"""Headers that may mean different things for different registrations: answers with them take the long way."""
+LONGEST = 2000  # bytes of an answer
+ADDRESSES = 1000  # of servers whose forms are remembered
+MOST_MISSES = 1 << 16
+
+_branch = rb"z9hG4bK([0-9a-f]{1,12})\.([0-9a-f]{16})"
+_is_branch = re.compile(_branch).fullmatch
+_is_cseq = re.compile(rb"( *)[0-9]{1,9} REGISTER").fullmatch
+_is_contact = re.compile(rb'( *)<([^<>"\r\n]*)>((?:;[^;,\r\n]*)*);expires=[0-9]{1,9}').fullmatch
+_nonce = rb'nonce="([!#-\[\]-~]{1,256})"'
+_instance = re.compile(rb"[0-9a-f]{8}(?:\\-[0-9a-f]{4}){3}\\-[0-9a-f]{12}")
+
+
+class Forms:
+    """The forms of the challenge and of the grant that come from one address."""
+
+    __slots__ = ("challenge", "grant", "misses", "patience")
+
+    def __init__(self) -> None:
+        self.challenge: Form | None = None
+        self.grant: Form | None = None
+        self.misses = 0
+        self.patience = 0
+        """Misses after which a form is learnt, doubled each time: where answers differ it costs next to nothing."""
+
+
+class Form:
+    """What is the same in every answer, and what was true of the registration that it was learnt from."""
+
+    __slots__ = ("agent", "local", "match", "seen", "terms")
+
+    def __init__(self, pattern: bytes, agent: type[Agent], terms: Terms | None) -> None:
+        self.match = re.compile(pattern).fullmatch
+        self.agent = agent
+        self.terms = terms
+        self.local: tuple[str, int] | None = None
+        self.seen: tuple[str, int] | None = None
+        """Where the server has seen us, by the Via that it sent back."""
+
+
+def ordinary(registration: Registration, flow: Flow) -> bool:
+    """Whether nothing about the registration asks for anything but REGISTER, challenge and grant over UDP."""
+    plan = registration.plan
+    return (
+        flow.rare is USUAL_FLOW
+        and registration.rare is USUAL_REGISTRATION
+        and (registration.wanted or registration.kept)
+        and len(registration.flows) == 1
+        and flow.purpose == REGISTER
+        and flow.key is not None
+        and flow.key.protocol == "udp"
+        and plan.contact_uri is None
+        and plan.token_source is None
+        and not plan.gruu
+    )
+
+
+def answered(room: Registrations, data: bytes, source: tuple[str, int], now: float) -> bool:
+    """Deal with an answer of a known form; false when that is for the long way."""
+    forms = room.forms.get(source)
+    if forms is None:
+        return False
+    form = forms.grant if data[8:9] == b"2" else forms.challenge
+    found = None if form is None else form.match(data)
+    if form is None or found is None:
+        forms.misses += 1
+        return False
+    number, tail, cseq, first, second = found.groups()
+    flow = room.flows.get(int(number, 16))
+    if flow is None or flow.phase != SENT or flow.cseq != int(cseq):
+        return False
+    if flow.branch != f"z9hG4bK{number.decode()}.{tail.decode()}":
+        return False
+    registration = room.by_profile.get(flow.profile)
+    if registration is None or registration.flows[0] is not flow or not ordinary(registration, flow):
+        return False
+    assert flow.key is not None
+    if type(registration.agent) is not form.agent or room.stopping:
+        return False
+    transport = room.transports.get(flow.key)
+    health = room.health.get(flow.key)
+    if transport is None or transport.local != form.local or health is None or health.down or health.canary == flow.id:
+        return False
+    if form.seen is not None and (transport.moves or form.seen != (transport.public or transport.local)):
+        return False  # it shows the address of a NAT that was not known
+    if form.terms is None:
+        return _granted(room, registration, flow, first, int(second), now)
+    return _challenged(room, registration, flow, Challenge(first.decode(), form.terms), now)
+
+
+def _challenged(
+    room: Registrations, registration: Registration, flow: Flow, challenge: Challenge, now: float
+) -> bool:
+    """Answer the first challenge of an attempt that began without credentials."""
+    if flow.nonces or flow.rounds or flow.retransmitted:
+        return False
+    plan, key = registration.plan, flow.key
+    credentials = credentials_for(plan, 0, challenge)
+    if credentials is None:
+        return False
+    assert key is not None
+    room.health[key].answered_at = now
+    end_transaction(room, flow)
+    flow.rounds = 1
+    flow.nonces = (Nonce(challenge.nonce, challenge.terms, credentials, attempt=flow.attempt),)
+    room.pacer(plan.registrar, now).debit(now)
+    transmit(room, registration, flow, now)
+    machine.rearm(room, registration, flow)
+    return True
+
+
+def _granted(
+    room: Registrations, registration: Registration, flow: Flow, contact: bytes, expires: int, now: float
+) -> bool:
+    """Take the lease."""
+    plan, key = registration.plan, flow.key
+    seconds = min(expires, plan.expires)
+    if contact != flow.contact.encode() or not seconds or flow.sent_at + seconds <= now:
+        return False
+    assert key is not None
+    transport = room.transports[key]
+    if flow.shown != (transport.public or transport.local) or flow.local != transport.local:
+        return False  # the contact that was granted is out of date already
+    room.health[key].answered_at = now
+    end_transaction(room, flow)
+    is_refresh = registration.status == "registered" and flow.lease_end > 0
+    flow.failures = 0
+    flow.phase = IDLE
+    flow.lease_end = flow.sent_at + seconds
+    flow.granted = seconds
+    flow.refresh_at = on_grid(flow.sent_at + refresh_delay(seconds, room.random.random()))
+    flow.sent_as = flow.carried
+    if flow.registered_aors != (plan.aor,):
+        flow.registered_aors = (plan.aor,)
+        room.addresses.learn(registration)
+    bind(room, flow)
+    if not flow.keepalive:
+        keepalive.join(room, flow, now)
+    flow.middle = b""
+    tell(room, registration, now, NO_REASON, flow=flow, transition=not is_refresh)
+    store(room, registration, flow)
+    if flow.id in room.flows:
+        machine.rearm(room, registration, flow)
+    return True
+
+
+def learn(
+    room: Registrations,
+    registration: Registration,
+    flow: Flow,
+    data: bytes,
+    source: tuple[str, int],
+    before: tuple[bytes, bool],
+) -> None:
+    """Remember the form of an answer that was just dealt with the long way, if it was an ordinary one.
+
+    ``before``: the branch that it answered, and whether its registration was ordinary before.
+    """
+    forms = room.forms.get(source)
+    if forms is None:
+        if len(room.forms) >= ADDRESSES:
+            room.forms.clear()
+        forms = room.forms[source] = Forms()
+    branch, was_ordinary = before
+    if forms.misses < forms.patience or not was_ordinary or not ordinary(registration, flow):
+        return
+    forms.misses = 0
+    forms.patience = min(max(1, 2 * forms.patience), MOST_MISSES)
+    assert flow.key is not None
+    transport = room.transports.get(flow.key)
+    status = data[8:12]
+    granted = status == b"200 " and flow.phase == IDLE and flow.registered_aors == (registration.plan.aor,)
+    challenged = status == b"401 " and flow.phase == SENT and len(flow.nonces) == 1 and flow.rounds == 1
+    if transport is None or transport.local is None or not (granted or challenged):
+        return
+    nonce = flow.nonces[0] if challenged else None
+    pattern = _pattern(data, branch, flow.contact, None if nonce is None else nonce.text)
+    if pattern is None:
+        return
+    form = Form(pattern, type(registration.agent), None if nonce is None else nonce.terms)
+    form.local = transport.local
+    form.seen = seen_as(_via(data), transport.local)
+    if form.seen is not None and form.seen != (transport.public or transport.local):
+        return
+    if granted:
+        forms.grant = form
+    else:
+        forms.challenge = form
+
+
+def _pattern(data: bytes, branch: bytes, contact: str, nonce: str | None) -> bytes | None:
+    """What matches answers of the form of ``data``; linear, since each of its repetitions ends at a byte that it
+    cannot contain. ``None``: it is not so simple."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    if body or len(data) > LONGEST:
+        return None
+    start, *lines = head.split(b"\r\n")
+    if b"\r" in head.replace(b"\r\n", b"") or b"\n" in head.replace(b"\r\n", b""):
+        return None
+    parts = [re.escape(start)]
+    seen: set[str] = set()
+    for line in lines:
+        spelling, colon, value = line.partition(b":")
+        try:
+            name = CANONICAL_NAMES[spelling]
+        except KeyError:
+            return None
+        if not colon or name in seen or name in MEANING:
+            return None
+        seen.add(name)
+        part = _line(name, value, branch, contact, nonce)
+        if part is None:
+            return None
+        parts.append(re.escape(spelling + colon) + part)
+    wanted = {"via", "cseq", "contact"} if nonce is None else {"via", "cseq", "www-authenticate"}
+    return b"\r\n".join(parts) + rb"\r\n\r\n" if wanted <= seen else None
+
+
+def _line(name: str, value: bytes, branch: bytes, contact: str, nonce: str | None) -> bytes | None:
+    """What matches the values of a header."""
+    if name in UNREAD:
+        return rb"[^\r\n]*"
+    if name == "via":
+        before, found, after = value.partition(b";branch=" + branch)
+        simple = found and after[:1] in (b"", b";") and b"branch=" not in before + after
+        if not simple or b"," in value or b'"' in value or b";keep=" in value or _is_branch(branch) is None:
+            return None
+        return re.escape(before) + b";branch=" + _branch + re.escape(after)
+    if name == "cseq":
+        blanks = _is_cseq(value)
+        return None if blanks is None else blanks[1] + b"([0-9]{1,9}) REGISTER"
+    if name == "contact" and nonce is None:
+        listed = _is_contact(value)
+        if listed is None or listed[2] != contact.encode():
+            return None
+        blanks, _, params = listed.groups()
+        if b"expires=" in params.lower() or b'"' in params.replace(b'"<urn:uuid:', b"").replace(b'>"', b""):
+            return None
+        # Who has another instance has the same form all the same.
+        params = _instance.sub(rb"[0-9a-f-]{36}", re.escape(params))
+        return blanks + b'<([^<>"\r\n]*)>' + params + b";expires=([0-9]{1,9})"
+    if name == "www-authenticate" and nonce is not None:
+        text = b'nonce="' + nonce.encode("utf-8", "surrogateescape") + b'"'
+        before, found, after = value.partition(text)
+        if not found or text in after or before[-1:] not in (b" ", b",") or b"nonce" in before + after:
+            return None
+        return re.escape(before) + _nonce + b"()" + re.escape(after)
+    return re.escape(value)
+
+
+def _via(data: bytes) -> str:
+    """The value of the only Via header."""
+    for line in data.split(b"\r\n")[1:]:
+        spelling, _, value = line.partition(b":")
+        if CANONICAL_NAMES[spelling] == "via":
+            return value.decode("utf-8", "surrogateescape").strip(" \t")
+    return ""
