@@ -2,8 +2,8 @@
 
 A registrar writes all of its answers alike. When the long way (:mod:`~sipprofile.registration.outcomes`) has dealt with
 a challenge or a grant and nothing about it or about its registration was out of the ordinary, the form of the answer is
-remembered for the address it came from: each byte of it, but for those that differ from one answer to the next, which
-are our branch, the CSeq number, the nonce, our contact and the seconds granted, and the value of the headers that nobody
+remembered for the address it came from: each byte of it, but for those that differ from one answer to the next. Those
+are our branch, the CSeq number, the nonce, our contact, the seconds granted, and the value of the headers that nobody
 reads. An answer of the same form means the same for another registration as ordinary as that one, so it needs no
 parsing and no looking for the many things that it does not say.
 
@@ -15,9 +15,8 @@ whatever may come is a test (``tests/unit/test_plain_answers.py``).
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..agents.base import Agent
 from ..events import NO_REASON
 from ..sip.digest import Challenge, Terms
 from ..sip.names import CANONICAL_NAMES
@@ -37,19 +36,27 @@ if TYPE_CHECKING:
 UNREAD = frozenset(("from", "to", "call-id", "date"))
 """Headers whose values differ from answer to answer, and mean nothing in an answer to REGISTER."""
 MEANING = frozenset(
-    ("path", "service-route", "require", "supported", "unsupported", "flow-timer", "p-associated-uri", "security-server")
-    | {"authentication-info", "proxy-authentication-info", "proxy-authenticate", "min-expires", "retry-after", "expires"}
+    [
+        "authentication-info",
+        "flow-timer",
+        "p-associated-uri",
+        "path",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "require",
+        "service-route",
+    ]
 )
 """Headers that may mean different things for different registrations: answers with them take the long way."""
 LONGEST = 2000  # bytes of an answer
 ADDRESSES = 1000  # of servers whose forms are remembered
 MOST_MISSES = 1 << 16
 
-_branch = rb"z9hG4bK([0-9a-f]{1,12})\.([0-9a-f]{16})"
+_branch = rb"z9hG4bK(?P<flow>[0-9a-f]{1,12})\.(?P<random>[0-9a-f]{16})"
 _is_branch = re.compile(_branch).fullmatch
 _is_cseq = re.compile(rb"( *)[0-9]{1,9} REGISTER").fullmatch
-_is_contact = re.compile(rb'( *)<([^<>"\r\n]*)>((?:;[^;,\r\n]*)*);expires=[0-9]{1,9}').fullmatch
-_nonce = rb'nonce="([!#-\[\]-~]{1,256})"'
+_is_contact = re.compile(rb'( *)<([^<>"\r\n]*)>([^,\r\n]*);expires=[0-9]{1,9}').fullmatch
+_nonce = rb'nonce="(?P<nonce>[!#-\[\]-~]{1,256})"'
 _instance = re.compile(rb"[0-9a-f]{8}(?:\\-[0-9a-f]{4}){3}\\-[0-9a-f]{12}")
 
 
@@ -69,15 +76,19 @@ class Forms:
 class Form:
     """What is the same in every answer, and what was true of the registration that it was learnt from."""
 
-    __slots__ = ("agent", "local", "match", "seen", "terms")
+    __slots__ = ("agent", "local", "match", "outbound", "seen", "terms")
 
-    def __init__(self, pattern: bytes, agent: type[Agent], terms: Terms | None) -> None:
+    def __init__(
+        self, pattern: bytes, registration: Registration, local: tuple[str, int], seen: tuple[str, int] | None
+    ) -> None:
         self.match = re.compile(pattern).fullmatch
-        self.agent = agent
-        self.terms = terms
-        self.local: tuple[str, int] | None = None
-        self.seen: tuple[str, int] | None = None
+        self.agent = type(registration.agent)
+        self.outbound = registration.plan.outbound
+        self.local = local
+        self.seen = seen
         """Where the server has seen us, by the Via that it sent back."""
+        self.terms: Terms | None = None
+        """Of a challenge: all but its nonce."""
 
 
 def ordinary(registration: Registration, flow: Flow) -> bool:
@@ -107,17 +118,17 @@ def answered(room: Registrations, data: bytes, source: tuple[str, int], now: flo
     if form is None or found is None:
         forms.misses += 1
         return False
-    number, tail, cseq, first, second = found.groups()
+    number, random, cseq = found.group("flow", "random", "cseq")
     flow = room.flows.get(int(number, 16))
     if flow is None or flow.phase != SENT or flow.cseq != int(cseq):
         return False
-    if flow.branch != f"z9hG4bK{number.decode()}.{tail.decode()}":
+    if flow.branch != f"z9hG4bK{number.decode()}.{random.decode()}":
         return False
     registration = room.by_profile.get(flow.profile)
     if registration is None or registration.flows[0] is not flow or not ordinary(registration, flow):
         return False
     assert flow.key is not None
-    if type(registration.agent) is not form.agent or room.stopping:
+    if type(registration.agent) is not form.agent or registration.plan.outbound != form.outbound or room.stopping:
         return False
     transport = room.transports.get(flow.key)
     health = room.health.get(flow.key)
@@ -126,13 +137,11 @@ def answered(room: Registrations, data: bytes, source: tuple[str, int], now: flo
     if form.seen is not None and (transport.moves or form.seen != (transport.public or transport.local)):
         return False  # it shows the address of a NAT that was not known
     if form.terms is None:
-        return _granted(room, registration, flow, first, int(second), now)
-    return _challenged(room, registration, flow, Challenge(first.decode(), form.terms), now)
+        return _granted(room, registration, flow, found["contact"], int(found["expires"]), now)
+    return _challenged(room, registration, flow, Challenge(found["nonce"].decode(), form.terms), now)
 
 
-def _challenged(
-    room: Registrations, registration: Registration, flow: Flow, challenge: Challenge, now: float
-) -> bool:
+def _challenged(room: Registrations, registration: Registration, flow: Flow, challenge: Challenge, now: float) -> bool:
     """Answer the first challenge of an attempt that began without credentials."""
     if flow.nonces or flow.rounds or flow.retransmitted:
         return False
@@ -186,47 +195,53 @@ def _granted(
     return True
 
 
-def learn(
-    room: Registrations,
-    registration: Registration,
-    flow: Flow,
-    data: bytes,
-    source: tuple[str, int],
-    before: tuple[bytes, bool],
-) -> None:
-    """Remember the form of an answer that was just dealt with the long way, if it was an ordinary one.
+class Lesson(NamedTuple):
+    """What has to be known about an answer before it is dealt with, to learn from it afterwards."""
 
-    ``before``: the branch that it answered, and whether its registration was ordinary before.
-    """
+    forms: Forms
+    branch: bytes
+    challenged: bool
+    """The request had credentials."""
+
+
+def lesson(room: Registrations, registration: Registration, flow: Flow, source: tuple[str, int]) -> Lesson | None:
+    """Whether the form of the answer that is about to be dealt with the long way is worth learning."""
     forms = room.forms.get(source)
     if forms is None:
         if len(room.forms) >= ADDRESSES:
             room.forms.clear()
         forms = room.forms[source] = Forms()
-    branch, was_ordinary = before
-    if forms.misses < forms.patience or not was_ordinary or not ordinary(registration, flow):
-        return
+    if forms.misses < forms.patience or flow.retransmitted or not ordinary(registration, flow):
+        return None
+    return Lesson(forms, flow.branch.encode(), bool(flow.nonces))
+
+
+def learn(room: Registrations, registration: Registration, flow: Flow, data: bytes, lesson: Lesson) -> None:
+    """Remember the form of ``data``, which was dealt with, if what followed is what follows from such an answer."""
+    forms, branch, challenged = lesson
     forms.misses = 0
     forms.patience = min(max(1, 2 * forms.patience), MOST_MISSES)
-    assert flow.key is not None
-    transport = room.transports.get(flow.key)
-    status = data[8:12]
-    granted = status == b"200 " and flow.phase == IDLE and flow.registered_aors == (registration.plan.aor,)
-    challenged = status == b"401 " and flow.phase == SENT and len(flow.nonces) == 1 and flow.rounds == 1
-    if transport is None or transport.local is None or not (granted or challenged):
+    if not ordinary(registration, flow) or flow.key is None:
         return
-    nonce = flow.nonces[0] if challenged else None
+    transport = room.transports.get(flow.key)
+    if transport is None or transport.local is None:
+        return
+    nonce = None
+    if data[8:12] == b"401 " and flow.phase == SENT and len(flow.nonces) == 1 and not challenged:
+        nonce = flow.nonces[0]
+    elif data[8:12] != b"200 " or flow.phase != IDLE or flow.registered_aors != (registration.plan.aor,):
+        return
     pattern = _pattern(data, branch, flow.contact, None if nonce is None else nonce.text)
     if pattern is None:
         return
-    form = Form(pattern, type(registration.agent), None if nonce is None else nonce.terms)
-    form.local = transport.local
-    form.seen = seen_as(_via(data), transport.local)
-    if form.seen is not None and form.seen != (transport.public or transport.local):
+    seen = seen_as(_via(data), transport.local)
+    if seen is not None and seen != (transport.public or transport.local):
         return
-    if granted:
+    form = Form(pattern, registration, transport.local, seen)
+    if nonce is None:
         forms.grant = form
     else:
+        form.terms = nonce.terms
         forms.challenge = form
 
 
@@ -263,30 +278,30 @@ def _line(name: str, value: bytes, branch: bytes, contact: str, nonce: str | Non
     if name in UNREAD:
         return rb"[^\r\n]*"
     if name == "via":
-        before, found, after = value.partition(b";branch=" + branch)
-        simple = found and after[:1] in (b"", b";") and b"branch=" not in before + after
+        before, ours, after = value.partition(b";branch=" + branch)
+        simple = ours and after[:1] in (b"", b";") and b"branch=" not in before + after
         if not simple or b"," in value or b'"' in value or b";keep=" in value or _is_branch(branch) is None:
             return None
         return re.escape(before) + b";branch=" + _branch + re.escape(after)
     if name == "cseq":
         blanks = _is_cseq(value)
-        return None if blanks is None else blanks[1] + b"([0-9]{1,9}) REGISTER"
+        return None if blanks is None else blanks.group(1) + b"(?P<cseq>[0-9]{1,9}) REGISTER"
     if name == "contact" and nonce is None:
         listed = _is_contact(value)
         if listed is None or listed[2] != contact.encode():
             return None
         blanks, _, params = listed.groups()
-        if b"expires=" in params.lower() or b'"' in params.replace(b'"<urn:uuid:', b"").replace(b'>"', b""):
+        if b"expires" in params.lower() or b'"' in params.replace(b'"<urn:uuid:', b"").replace(b'>"', b""):
             return None
         # Who has another instance has the same form all the same.
         params = _instance.sub(rb"[0-9a-f-]{36}", re.escape(params))
-        return blanks + b'<([^<>"\r\n]*)>' + params + b";expires=([0-9]{1,9})"
+        return blanks + b'<(?P<contact>[^<>"\r\n]*)>' + params + b";expires=(?P<expires>[0-9]{1,9})"
     if name == "www-authenticate" and nonce is not None:
         text = b'nonce="' + nonce.encode("utf-8", "surrogateescape") + b'"'
-        before, found, after = value.partition(text)
-        if not found or text in after or before[-1:] not in (b" ", b",") or b"nonce" in before + after:
+        before, ours, after = value.partition(text)
+        if not ours or text in after or before[-1:] not in (b" ", b",") or b"nonce" in before + after:
             return None
-        return re.escape(before) + _nonce + b"()" + re.escape(after)
+        return re.escape(before) + _nonce + re.escape(after)
     return re.escape(value)
 
 

@@ -27,6 +27,7 @@ from . import (
     notified,
     outbound,
     outcomes,
+    plain,
     reachability,
     regevent,
     restart,
@@ -105,6 +106,8 @@ class Registrations:
         self.reg_events = RegEvents()
         """Subscriptions to our own registrations."""
         self.reachabilities = Reachabilities()
+        self.forms: dict[tuple[str, int], plain.Forms] = {}
+        """Of answers that are alike, by the address that they come from."""
         self.count_by: dict[tuple[str, str, str], int] = {}
         self._counted_keys: dict[tuple[str, str, str], tuple[str, str, str]] = {}
         """One tuple for all who are counted under it."""
@@ -237,6 +240,8 @@ class Registrations:
         if data[:1] < b"!" and (data[:1] < b"\4" or not data.strip(b"\r\n")):  # STUN or nothing but CRLF
             keepalive.received(self, data, key, now)
             return None
+        if self.forms and plain.answered(self, data, source, now):
+            return None
         try:
             message = parse(data)
         except MalformedMessage:
@@ -253,7 +258,11 @@ class Registrations:
         flow = self.flows.get(int(number, 16)) if number.isascii() and number.isalnum() and _is_hex(number) else None
         if flow is None or flow.branch != branch or flow.phase != SENT:
             return None  # a late or forged answer
-        outcomes.answered(self, self.owner(flow), flow, message, now)
+        registration = self.owner(flow)
+        lesson = plain.lesson(self, registration, flow, source)
+        outcomes.answered(self, registration, flow, message, now)
+        if lesson is not None and flow.id in self.flows:
+            plain.learn(self, registration, flow, data, lesson)
         return None
 
     def requested(self, request: Request, now: float) -> notified.Answer | None:
