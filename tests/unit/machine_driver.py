@@ -593,7 +593,7 @@ def check(machine: Registrations, now: float) -> None:
         keys = [flow.bound for flow in registration.flows if flow.lease_end]
         assert len(keys) == len(set(keys)), "two flows to one address"
     told = Counter(r.counted for r in machine.by_profile.values())
-    assert dict(told) == machine.count_by
+    assert dict(told) == machine.counts()
     for key, transport in machine.transports.items():
         for identity in transport.active:
             assert machine.flows[identity].phase == SENT

@@ -35,18 +35,7 @@ if TYPE_CHECKING:
 
 UNREAD = frozenset(("from", "to", "call-id", "date"))
 """Headers whose values differ from answer to answer, and mean nothing in an answer to REGISTER."""
-MEANING = frozenset(
-    [
-        "authentication-info",
-        "flow-timer",
-        "p-associated-uri",
-        "path",
-        "proxy-authenticate",
-        "proxy-authentication-info",
-        "require",
-        "service-route",
-    ]
-)
+MEANING = frozenset(("authentication-info", "flow-timer", "p-associated-uri", "path", "require", "service-route"))
 """Headers that may mean different things for different registrations: answers with them take the long way."""
 LONGEST = 2000  # bytes of an answer
 ADDRESSES = 1000  # of servers whose forms are remembered
@@ -134,6 +123,8 @@ def answered(room: Registrations, data: bytes, source: tuple[str, int], now: flo
     health = room.health.get(flow.key)
     if transport is None or transport.local != form.local or health is None or health.down or health.canary == flow.id:
         return False
+    if now - health.answered_at > room.settings.t2:
+        return False  # the first answer after a silence wakes others
     if form.seen is not None and (transport.moves or form.seen != (transport.public or transport.local)):
         return False  # it shows the address of a NAT that was not known
     if form.terms is None:
@@ -262,7 +253,7 @@ def _pattern(data: bytes, branch: bytes, contact: str, nonce: str | None) -> byt
             name = CANONICAL_NAMES[spelling]
         except KeyError:
             return None
-        if not colon or name in seen or name in MEANING:
+        if not colon or name in seen or name in MEANING or name.startswith("proxy-"):
             return None
         seen.add(name)
         part = _line(name, value, branch, contact, nonce)
@@ -284,13 +275,13 @@ def _line(name: str, value: bytes, branch: bytes, contact: str, nonce: str | Non
             return None
         return re.escape(before) + b";branch=" + _branch + re.escape(after)
     if name == "cseq":
-        blanks = _is_cseq(value)
-        return None if blanks is None else blanks.group(1) + b"(?P<cseq>[0-9]{1,9}) REGISTER"
+        number = _is_cseq(value)
+        return None if number is None else number.group(1) + b"(?P<cseq>[0-9]{1,9}) REGISTER"
     if name == "contact" and nonce is None:
         listed = _is_contact(value)
         if listed is None or listed[2] != contact.encode():
             return None
-        blanks, _, params = listed.groups()
+        blanks, params = listed[1], listed[3]
         if b"expires" in params.lower() or b'"' in params.replace(b'"<urn:uuid:', b"").replace(b'>"', b""):
             return None
         # Who has another instance has the same form all the same.

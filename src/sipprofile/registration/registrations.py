@@ -38,6 +38,7 @@ from .actions import Action, CloseTransport, OpenTransport, Send, TransportKey
 from .addresses import Addresses
 from .bearer import AccessToken
 from .changes import consequence
+from .counts import Counts
 from .health import Health
 from .identities import Identities
 from .locations import Locations
@@ -108,9 +109,7 @@ class Registrations:
         self.reachabilities = Reachabilities()
         self.forms: dict[tuple[str, int], plain.Forms] = {}
         """Of answers that are alike, by the address that they come from."""
-        self.count_by: dict[tuple[str, str, str], int] = {}
-        self._counted_keys: dict[tuple[str, str, str], tuple[str, str, str]] = {}
-        """One tuple for all who are counted under it."""
+        self._counts = Counts()
         self._timers: list[tuple[float, int]] = []
         self._calls: dict[int, Callable[[float], None]] = {}
         self._next_flow = 0
@@ -146,7 +145,7 @@ class Registrations:
         self.addresses.add(registration)
         for flow, row in zip(flows, rows, strict=True):
             restart.resume(self, registration, flow, row, now)
-        self._count(registration)
+        self._counts.count(registration)
         if len(flows) > 1:
             restart.settle(self, registration, now)
         regevent.resumed(self, registration, now)
@@ -185,7 +184,7 @@ class Registrations:
         """Forget the profile; a binding that exists or may exist is removed in the background."""
         registration = self.by_profile.pop(profile)
         self.addresses.remove(registration)
-        self._uncount(registration)
+        self._counts.leave(registration)
         for flow in registration.flows:
             ghosts.haunt(self, registration, flow, now)
         regevent.forget(self, profile)
@@ -466,32 +465,16 @@ class Registrations:
 
     def counts(self) -> dict[tuple[str, str, str], int]:
         """How many profiles are in each (status, reason code, registrar)."""
-        return self.count_by
+        return self._counts.by_kind
 
     def changed(self, registration: Registration, event: StateChanged, now: float) -> None:
         """Count the new state and tell the service."""
-        self._count(registration)
+        self._counts.count(registration)
         self.emit(event)
         if registration.plan.reg_event:
             regevent.changed(self, registration, now)
         if registration.plan.reachable_interval or registration.profile in self.reachabilities.by_profile:
             reachability.changed(self, registration, now)
-
-    def _count(self, registration: Registration) -> None:
-        key = (registration.status, registration.reason.code, registration.plan.registrar)
-        if key != registration.counted:
-            self._uncount(registration)
-            registration.counted = key = self._counted_keys.setdefault(key, key)
-            self.count_by[key] = self.count_by.get(key, 0) + 1
-
-    def _uncount(self, registration: Registration) -> None:
-        if registration.counted is not None:
-            left = self.count_by[registration.counted] - 1
-            if left:
-                self.count_by[registration.counted] = left
-            else:
-                del self.count_by[registration.counted], self._counted_keys[registration.counted]
-            registration.counted = None
 
     def owner(self, flow: Flow) -> Registration:
         """The registration that ``flow`` belongs to."""
