@@ -78,7 +78,8 @@ def _series(report: Report, value: Value) -> dict[str, list[tuple[int, float]]]:
     found: dict[str, list[tuple[int, float]]] = {}
     for peer in dict.fromkeys(one.peer for one in report.runs):
         for count in sorted({one.count for one in report.runs}):
-            median = middle(value(one) for one in of(report.runs, peer, count) if one.complete)
+            runs = [one for one in of(report.runs, peer, count) if one.alone]
+            median = middle(value(one) for one in runs)
             if median is not None and median > 0:
                 found.setdefault(peer, []).append((count, median))
     return dict(sorted(found.items()))

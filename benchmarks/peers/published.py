@@ -50,11 +50,11 @@ def plot(report: Report, directory: Path) -> None:
 
 def extract(report: Report) -> str:
     """The largest number that sipprofile held, the comparisons that it allows, and a table of the holders."""
-    counts = sorted({one.count for one in report.runs if one.peer == OURS and one.complete and not one.together})
+    counts = sorted({one.count for one in report.runs if one.peer == OURS and one.alone})
     holders = [peer for peer in report.settings if any(one.total for one in report.runs if one.peer == peer)]
     shown = [count for count in counts if count in (USUAL, counts[-1])]
     rows = [row for count in shown for peer in holders if (row := _row(report, peer, count))]
-    said = [*_largest(report, counts), *compared(report)]
+    said = [*_largest(report, counts), *compared(report), *_refreshed(report)]
     if not quiet(report):
         said.append("Other programs ran on the machine meanwhile.")
     parts = [
@@ -70,7 +70,7 @@ def compared(report: Report) -> list[str]:
     """A sentence for each other holder, with the most registrations that both got: what sipprofile does beside it."""
     said = []
     for peer in report.settings:
-        counts = {one.count for one in report.runs if one.peer == peer and one.total and not one.together}
+        counts = {one.count for one in report.runs if one.peer == peer and one.total and one.alone}
         for count in sorted(counts, reverse=True):
             facts = [
                 (_times(report, peer, count, lambda run: run.per_second), "registrations a second"),
@@ -85,11 +85,26 @@ def compared(report: Report) -> list[str]:
 
 
 def _largest(report: Report, counts: Sequence[int]) -> list[str]:
-    runs = [one for one in of(report.runs, OURS, counts[-1]) if one.complete] if counts else []
+    runs = [one for one in of(report.runs, OURS, counts[-1]) if one.alone] if counts else []
     rate, total = middle(one.per_second for one in runs), middle(one.total for one in runs)
     if not rate or not total:
         return []
     return [f"{OURS} registers {counts[-1]:,} from nothing at {rate:,.0f} a second, and needs {total / 1e6:,.0f} MB."]
+
+
+def _refreshed(report: Report) -> list[str]:
+    """CPU time of refreshes, with the largest number that sipprofile was looked at with."""
+    count = max((one.count for one in report.runs if one.peer == OURS and one.refresh), default=0)
+    costs = {
+        peer: cost
+        for peer in report.settings
+        if (cost := middle(one.refresh.cpu for one in of(report.runs, peer, count) if one.refresh)) is not None
+    }
+    if OURS not in costs:
+        return []
+    others = ", ".join(f"{peer} {cost:.3f}" for peer, cost in costs.items() if peer != OURS)
+    beside = f" ({others})" if others else ""
+    return [f"1,000 refreshes take {costs[OURS]:.3f} s of CPU time with {count:,}{beside}."]
 
 
 def _times(report: Report, peer: str, count: int, value: Callable[[Run], float | None]) -> str:
@@ -98,10 +113,10 @@ def _times(report: Report, peer: str, count: int, value: Callable[[Run], float |
 
 
 def _row(report: Report, peer: str, count: int) -> tuple[str, ...] | None:
-    runs = of(report.runs, peer, count)
-    done = [one for one in runs if one.complete and not one.together]
-    if not runs or (not done and all(one.together for one in runs)):
+    runs = [one for one in of(report.runs, peer, count) if not one.together]
+    if not runs:
         return None
+    done = [one for one in runs if one.alone]
     rate, cpu = middle(one.per_second for one in done), middle(one.cpu for one in done)
     memory = middle(one.memory for one in done)
     if rate is None or cpu is None or memory is None:

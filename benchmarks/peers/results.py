@@ -82,6 +82,11 @@ class Run(msgspec.Struct, frozen=True):
     def complete(self) -> bool:
         return self.registered == self.count and not self.failure
 
+    @property
+    def alone(self) -> bool:
+        """Complete, and with the core for itself: what it took to register everything is comparable."""
+        return self.complete and not self.together
+
 
 class Skipped(msgspec.Struct, frozen=True):
     peer: str
@@ -119,7 +124,7 @@ def ratio(
     value: Callable[[Run], float | None] = lambda run: run.per_second,
 ) -> float | None:
     """How many times the value (registrations/s) of `other` that of `peer` is: round by round, then the median."""
-    found = [one for one in runs if one.complete and not one.together]
+    found = [one for one in runs if one.alone]
     theirs = {one.round: value(one) for one in of(found, other, count)}
     pairs = [mine / base for one in of(found, peer, count) if (mine := value(one)) and (base := theirs.get(one.round))]
     return median(pairs) if pairs else None

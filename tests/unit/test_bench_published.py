@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from benchmarks.peers.drawing import svg
+from benchmarks.peers.plot import rate_plot
 from benchmarks.peers.published import compared, extract, publish
-from benchmarks.peers.results import Report, Run, ratio
+from benchmarks.peers.results import Refresh, Report, Run, ratio
 from benchmarks.peers.table import cold_rows, headline, not_measured
 from benchmarks.splice import splice
 
@@ -100,6 +103,17 @@ class TestFigures:
         found = report(run("sipprofile", 1000), run("sipprofile", 10, together=True))
         [row] = cold_rows(found)
         assert row[3] == "1,000"
+        alone = report(run("sipprofile", 1000))
+        assert svg(rate_plot(found)) == svg(rate_plot(alone))
+        assert extract(found) == extract(alone)
+
+    def test_refreshes_are_told_with_their_number(self) -> None:
+        def refreshed(peer: str, cpu: float, count: int = 10_000) -> Run:
+            refresh = Refresh(cpu, 1.0, 60.0, 0, 0, True)
+            return replace(run(peer, 1000, count=count, together=True), refresh=refresh)
+
+        found = report(refreshed("sipprofile", 0.03), refreshed("PJSIP", 0.1), refreshed("baresip", 0.2, 1_000))
+        assert "1,000 refreshes take 0.030 s of CPU time with 10,000 (PJSIP 0.100)." in extract(found)
 
     def test_a_machine_that_was_not_quiet_is_told(self) -> None:
         assert "A quiet machine" in headline(report(run("sipprofile", 1000)))
