@@ -47,14 +47,26 @@ class Plan:
         with tempfile.TemporaryDirectory(prefix="bench-peers") as name:
             directory = Path(name)
             self._round(directory, first, self.counts, everything)
-            for number in others:
-                self._round(directory, number, [count for count in self.counts if count == HELD], everything)
-            if self.refreshes and not everything:
-                self._hold(directory, [peer for peer in self.peers if peer.holds])
-            for number in others:
-                rest = [count for count in self.counts if count != HELD]
-                rest.sort(key=lambda count: count == 50_000)
-                self._round(directory, number, rest, everything)
+            held = [peer for peer in self.peers if peer.holds] if self.refreshes and not everything else []
+            steps = [
+                lambda: self._rounds(directory, others, [count for count in self.counts if count == HELD], everything),
+                lambda: self._hold(directory, held),
+            ]
+            if time.monotonic() + self._took_at(HELD) * len(others) + HELD_SECONDS + APART * len(held) > self._end:
+                steps.reverse()  # not enough time for both
+            for step in steps:
+                step()
+            rest = [count for count in self.counts if count != HELD]
+            self._rounds(directory, others, sorted(rest, key=lambda count: count == 50_000), everything)
+
+    def _rounds(self, directory: Path, numbers: Sequence[int], counts: Sequence[int], everything: bool) -> None:
+        for number in numbers:
+            self._round(directory, number, counts, everything)
+
+    def _took_at(self, count: int) -> float:
+        """Seconds for a round with this number, without those who failed."""
+        known = [self._took.get((peer.name, count, False), 0.0) for peer in self.peers if self._holds_well(peer, count)]
+        return sum(known)
 
     def _round(self, directory: Path, number: int, counts: Sequence[int], everything: bool) -> None:
         for peer, count in self._order(number, counts):
