@@ -59,7 +59,7 @@ class IetfAgent(Agent):
         own = _credentials(profile, profile.registrar, aor)
         proxies = tuple(_proxy_hop(profile, server, aor, self.transports) for server in profile.proxies)
         return Plan(
-            aor=str(aor.without_params_and_headers()),
+            aor=str(aor.without_params_and_headers() if aor.params or aor.headers else aor),
             request_uri=registrar.request_uri,
             registrar=registrar.label,
             domain=registrar.domain,
@@ -122,6 +122,8 @@ def registrar_uri(uri: Uri, scheme: str) -> Uri:
 
 def _identity(uri: Uri, server: ServerParameters | None) -> Identity | None:
     """What a server's parameters say about TLS and WebSocket, ``None`` when its URI says it all."""
+    if (server is None or (server.tls is None and not server.extensions)) and not uri.params:
+        return None
     tls = server.tls if server is not None and server.tls is not None else TlsSettings()
     path = server.extensions.get(WS_PATH, "/") if server is not None else "/"
     if tls == TlsSettings() and path == "/" and not uri.has_param("maddr"):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from ..sip.syntax import SipSyntaxError
 from ..sip.uri import Uri
 from .rare import NO_GRUU
 from .registration import Registration
 
 NONE: frozenset[str] = frozenset()
+_plain = re.compile(r"sips?:([A-Za-z0-9_.+-]+)@[a-z0-9.-]+").fullmatch
+"""What most addresses-of-record look like; everything else is parsed."""
 
 
 class Addresses:
@@ -89,6 +93,9 @@ def _settled(registration: Registration) -> frozenset[str]:
 
 
 def _user(uri: str) -> str | None:
+    plain = _plain(uri)
+    if plain is not None:
+        return plain[1]
     try:
         return Uri.parse(uri).user
     except SipSyntaxError:  # a tel URI among the identities, for one

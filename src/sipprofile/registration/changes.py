@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from operator import attrgetter
 from typing import Literal
 
 import msgspec
@@ -35,20 +36,22 @@ def consequence(old: Plan, new: Plan) -> Consequence:
 
 
 _encode = msgspec.json.Encoder().encode
+_binding = attrgetter(*REBIND)
+_carried = attrgetter(*REPLACE, *REFRESH)
 
 
 def bound_as(plan: Plan) -> int:
     """A checksum of what makes a binding another one: a lease granted for other settings is not this profile's."""
-    return _checksum([getattr(plan, name) for name in REBIND])
+    return _checksum(_binding(plan))
 
 
 def sent_as(plan: Plan) -> int:
     """A checksum of what a REGISTER carries and where it goes, credentials aside."""
     hops = [(hop.server.host, hop.server.port, hop.server.transport, hop.route, hop.strict) for hop in plan.hops]
-    return _checksum([*(getattr(plan, name) for name in (*REPLACE, *REFRESH)), hops])
+    return _checksum((*_carried(plan), hops))
 
 
-def _checksum(values: list[object]) -> int:
+def _checksum(values: tuple[object, ...]) -> int:
     return zlib.crc32(_encode(values)) or 1
 
 

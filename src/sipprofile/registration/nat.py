@@ -91,9 +91,12 @@ def refused(room: Registrations, flow: Flow) -> bool:
 def restore(flow: Flow, transport: Transport) -> None:
     """After a restart: the contact that is registered shows what was learned before."""
     assert transport.local is not None
+    host, port = transport.local
+    if transport.public is not None or flow.contact.partition("@")[2].partition(";")[0] == f"{host}:{port}":
+        return
     uri = Uri.parse(flow.contact)
     there = (uri.host.strip("[]"), uri.port or 5060)
-    if there != transport.local and transport.public is None and _is_address(there[0]):
+    if there != transport.local and _is_address(there[0]):
         transport.public = there
 
 

@@ -106,18 +106,16 @@ def resume(room: Registrations, registration: Registration, flow: Flow, stored: 
     # An edge proxy may have forgotten the flow meanwhile; a REGISTER tells it, and us.
     current = stored.sent_as == sent_as(registration.plan) and not stored.outbound
     flow.refresh_at = max(now, stored.refresh_at - offset) if current else now
-    flow.registered_aors = stored.registered_aors
-    flow.service_route = stored.service_route
-    flow.path = stored.path
-    flow.gruu = (stored.public_gruu, stored.temporary_gruu)
-    flow.outbound = stored.outbound
-    flow.bound = flow.key
+    aor = registration.plan.aor
+    flow.registered_aors = (aor,) if stored.registered_aors == (aor,) else stored.registered_aors
+    _restore_rarities(flow, stored)
     flow.bound_local = (stored.local_host, stored.local_port)
     flow.purpose = RESUME
     registration.kept = True
     registration.since = min(now, stored.since - offset) if stored.since else now
     assert flow.key is not None
     transport = room.transport(flow.key)
+    flow.key = flow.bound = transport.key  # one object for all who go there
     if transport.local is not None:
         registration.status = status_of(registration)
         opened(room, registration, flow, now)
@@ -127,6 +125,17 @@ def resume(room: Registrations, registration: Registration, flow: Flow, stored: 
         flow.ends_at = now + room.settings.open_limit
         machine.rearm(room, registration, flow)
         registration.status = status_of(registration)
+
+
+def _restore_rarities(flow: Flow, stored: FlowRecord) -> None:
+    if stored.service_route:
+        flow.service_route = stored.service_route
+    if stored.path:
+        flow.path = stored.path
+    if stored.public_gruu or stored.temporary_gruu:
+        flow.gruu = (stored.public_gruu, stored.temporary_gruu)
+    if stored.outbound:
+        flow.outbound = True
 
 
 def opened(room: Registrations, registration: Registration, flow: Flow, now: float) -> None:
@@ -139,6 +148,7 @@ def opened(room: Registrations, registration: Registration, flow: Flow, now: flo
     flow.phase = IDLE
     flow.ends_at = 0.0
     if local == flow.bound_local:
+        flow.bound_local = local
         if nat.applies(registration, flow, transport):
             nat.restore(flow, transport)
             flow.shown = nat.shown(registration, flow, transport)

@@ -87,6 +87,7 @@ class Registry:
         next_profile_id: int,
     ) -> None:
         self.agents = agents
+        self._types = {name: name for name in agents}
         self.settings = settings
         self.random = random
         self.hub = hub
@@ -163,7 +164,7 @@ class Registry:
         entry = Entry(number, "", "", 0, "", False, False, 0.0, 0.0)
         entry.take(record)
         # One object for the many equal values of many profiles.
-        entry.type = next((name for name in self.agents if name == entry.type), entry.type)
+        entry.type = self._types.get(entry.type, entry.type)
         self._entries[number] = entry
         self.names[entry.name] = number
         if self.ids and number < self.ids[-1]:
