@@ -102,6 +102,10 @@ class FakeRegistrations:
     def state(self, profile: int) -> RegistrationState:
         return self.states[profile]
 
+    @property
+    def by_profile(self) -> dict[int, RegistrationState]:
+        return self.states
+
     def wanted(self, profile: int) -> bool:
         return self.wants[profile]
 

@@ -18,6 +18,11 @@ BEST_FIRST: tuple[Status, ...] = ("registered", "unregistering", "registering", 
 """The status of several flows is the first of these that one of them has."""
 
 
+def status_shown(room: Registrations, profile: int) -> Status:
+    """The status that users were told last."""
+    return cast(Status, room.by_profile[profile].status)
+
+
 def status_of(registration: Registration) -> Status:
     """The public status: what the registrar would say, and what is going on."""
     flows = registration.flows

@@ -16,8 +16,8 @@ from .registry import Registry
 from .steps import Past, Read, Steps
 
 MAXIMUM_PAGE = 1_000  # profiles
-MAXIMUM_LOOKS = 5_000
-"""States looked at for one page; a page can be short although more follow."""
+MAXIMUM_LOOKS = 20_000
+"""Profiles looked at for one page, in a few milliseconds; a page can be short although more follow."""
 STATUSES: tuple[str, ...] = get_args(Status)
 
 
@@ -80,7 +80,7 @@ class Reading:
         position = start
         while position < end and len(found) < operation.limit:
             entry = registry.get(ids[position])
-            if entry is not None and registry.state(entry).status == operation.status:
+            if entry is not None and registry.status(entry) == operation.status:
                 found.append(entry.id)
             position += 1
         return tuple(found), ids[position - 1] if start < position < len(ids) else None
