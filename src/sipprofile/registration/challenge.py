@@ -126,5 +126,7 @@ def cnonce_of(room: Registrations) -> str:
 
 def drop_used_up(flow: Flow) -> None:
     """Forget nonces whose reserved counts are used up: a fresh challenge is safer than a count that may repeat."""
-    if any(nonce.limit and nonce.count >= nonce.limit for nonce in flow.nonces):
-        flow.nonces = tuple(nonce for nonce in flow.nonces if not nonce.limit or nonce.count < nonce.limit)
+    for nonce in flow.nonces:
+        if nonce.limit and nonce.count >= nonce.limit:
+            flow.nonces = tuple(each for each in flow.nonces if not each.limit or each.count < each.limit)
+            return

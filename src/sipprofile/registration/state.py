@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from ..events import EventName, FlowState, Reason, RegistrationState, StateChanged, Status
 from ..records import NONCE_BLOCK, RESERVED_BLOCK, FlowRecord, Held, NonceRecord, TransitionRecord
 from .changes import bound_as
-from .registration import DEREGISTER, IDLE, WAITING, Flow, Registration
+from .registration import DEREGISTER, IDLE, WAITING, Flow, Nonce, Registration
 from .request import bracketed, sent_by
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _status_of(flow: Flow) -> Status:
 
 def granted_contact(flow: Flow) -> str:
     """The contact that the lease is for; while another one is being registered in its place it still is the old one."""
-    return flow.old_contact.partition(" ")[0] if flow.middle and flow.old_contact else flow.contact
+    return flow.old_contact.partition(" ")[0] if flow.middle and flow.rare.old_contact else flow.contact
 
 
 def _best(registration: Registration) -> Flow:
@@ -151,7 +151,7 @@ def tell(
 
     ``flow``: it is this flow's reason; the registration's own stays as long as another flow lives.
     """
-    if registration.ghost:
+    if registration.rare.ghost:
         return
     before = registration.status
     registration.status = after = status_of(registration)
@@ -159,7 +159,8 @@ def tell(
     told = reason or registration.reason
     if reason is not None:
         if flow is not None:
-            flow.reason = reason
+            if flow.rare.reason is not reason:
+                flow.reason = reason
         if flow is not None and registration.another_lives(flow):
             if reason.code != "none":
                 registration.last_error = reason
@@ -195,15 +196,13 @@ def tell(
 
 def record(machine_room: Registrations, registration: Registration, flow: Flow) -> FlowRecord:
     """The row from which a restart goes on. Nonce counts are reserved as far as the row says."""
-    offset = machine_room.wall_offset
+    offset, rare = machine_room.wall_offset, flow.rare
     live = flow.lease_end > 0
     key = flow.bound if live else None
     local = flow.bound_local or ("", 0)
-    for nonce in flow.nonces:
-        nonce.limit = nonce.count + NONCE_BLOCK
     return FlowRecord(
         profile=flow.profile,
-        number=flow.number,
+        number=rare.number,
         call_id=flow.call_id,
         cseq_reserved=flow.cseq_asked,
         contact_token=flow.contact_token,
@@ -219,40 +218,43 @@ def record(machine_room: Registrations, registration: Registration, flow: Flow) 
         target_port=key.port if key is not None else 0,
         contact=granted_contact(flow) if live else "",
         registered_aors=flow.registered_aors if live else (),
-        service_route=flow.service_route if live else (),
-        nonces=tuple(
-            NonceRecord(
-                nonce.terms.realm,
-                nonce.text,
-                nonce.terms.algorithm,
-                nonce.terms.algorithm_given,
-                ",".join(nonce.terms.qop) or None,
-                nonce.terms.opaque,
-                nonce.terms.proxy,
-                nonce.limit,
-                nonce.terms.userhash,
-                nonce.terms.utf8,
-            )
-            for nonce in flow.nonces
-        ),
-        rejected_attempts=flow.rejected,
+        service_route=rare.service_route if live else (),
+        nonces=tuple([_nonce_record(nonce) for nonce in flow.nonces]),
+        rejected_attempts=rare.rejected,
         since=registration.since + offset,
         state_revision=registration.revision,
         bound_as=bound_as(registration.plan) if live else 0,
         sent_as=flow.sent_as if live else 0,
         leaving=live and flow.purpose == DEREGISTER and flow.phase != IDLE,
-        hop=flow.pinned + 1,
-        outbound=flow.outbound,
-        path=flow.path if live else (),
-        public_gruu=flow.gruu[0],
-        temporary_gruu=flow.gruu[1] if live else "",
-        bridge_port=registration.bridge_port,
+        hop=rare.pinned + 1,
+        outbound=rare.outbound,
+        path=rare.path if live else (),
+        public_gruu=rare.gruu[0],
+        temporary_gruu=rare.gruu[1] if live else "",
+        bridge_port=registration.rare.bridge_port,
+    )
+
+
+def _nonce_record(nonce: Nonce) -> NonceRecord:
+    terms = nonce.terms
+    nonce.limit = nonce.count + NONCE_BLOCK
+    return NonceRecord(
+        terms.realm,
+        nonce.text,
+        terms.algorithm,
+        terms.algorithm_given,
+        ",".join(terms.qop) or None,
+        terms.opaque,
+        terms.proxy,
+        nonce.limit,
+        terms.userhash,
+        terms.utf8,
     )
 
 
 def store(machine_room: Registrations, registration: Registration, flow: Flow) -> None:
     """Write the flow's row, reserving the next CSeq numbers when the present block runs low."""
-    if registration.ghost:
+    if registration.rare.ghost:
         return
     if flow.cseq_reserved - flow.cseq < RESERVED_BLOCK // 4 and flow.cseq_asked <= flow.cseq_reserved:
         flow.cseq_asked = max(flow.cseq_reserved, flow.cseq) + RESERVED_BLOCK

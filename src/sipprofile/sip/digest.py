@@ -322,6 +322,15 @@ def authorization(
     Raises UnsupportedAlgorithm, and SipSyntaxError for a line break in `username`.
     """
     terms = challenge.terms
+    usual = _usual(terms, method, uri) if not terms.userhash and (not terms.utf8 or username.isascii()) else None
+    if usual is not None:
+        hash_, ha2, before, between, after = usual
+        rounds, nonce = f"{nonce_count:08x}", challenge.nonce
+        response = hash_(f"{ha1}:{nonce}:{rounds}:{cnonce}:auth:{ha2}".encode("utf-8", "surrogateescape"))
+        return (
+            f"Digest username={quote(username)}{before}{quote(nonce)}{between}{response}"
+            f'", qop=auth, nc={rounds}, cnonce="{cnonce}"{after}'
+        )
     algorithm = terms.algorithm
     qop, response = _respond(challenge, ha1, f"{method}:{uri}", nonce_count, cnonce, body)
     if qop:
@@ -343,6 +352,21 @@ def authorization(
         f"Digest {name}, realm={quote(terms.realm)}, nonce={quote(challenge.nonce)}, "
         f'uri={quote(uri)}, response="{response}"{tail}'
     )
+
+
+@lru_cache(maxsize=256)
+def _usual(terms: Terms, method: str, uri: str) -> tuple[Callable[[bytes], str], str, str, str, str] | None:
+    """What is the same for every profile at one registrar: the hash function, H(A2), what stands between the user name
+    and the nonce, between that and the response, and at the end. ``None`` where the body or the nonce has a part in it.
+    """
+    algorithm = terms.algorithm
+    if "auth" not in terms.qop or algorithm.endswith("-sess"):
+        return None
+    after = f", algorithm={algorithm}" if terms.algorithm_given else ""
+    if terms.opaque is not None:
+        after += f', opaque="{terms.opaque}"'
+    before, between = f", realm={quote(terms.realm)}, nonce=", f', uri={quote(uri)}, response="'
+    return _hash_function(algorithm), _ha2(algorithm, f"{method}:{uri}"), before, between, after
 
 
 def response_auth(challenge: Challenge, *, ha1: str, uri: str, nonce_count: int, cnonce: str, body: bytes = b"") -> str:
