@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..agents.base import Credentials, Plan
-from ..sip.digest import Challenge, authorization, parse_challenges, strongest
+from ..sip.digest import Challenge, authorization, parse_challenges, strongest, usual_authorization
 from ..sip.message import Response
 from .registration import Flow, Nonce
 
@@ -101,17 +101,20 @@ def authorizations(
         if not (registrar or nonce.asked or nonce.terms.proxy):
             continue
         nonce.count += 1
-        name = "Proxy-Authorization" if nonce.terms.proxy else "Authorization"
-        value = authorization(
-            nonce.challenge,
-            username=nonce.credentials.username,
-            ha1=nonce.ha1,
-            method=method,
-            uri=uri,
-            nonce_count=nonce.count,
-            cnonce=cnonce,
-            body=body,
-        )
+        terms, own = nonce.terms, nonce.credentials
+        name = "Proxy-Authorization" if terms.proxy else "Authorization"
+        value = usual_authorization(terms, nonce.text, own.username, own.password, method, uri, nonce.count, cnonce)
+        if value is None:
+            value = authorization(
+                nonce.challenge,
+                username=own.username,
+                ha1=nonce.ha1,
+                method=method,
+                uri=uri,
+                nonce_count=nonce.count,
+                cnonce=cnonce,
+                body=body,
+            )
         lines += f"{name}: {value}\r\n"
     return lines
 

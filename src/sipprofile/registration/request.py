@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ..agents.base import Hop, Plan
 from ..sip.transport import WEBSOCKETS
 from .actions import TransportKey
@@ -68,18 +70,28 @@ def middle(
 ) -> bytes:
     """From the end of the Via to the CSeq number; per profile, per hop. ``contacts`` are complete Contact values."""
     aor = plan.aor
-    listed = "".join([f"Contact: {contact}\r\n" for contact in contacts])
+    listed = f"Contact: {contacts[0]}\r\n" if len(contacts) == 1 else _lines("Contact", contacts)
     # Written for each refresh of each profile, so no list of lines is made of what nearly all of them have.
     text = f"\r\nMax-Forwards: 70\r\nFrom: <{aor}>;tag={tag}\r\nTo: <{aor}>\r\nCall-ID: {call_id}\r\n{listed}"
-    if chosen.route is not None:
-        text += f"Route: <{plan.request_uri}>\r\n" if chosen.strict else f"Route: {chosen.route}\r\n"
-    for line in plan.headers:
-        text += f"{line}\r\n"
-    if user_agent and not any(line.lower().startswith("user-agent:") for line in plan.headers):
-        text += f"User-Agent: {user_agent}\r\n"
+    route = None if chosen.route is None else f"<{plan.request_uri}>" if chosen.strict else chosen.route
+    return f"{text}{_tail(route, plan.headers, user_agent, supported)}".encode()
+
+
+def _lines(name: str, values: tuple[str, ...]) -> str:
+    return "".join([f"{name}: {value}\r\n" for value in values])
+
+
+@lru_cache(maxsize=1000)
+def _tail(route: str | None, headers: tuple[str, ...], user_agent: str, supported: tuple[str, ...]) -> str:
+    """The lines up to the CSeq number, which many profiles have in common."""
+    lines = [] if route is None else [f"Route: {route}"]
+    lines.extend(headers)
+    if user_agent and not any(line.lower().startswith("user-agent:") for line in headers):
+        lines.append(f"User-Agent: {user_agent}")
     if supported:
-        text += f"Supported: {', '.join(supported)}\r\n"
-    return f"{text}CSeq: ".encode()
+        lines.append(f"Supported: {', '.join(supported)}")
+    lines.append("CSeq: ")
+    return "\r\n".join(lines)
 
 
 def sent_by(local: tuple[str, int]) -> str:

@@ -158,9 +158,8 @@ def tell(
     registration.revision += 1
     told = reason or registration.reason
     if reason is not None:
-        if flow is not None:
-            if flow.rare.reason is not reason:
-                flow.reason = reason
+        if flow is not None and flow.rare.reason is not reason:
+            flow.reason = reason
         if flow is not None and registration.another_lives(flow):
             if reason.code != "none":
                 registration.last_error = reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -11,6 +12,11 @@ from hmac import compare_digest
 import msgspec
 
 from sipprofile.sip.syntax import SipSyntaxError, quote, quoted_end, unquote
+
+try:  # for a hundred bytes OpenSSL's takes twice as long, most of it to begin
+    _new_md5 = importlib.import_module("_md5").md5
+except ImportError:  # an interpreter that was built without it
+    _new_md5 = hashlib.md5
 
 _ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")  # from weak to strong, RFC 8760 §2.3
 _CANONICAL = {name.lower(): name for base in _ALGORITHMS for name in (base, f"{base}-sess")}
@@ -99,7 +105,8 @@ class DigestCredentials(msgspec.Struct, frozen=True, gc=False):
 
 
 def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+    digest: str = _new_md5(data, usedforsecurity=False).hexdigest()
+    return digest
 
 
 def _sha256(data: bytes) -> str:
@@ -322,15 +329,6 @@ def authorization(
     Raises UnsupportedAlgorithm, and SipSyntaxError for a line break in `username`.
     """
     terms = challenge.terms
-    usual = _usual(terms, method, uri) if not terms.userhash and (not terms.utf8 or username.isascii()) else None
-    if usual is not None:
-        hash_, ha2, before, between, after = usual
-        rounds, nonce = f"{nonce_count:08x}", challenge.nonce
-        response = hash_(f"{ha1}:{nonce}:{rounds}:{cnonce}:auth:{ha2}".encode("utf-8", "surrogateescape"))
-        return (
-            f"Digest username={quote(username)}{before}{quote(nonce)}{between}{response}"
-            f'", qop=auth, nc={rounds}, cnonce="{cnonce}"{after}'
-        )
     algorithm = terms.algorithm
     qop, response = _respond(challenge, ha1, f"{method}:{uri}", nonce_count, cnonce, body)
     if qop:
@@ -354,13 +352,28 @@ def authorization(
     )
 
 
+def usual_authorization(
+    terms: Terms, nonce: str, username: str, password: str, method: str, uri: str, nonce_count: int, cnonce: str
+) -> str | None:
+    """What :func:`authorization` gives for ``qop=auth``, in a third of the time; ``None`` where it is not so simple."""
+    usual = _usual(terms, method, uri)
+    if usual is None:
+        return None
+    hash_, ha2, before, between, after = usual
+    ha1 = hash_(f"{username}:{terms.realm}:{password}".encode("utf-8", "surrogateescape"))
+    response = hash_(f"{ha1}:{nonce}:{nonce_count:08x}:{cnonce}:auth:{ha2}".encode("utf-8", "surrogateescape"))
+    return (
+        f"Digest username={quote(username)}{before}{quote(nonce)}{between}{response}"
+        f'", qop=auth, nc={nonce_count:08x}, cnonce="{cnonce}"{after}'
+    )
+
+
 @lru_cache(maxsize=256)
 def _usual(terms: Terms, method: str, uri: str) -> tuple[Callable[[bytes], str], str, str, str, str] | None:
     """What is the same for every profile at one registrar: the hash function, H(A2), what stands between the user name
-    and the nonce, between that and the response, and at the end. ``None`` where the body or the nonce has a part in it.
-    """
+    and the nonce, between that and the response, and at the end."""
     algorithm = terms.algorithm
-    if "auth" not in terms.qop or algorithm.endswith("-sess"):
+    if "auth" not in terms.qop or algorithm.endswith("-sess") or terms.userhash or terms.utf8:
         return None
     after = f", algorithm={algorithm}" if terms.algorithm_given else ""
     if terms.opaque is not None:
