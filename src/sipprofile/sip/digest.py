@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -12,11 +11,6 @@ from hmac import compare_digest
 import msgspec
 
 from sipprofile.sip.syntax import SipSyntaxError, quote, quoted_end, unquote
-
-try:  # for a hundred bytes OpenSSL's takes twice as long, most of it to begin
-    _new_md5 = importlib.import_module("_md5").md5
-except ImportError:  # an interpreter that was built without it
-    _new_md5 = hashlib.md5
 
 _ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")  # from weak to strong, RFC 8760 §2.3
 _CANONICAL = {name.lower(): name for base in _ALGORITHMS for name in (base, f"{base}-sess")}
@@ -105,8 +99,7 @@ class DigestCredentials(msgspec.Struct, frozen=True, gc=False):
 
 
 def _md5(data: bytes) -> str:
-    digest: str = _new_md5(data, usedforsecurity=False).hexdigest()
-    return digest
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def _sha256(data: bytes) -> str:
