@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import msgspec
@@ -16,47 +16,47 @@ TOGETHER = 4
 """A row holds the transitions whose revisions, divided by this, are its bucket; as JSON, one in each line."""
 
 SLOTS = 2 * HISTORY_LENGTH // TOGETHER
-"""A row's slot is its bucket modulo this. There are more than 32 transitions fill: some revisions are none."""
+"""A row's slot is its bucket modulo this, its id the profile's times this and the slot. There are more slots than 32
+transitions fill: some revisions are none.
+"""
 
-ROWS_AT_ONCE = 128  # a power of two; four values each stay below the 999 that an older SQLite takes
+ROWS_AT_ONCE = 128  # a power of two; three values each stay below the 999 that an older SQLite takes
 
 # A statement with many VALUES gives the interpreter lock up once for all of its rows, unlike executemany.
 _SAVE = """
-INSERT INTO history (profile, slot, bucket, records)
-SELECT column1, column2, column3, column4 FROM (VALUES %s)
-WHERE column1 IN (SELECT id FROM profiles)
-ON CONFLICT (profile, slot) DO UPDATE SET bucket = excluded.bucket, records = CASE
-WHEN history.bucket = excluded.bucket THEN history.records || char(10) || excluded.records ELSE excluded.records END
+INSERT INTO history (id, bucket, records) VALUES %s ON CONFLICT (id) DO UPDATE SET bucket = excluded.bucket, records =
+CASE history.bucket WHEN excluded.bucket THEN history.records || char(10) || excluded.records ELSE excluded.records END
 """
+
+_OF_PROFILE = "id BETWEEN ? AND ?"
 
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(TransitionRecord)
 
 
-def save(driver: sqlite3.Connection, rows: Sequence[TransitionRecord]) -> None:
-    """Put each transition in its place; those of profiles that are not there are left out."""
+def save(driver: sqlite3.Connection, rows: Sequence[TransitionRecord], known: Callable[[int], bool]) -> None:
+    """Put each transition in its place; those of profiles that are not ``known`` are left out."""
     buckets: dict[tuple[int, int], str] = {}
     for row in rows:
         key = row.profile, row.revision // TOGETHER
         before = buckets.get(key)
         buckets[key] = _json(row) if before is None else f"{before}\n{_json(row)}"
-    values = [(profile, bucket % SLOTS, bucket, records) for (profile, bucket), records in buckets.items()]
+    values: list[int | str] = []
+    for (profile, bucket), records in buckets.items():
+        if known(profile):
+            values += profile * SLOTS + bucket % SLOTS, bucket, records
     start = 0
-    while left := len(values) - start:
+    while left := len(values) // 3 - start:
         # The largest power of two: few different statements, which the driver keeps prepared.
         count = min(ROWS_AT_ONCE, 1 << (left.bit_length() - 1))
-        parameters: list[int | str] = []
-        for value in values[start : start + count]:
-            parameters += value
-        driver.execute(_with_places(count), parameters)
+        driver.execute(_with_places(count), values[3 * start : 3 * (start + count)])
         start += count
 
 
 def of_profile(driver: sqlite3.Connection, profile: int) -> list[TransitionRecord]:
     """The profile's last transitions, oldest first."""
-    statement = "SELECT records FROM history WHERE profile = ? ORDER BY bucket"
     found: dict[int, TransitionRecord] = {}
-    for (records,) in driver.execute(statement, (profile,)):
+    for (records,) in driver.execute(f"SELECT records FROM history WHERE {_OF_PROFILE} ORDER BY bucket", _ids(profile)):
         try:
             found.update((row.revision, row) for row in _decoder.decode_lines(records))
         except msgspec.DecodeError as error:
@@ -65,9 +65,18 @@ def of_profile(driver: sqlite3.Connection, profile: int) -> list[TransitionRecor
     return [found[revision] for revision in sorted(found)[-HISTORY_LENGTH:]]
 
 
+def remove(driver: sqlite3.Connection, profile: int) -> None:
+    """The profile is gone."""
+    driver.execute(f"DELETE FROM history WHERE {_OF_PROFILE}", _ids(profile))
+
+
+def _ids(profile: int) -> tuple[int, int]:
+    return profile * SLOTS, profile * SLOTS + SLOTS - 1
+
+
 @cache
 def _with_places(rows: int) -> str:
-    return _SAVE % ",".join(["(?,?,?,?)"] * rows)
+    return _SAVE % ",".join(["(?,?,?)"] * rows)
 
 
 def _json(row: TransitionRecord) -> str:

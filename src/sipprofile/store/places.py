@@ -32,11 +32,15 @@ class Places:
         """There is this profile."""
         self._know(profile, 1)
 
+    def knows(self, profile: int) -> bool:
+        """Whether there is this profile."""
+        page = self._known.get(profile >> _BITS)
+        return page is not None and page[profile & _MASK] == 1
+
     def remove(self, profile: int) -> None:
         """The profile is gone, its rows are of no use."""
         span, at = profile >> _BITS, (profile & _MASK) << 1
-        known = self._known.get(span)
-        if known is None or not known[profile & _MASK]:
+        if not self.knows(profile):
             return
         self._know(profile, 0)
         for number in range(1, self._numbers + 1):

@@ -24,7 +24,7 @@ from sipprofile.records import (
 )
 from sipprofile.sip.syntax import SipSyntaxError
 from sipprofile.sip.uri import Uri
-from sipprofile.store import documents, journal
+from sipprofile.store import documents, history, journal
 from sipprofile.store.database import driver
 from sipprofile.store.journal import Journal
 from sipprofile.store.schema import labels, profiles
@@ -60,6 +60,7 @@ def write(connection: Connection, writes: tuple[ConfigurationWrite, ...], keys: 
             of_new += change.flows
         elif isinstance(change, RemoveProfile):
             connection.execute(delete(profiles).where(profiles.c.id == change.profile))
+            history.remove(driver(connection), change.profile)
             flows.places.remove(change.profile)
         elif isinstance(change, SetDefault):
             _set_default(connection, change.profile)

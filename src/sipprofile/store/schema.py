@@ -56,11 +56,9 @@ journal = Table(
 history = Table(
     "history",
     metadata,
-    Column("profile", ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True),
-    Column("slot", Integer, primary_key=True),
+    Column("id", Integer, primary_key=True),
     Column("bucket", Integer, nullable=False),
     Column("records", Text, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 meta = Table(

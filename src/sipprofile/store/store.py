@@ -116,8 +116,10 @@ class Store:
         somebody may wait for, see :meth:`Journal.append`.
         """
         with self._writing() as flows:
-            awaited = flows.append([row for row in rows if isinstance(row, FlowRecord)])
-            history.save(self._driver, [row for row in rows if isinstance(row, TransitionRecord)])
+            of_flows = [row for row in rows if isinstance(row, FlowRecord)]
+            transitions = [row for row in rows if isinstance(row, TransitionRecord)]
+            awaited = flows.append(of_flows)
+            history.save(self._driver, transitions, flows.places.knows)
         return awaited
 
     @contextmanager

@@ -80,17 +80,15 @@ def upgrade() -> None:
     op.rename_table("history", "transitions")
     op.create_table(
         "history",
-        sa.Column("profile", sa.Integer, sa.ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True),
-        sa.Column("slot", sa.Integer, primary_key=True),
+        sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("bucket", sa.Integer, nullable=False),
         sa.Column("records", sa.Text, nullable=False),
-        sqlite_with_rowid=False,
     )
+    bucket = f"revision / {TOGETHER}"
     op.execute(
-        "INSERT OR REPLACE INTO history (profile, slot, bucket, records) "
-        f"SELECT profile, (revision / {TOGETHER}) % {SLOTS}, revision / {TOGETHER}, group_concat(record, char(10)) "
-        f"FROM (SELECT profile, revision, record FROM transitions ORDER BY profile, revision) "
-        f"GROUP BY profile, revision / {TOGETHER} ORDER BY profile, revision / {TOGETHER}"
+        "INSERT OR REPLACE INTO history (id, bucket, records) "
+        f"SELECT profile * {SLOTS} + ({bucket}) % {SLOTS}, {bucket}, group_concat(record, char(10)) "
+        f"FROM transitions GROUP BY profile, {bucket} ORDER BY profile, {bucket}"
     )
     op.drop_table("transitions")
 
