@@ -115,12 +115,10 @@ class Journal:
             flows = _flows(row, content)
             looked += len(flows.profiles)
             counting = self.places.counting(row, flows.profiles, flows.numbers)
-            if counting:
-                every = self._records(row, flows)
-                profiles += [flows.profiles[index] for index in counting]
-                numbers += [flows.numbers[index] for index in counting]
-                reserved += [flows.cseq_reserved[index] for index in counting]
-                records += [every[index] for index in counting]
+            profiles += [flows.profiles[index] for index in counting]
+            numbers += [flows.numbers[index] for index in counting]
+            reserved += [flows.cseq_reserved[index] for index in counting]
+            records += _records(self._driver, row, flows, counting)
         self._driver.execute("DELETE FROM journal WHERE id <= ?", (last,))
         self._rows -= looked
         if records:
@@ -137,10 +135,6 @@ class Journal:
         self._driver.execute(statement, (raised, _encode(flows), b"".join(records)))
         self._rows += len(records)
 
-    def _records(self, row: int, flows: Flows) -> list[bytes]:
-        ((content,),) = self._driver.execute("SELECT records FROM journal WHERE id = ?", (row,)).fetchall()
-        return _split(content, flows)
-
 
 def load(driver: sqlite3.Connection, journal: Journal) -> Callable[[int], tuple[FlowRecord, ...]]:
     """Read all rows that count; the answer gives the flows of a profile, once."""
@@ -148,15 +142,15 @@ def load(driver: sqlite3.Connection, journal: Journal) -> Callable[[int], tuple[
     further: dict[int, dict[int, bytes]] = {}
     raised: dict[int, int] = {}
     places, present = journal.places, raised_by(driver)
-    for row, raised[row], content, records in driver.execute("SELECT id, raised, flows, records FROM journal"):
+    for row, raised[row], content in driver.execute("SELECT id, raised, flows FROM journal"):
         flows = _flows(row, content)
-        every = _split(records, flows)
-        for index in places.counting(row, flows.profiles, flows.numbers):
+        counting = places.counting(row, flows.profiles, flows.numbers)
+        for index, record in zip(counting, _records(driver, row, flows, counting), strict=True):
             profile, number = flows.profiles[index], flows.numbers[index]
             if number == 1:
-                first[profile] = every[index]
+                first[profile] = record
             else:
-                further.setdefault(profile, {})[number] = every[index]
+                further.setdefault(profile, {})[number] = record
 
     def flow(profile: int, number: int, record: bytes) -> FlowRecord:
         since = present - raised[places.place(profile, number)]
@@ -186,8 +180,8 @@ def of_profiles(driver: sqlite3.Connection, profiles: Collection[int]) -> dict[i
                 reserved[key] = max(base, reserved.get(key, base))
     found: dict[int, tuple[FlowRecord, ...]] = {}
     for (profile, number), (row, raised, index) in sorted(last.items()):
-        ((content, records),) = driver.execute("SELECT flows, records FROM journal WHERE id = ?", (row,)).fetchall()
-        record = _split(records, _flows(row, content))[index]
+        ((content,),) = driver.execute("SELECT flows FROM journal WHERE id = ?", (row,)).fetchall()
+        (record,) = _records(driver, row, _flows(row, content), [index])
         flow = _flow(profile, record, reserved[profile, number] + present, present - raised)
         found[profile] = (*found.get(profile, ()), flow)
     return found
@@ -201,9 +195,10 @@ def reserve(driver: sqlite3.Connection, block: int) -> None:
 def forget(driver: sqlite3.Connection) -> None:
     """For a copy: when to refresh, and nonces, which the registrar has seen used further since."""
     for (row,) in driver.execute("SELECT id FROM journal").fetchall():
-        ((content, records),) = driver.execute("SELECT flows, records FROM journal WHERE id = ?", (row,)).fetchall()
+        ((content,),) = driver.execute("SELECT flows FROM journal WHERE id = ?", (row,)).fetchall()
         flows = _flows(row, content)
-        rows = [_decoded(*each) for each in zip(flows.profiles, _split(records, flows), strict=True)]
+        records = _records(driver, row, flows, range(len(flows.profiles)))
+        rows = [_decoded(*each) for each in zip(flows.profiles, records, strict=True)]
         every = _encoded([replace(each, refresh_at=0.0, nonces=()) for each in rows])
         changed = _encode(replace(flows, lengths=[len(each) for each in every]))
         driver.execute("UPDATE journal SET flows = ?, records = ? WHERE id = ?", (changed, b"".join(every), row))
@@ -228,9 +223,13 @@ def _flows(row: int, content: bytes) -> Flows:
     return flows
 
 
-def _split(records: bytes, flows: Flows) -> list[bytes]:
-    ends = list(accumulate(flows.lengths))
-    return [records[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+def _records(driver: sqlite3.Connection, row: int, flows: Flows, indexes: Sequence[int]) -> list[bytes]:
+    """The records with these indexes in a row of the journal."""
+    if not indexes:
+        return []
+    ((content,),) = driver.execute("SELECT records FROM journal WHERE id = ?", (row,)).fetchall()
+    ends = [*accumulate(flows.lengths), 0]  # of the one before the first, too
+    return [content[ends[index - 1] : ends[index]] for index in indexes]
 
 
 def _encoded(rows: Sequence[FlowRecord]) -> list[bytes]:
