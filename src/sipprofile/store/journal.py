@@ -61,6 +61,7 @@ class Journal:
             flows = _flows(row, content)
             self._rows += len(flows.profiles)
             self.places.written(row, raised, zip(flows.profiles, flows.numbers, flows.cseq_reserved, strict=True))
+            self.kept()
         self.kept()
 
     def append(self, rows: Sequence[FlowRecord]) -> list[FlowRecord]:

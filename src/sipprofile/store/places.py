@@ -16,7 +16,16 @@ class Places:
     Changes count once they are kept; :meth:`undo` takes back all since then, as a transaction that failed must.
     """
 
-    __slots__ = ("_changes", "_known", "_known_changes", "_live_kept", "_numbers", "_pages", "live")
+    __slots__ = (
+        "_before",
+        "_known",
+        "_known_changes",
+        "_live_kept",
+        "_numbers",
+        "_pages",
+        "_pages_before",
+        "live",
+    )
 
     def __init__(self) -> None:
         self.live = 0
@@ -25,7 +34,9 @@ class Places:
         self._numbers = 1
         self._known: dict[int, bytearray] = {}
         self._pages: dict[tuple[int, int], array[int]] = {}
-        self._changes: list[tuple[array[int], int, int, int]] = []
+        self._pages_before: list[array[int]] = []
+        self._before: list[int] = []
+        """Index in the page, place and numbers reserved before each change: flat, for the garbage collector's sake."""
         self._known_changes: list[tuple[int, int]] = []
 
     def add(self, profile: int) -> None:
@@ -46,7 +57,8 @@ class Places:
         for number in range(1, self._numbers + 1):
             page = self._pages.get((span, number))
             if page is not None and page[at]:
-                self._changes.append((page, at, page[at], page[at + 1]))
+                self._pages_before.append(page)
+                self._before += at, page[at], page[at + 1]
                 page[at] = page[at + 1] = 0
                 self.live -= 1
 
@@ -71,7 +83,7 @@ class Places:
         taken: list[int] = []
         reached: list[int] = []
         other: list[bool] = []
-        pages, changes = self._pages, self._changes
+        pages, pages_before, befores = self._pages, self._pages_before, self._before
         span, known = -1, bytearray()
         for index, (profile, number, cseq_reserved) in enumerate(flows):
             if profile >> _BITS != span:
@@ -86,7 +98,8 @@ class Places:
                 self._numbers = max(self._numbers, number)
             at <<= 1
             before, base_before = page[at], page[at + 1]
-            changes.append((page, at, before, base_before))
+            pages_before.append(page)
+            befores += at, before, base_before
             base = cseq_reserved - raised
             if not before:
                 self.live += 1
@@ -113,7 +126,8 @@ class Places:
 
     def keep(self) -> None:
         """All changes are on disk."""
-        self._changes.clear()
+        self._pages_before.clear()
+        self._before.clear()
         self._live_kept = self.live
         for profile, before in self._known_changes:
             span = profile >> _BITS
@@ -125,12 +139,12 @@ class Places:
 
     def undo(self) -> None:
         """Nothing of what was changed has reached the disk."""
-        for page, at, place, reserved in reversed(self._changes):
+        while self._pages_before:
+            page, reserved, place, at = self._pages_before.pop(), *(self._before.pop() for _ in range(3))
             page[at] = place
             page[at + 1] = reserved
         for profile, before in reversed(self._known_changes):
             self._known[profile >> _BITS][profile & _MASK] = before
-        self._changes.clear()
         self._known_changes.clear()
         self.live = self._live_kept
 
