@@ -57,7 +57,7 @@ class IetfAgent(Agent):
         uri = profile.registrar.uri if profile.registrar is not None else str(registrar_uri(aor, aor.scheme))
         registrar = _registrar(uri, aor.scheme, self.transports)
         own = _credentials(profile, profile.registrar, aor)
-        proxies = tuple(_proxy_hop(profile, server, aor, self.transports) for server in profile.proxies)
+        proxies = tuple([_proxy_hop(profile, server, aor, self.transports) for server in profile.proxies])
         return Plan(
             aor=str(aor.without_params_and_headers() if aor.params or aor.headers else aor),
             request_uri=registrar.request_uri,
@@ -66,7 +66,7 @@ class IetfAgent(Agent):
             hops=proxies or _direct(registrar, profile.registrar),
             contact_user=profile.contact_user or contact_token,
             contact_uri=profile.contact_uri,
-            contact_params="".join(f";{param}" for param in profile.contact_params),
+            contact_params="".join([f";{param}" for param in profile.contact_params]),
             expires=profile.expires,
             headers=tuple(profile.headers),
             credentials=own,

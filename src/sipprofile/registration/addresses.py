@@ -6,8 +6,8 @@ import re
 
 from ..sip.syntax import SipSyntaxError
 from ..sip.uri import Uri
-from .rare import NO_GRUU
-from .registration import Registration
+from .rare import NO_GRUU, USUAL_FLOW
+from .registration import Flow, Registration
 
 NONE: frozenset[str] = frozenset()
 _plain = re.compile(r"sips?:([A-Za-z0-9_.+-]+)@[a-z0-9.-]+").fullmatch
@@ -54,9 +54,7 @@ class Addresses:
         profile, aor = registration.profile, registration.plan.aor
         flows = registration.flows
         before = self._learnt.get(profile, NONE)
-        if not before and all(
-            flow.gruu == NO_GRUU and (not flow.registered_aors or flow.registered_aors == (aor,)) for flow in flows
-        ):
+        if not before and all(_says_nothing(flow, aor) for flow in flows):
             return
         uris = {uri for flow in flows for uri in (*flow.registered_aors, *flow.gruu) if uri}
         users = frozenset(user for user in map(_user, uris) if user) - _settled(registration)
@@ -80,6 +78,13 @@ class Addresses:
             self._users[user] = left if len(left) > 1 else left[0]
         else:
             self._users.pop(user, None)
+
+
+def _says_nothing(flow: Flow, aor: str) -> bool:
+    """Whether its last answer told nothing that the settings do not say."""
+    if flow.registered_aors and flow.registered_aors != (aor,):
+        return False
+    return flow.rare is USUAL_FLOW or flow.gruu == NO_GRUU
 
 
 def _settled(registration: Registration) -> frozenset[str]:

@@ -19,11 +19,12 @@ class Identities:
 
     def shared(self, plan: Plan) -> Plan:
         """``plan`` with the identities that others have already."""
-        if all(hop.identity is None for hop in plan.hops):
+        hops = plan.hops
+        if hops[0].identity is None and (len(hops) == 1 or all(hop.identity is None for hop in hops)):
             return plan
         if len(self._known) >= KEPT:
             self._known.clear()
-        return msgspec.structs.replace(plan, hops=tuple(self._hop(hop) for hop in plan.hops))
+        return msgspec.structs.replace(plan, hops=tuple(self._hop(hop) for hop in hops))
 
     def _hop(self, hop: Hop) -> Hop:
         if hop.identity is None:

@@ -135,11 +135,13 @@ class Registrations:
         profile = record.profile
         stored, *further = record.flows or (self.new_flow(profile.id),)
         plan = self.identities.shared(agent.plan(profile, stored.contact_token))
-        rows = (stored, *restart.further(plan, further))
+        rows = (stored, *restart.further(plan, further)) if further else (stored,)
         flows = tuple(restart.restored_flow(self, plan, row) for row in rows)
         registration = Registration(profile.id, plan, agent, flows, since=now, revision=stored.state_revision)
-        registration.held = record.held
-        registration.bridge_port = stored.bridge_port
+        if record.held:
+            registration.held = record.held
+        if stored.bridge_port:
+            registration.bridge_port = stored.bridge_port
         restart.remember(registration, rows, further)
         self.by_profile[profile.id] = registration
         self.addresses.add(registration)
@@ -148,8 +150,10 @@ class Registrations:
         self._counts.count(registration)
         if len(flows) > 1:
             restart.settle(self, registration, now)
-        regevent.resumed(self, registration, now)
-        reachability.changed(self, registration, now)
+        if plan.reg_event:
+            regevent.resumed(self, registration, now)
+        if plan.reachable_interval:
+            reachability.changed(self, registration, now)
         if wanted:
             self.want(profile.id, True, now, waiting=waiting)
         if record.held:
@@ -223,7 +227,7 @@ class Registrations:
 
     def has_binding(self, profile: int) -> bool:
         """Whether the registrar holds a binding of ours, as far as we know."""
-        return any(flow.lease_end > 0 or flow.unknown_until > 0 for flow in self.by_profile[profile].flows)
+        return any(flow.lease_end > 0 or flow.rare.unknown_until > 0 for flow in self.by_profile[profile].flows)
 
     def profile_of_contact(self, user: str) -> int | None:
         """The profile whose Contact has this user part."""
