@@ -61,8 +61,8 @@ def no_deregistration(patch: Patch) -> None:
 def cseq_from_the_start(patch: Patch) -> None:
     restored = restart.restored_flow
 
-    def forgetful(room: Any, plan: Any, stored: Any) -> Any:
-        flow = restored(room, plan, stored)
+    def forgetful(*arguments: Any) -> Any:
+        flow = restored(*arguments)
         flow.cseq = 0
         return flow
 
@@ -72,8 +72,8 @@ def cseq_from_the_start(patch: Patch) -> None:
 def cseq_block_used_again(patch: Patch) -> None:
     restored = restart.restored_flow
 
-    def careless(room: Any, plan: Any, stored: Any) -> Any:
-        flow = restored(room, plan, stored)
+    def careless(*arguments: Any) -> Any:
+        flow = restored(*arguments)
         flow.cseq = max(0, flow.cseq - restart.RESERVED_BLOCK)
         return flow
 

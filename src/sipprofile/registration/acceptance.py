@@ -65,7 +65,9 @@ def accepted(
     outbound.learn(registration, flow, response)
     if flow.rare.outbound:
         flow.old_contact = ""  # the binding was replaced, whatever its contact (RFC 5626 §6)
-    flow.registered_aors = registration.agent.associated(plan.aor, response)
+    aors = registration.agent.associated(plan.aor, response)
+    if aors != flow.registered_aors:
+        flow.registered_aors = aors
     room.addresses.learn(registration)
     bind(room, flow)
     keepalive.granted(room, registration, flow, response, now)

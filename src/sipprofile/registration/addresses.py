@@ -91,6 +91,8 @@ def _settled(registration: Registration) -> frozenset[str]:
     """The user parts that the settings say."""
     plan = registration.plan
     user = _user(plan.aor)
+    if user is not None and plan.credentials is not None and plan.credentials.username == user:
+        user = plan.credentials.username  # one object for both
     users = {user} if user else set()
     if plan.contact_user != registration.first.contact_token:
         users.add(plan.contact_user)

@@ -29,7 +29,7 @@ def granted(
     contacts = listed(response)
     expires = _seconds(response.header("expires"))
     if not contacts:
-        return (min(expires, asked) if expires is not None else None), contacts
+        return (min(asked, expires) if expires is not None else None), contacts
     otherwise = expires if expires is not None else asked
     ours = own_entries(contacts, contact, token, instance_id, old, reg_id)
     if not ours:
@@ -51,7 +51,7 @@ def _alone(response: Response, contact: str, asked: int, reg_id: int) -> int | N
         return None
     if reg_id and "reg-id" in params and f";reg-id={reg_id};" not in params:
         return None
-    return min(int(expires[:12]), asked)
+    return min(asked, int(expires[:12]))  # of equal ones the object that all have
 
 
 def listed(response: Response) -> list[NameAddr]:

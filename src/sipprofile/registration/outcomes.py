@@ -28,6 +28,7 @@ from . import (
 from .answers import SILENCE, Row, Step, reason_of, row_of
 from .challenge import MAXIMUM_ROUNDS
 from .grant import still_listed
+from .kept_plan import whole
 from .registration import DEREGISTER, REGISTER, REMOVE_OLD, Flow, Registration
 from .request import reg_id
 from .transmit import asked, end_transaction
@@ -116,7 +117,7 @@ def refused(
     after = _retry_after(response)
     # An answer may change the plan's mind: what the registrar refuses it does not hold.
     if type(registration.agent).judge is not Agent.judge:
-        verdict = registration.agent.judge(registration.plan, response)
+        verdict = registration.agent.judge(whole(registration.plan), response)
         if verdict is not None:
             if verdict.text:
                 reason = Reason("response", status, verdict.text)

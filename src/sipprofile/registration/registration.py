@@ -21,6 +21,9 @@ REGISTER, DEREGISTER, REMOVE_OLD, RESUME = range(4)
 """What the flow's present attempt is for. ``REMOVE_OLD`` removes a contact that a new one replaced; ``RESUME`` finds
 out whether a stored lease still fits our address."""
 
+BEYOND_PROFILES = 1 << 40
+"""First flows have their profile's number; the others are counted from here."""
+
 BREAKER = 2
 """Attempts with refused credentials after which no more are made until the secret changes."""
 REFUSED_CREDENTIALS = frozenset(("rejected_credentials", "no_credentials"))

@@ -46,7 +46,7 @@ from .network import Network
 from .pacing import AUTOMATIC, AWAITED, Pacer, QueueStatus
 from .reachability import Reachabilities
 from .regevent import RegEvents
-from .registration import DEREGISTER, IDLE, SENT, Flow, Registration
+from .registration import BEYOND_PROFILES, DEREGISTER, IDLE, SENT, Flow, Registration
 from .requests import BRANCH, LARGEST_DATAGRAM
 from .settings import RegistrationSettings
 from .state import state_of, store
@@ -112,7 +112,7 @@ class Registrations:
         self._counts = Counts()
         self._timers: list[tuple[float, int]] = []
         self._calls: dict[int, Callable[[float], None]] = {}
-        self._next_flow = 0
+        self._next_flow = BEYOND_PROFILES
         self._next_call = 0
 
     # -- profiles ------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ class Registrations:
         stored, *further = record.flows or (self.new_flow(profile.id),)
         plan = self.identities.shared(agent.plan(profile, stored.contact_token))
         rows = (stored, *restart.further(plan, further)) if further else (stored,)
-        flows = tuple(restart.restored_flow(self, plan, row) for row in rows)
+        flows = tuple(restart.restored_flow(self, plan, row, profile.id) for row in rows)
         registration = Registration(profile.id, plan, agent, flows, since=now, revision=stored.state_revision)
         if record.held:
             registration.held = record.held

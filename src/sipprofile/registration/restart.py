@@ -50,11 +50,14 @@ def settle(room: Registrations, registration: Registration, now: float) -> None:
         machine.wanted(room, registration, flow, now, AUTOMATIC)
 
 
-def restored_flow(room: Registrations, plan: Plan, stored: FlowRecord) -> Flow:
-    """A flow that goes on after everything that was perhaps used: at the start of the block reserved last."""
+def restored_flow(room: Registrations, plan: Plan, stored: FlowRecord, profile: int) -> Flow:
+    """A flow that goes on after everything that was perhaps used: at the start of the block reserved last.
+
+    The first one has the number of its ``profile``: one object and one number for most.
+    """
     flow = Flow(
-        id=room.new_identity(),
-        profile=stored.profile,
+        id=profile if stored.number == 1 and profile not in room.flows else room.new_identity(),
+        profile=profile,
         call_id=stored.call_id,
         contact_token=stored.contact_token,
         cseq=max(0, stored.cseq_reserved - RESERVED_BLOCK),

@@ -77,6 +77,8 @@ def put(room: Registrations, flow: Flow, way: Transport, now: float) -> None:
     flow.retransmit_at = at = now + t1 if key.protocol == "udp" else 0.0
     identity = flow.id
     way.waiting.discard(identity)
+    if not way.waiting:
+        way.waiting.clear()  # gives back the memory of the most there have ever been
     way.active.add(identity)
     if flow.rare.carrier is not None and flow.key is not None:
         target = room.transports[flow.key]
@@ -164,3 +166,5 @@ def end_transaction(room: Registrations, flow: Flow) -> None:
         transport = room.transports.get(flow.key)
         if transport is not None:
             transport.active.discard(flow.id)
+            if not transport.active:
+                transport.active.clear()  # gives back the memory of the most there have ever been

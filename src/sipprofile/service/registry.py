@@ -28,19 +28,37 @@ if TYPE_CHECKING:
     from .bridge.bridges import Bridges
 
 
+class Manner(msgspec.Struct, frozen=True, gc=False):
+    """How a profile is used; the same for many."""
+
+    type: str = ""
+    held: Held = ""
+    locked: bool = False
+    always: bool = False
+    """Registered whether anybody uses it or not; a bridge uses it always."""
+    linger: float = 0.0
+    linger_lost: float = 0.0
+
+
+_MANNERS: dict[Manner, Manner] = {}
+MANNERS_KEPT = 1_000
+"""Beyond it they begin anew, and later profiles share among themselves."""
+
+
+def _shared(manner: Manner) -> Manner:
+    if len(_MANNERS) >= MANNERS_KEPT:
+        _MANNERS.clear()
+    return _MANNERS.setdefault(manner, manner)
+
+
 class Entry(msgspec.Struct, gc=False):
     """What is always needed of a profile. ``revision`` is that of the stored document."""
 
     id: int
     name: str
-    type: str
     revision: int
-    held: Held
-    locked: bool
-    always: bool
-    """Registered whether anybody uses it or not; a bridge uses it always."""
-    linger: float
-    linger_lost: float
+    manner: Manner
+    """One object for all who are used alike."""
     users: int = 0
     """Sessions that have enabled it, lost ones that may still come back included."""
     lingers: bool = False
@@ -48,17 +66,52 @@ class Entry(msgspec.Struct, gc=False):
     bridge_port: int = 0
     """Where its local program sends requests; 0 = there is no socket."""
 
+    @property
+    def type(self) -> str:
+        """The name of its agent."""
+        return self.manner.type
+
+    @property
+    def held(self) -> Held:
+        """An operator's word."""
+        return self.manner.held
+
+    @held.setter
+    def held(self, held: Held) -> None:
+        self.manner = _shared(msgspec.structs.replace(self.manner, held=held))
+
+    @property
+    def locked(self) -> bool:
+        """Nobody may change it who does not unlock it."""
+        return self.manner.locked
+
+    @property
+    def always(self) -> bool:
+        """See :class:`Manner`."""
+        return self.manner.always
+
+    @property
+    def linger(self) -> float:
+        """Seconds for which the registration outlives its last user."""
+        return self.manner.linger
+
+    @property
+    def linger_lost(self) -> float:
+        """The same where that user's connection was lost."""
+        return self.manner.linger_lost
+
     def take(self, record: ProfileRecord) -> None:
         """Note another version of the profile."""
         profile = record.profile
-        self.name = profile.name
-        self.type = profile.type
+        registrar = profile.registrar
+        # One object for what is often the same.
+        same = registrar is not None and registrar.username == profile.name
+        self.name = registrar.username if same and registrar and registrar.username else profile.name
         self.revision = record.revision
-        self.held = record.held
-        self.locked = profile.locked
-        self.always = profile.register == "always" or profile.bridge is not None
-        self.linger = profile.linger
-        self.linger_lost = profile.linger_lost
+        always = profile.register == "always" or profile.bridge is not None
+        self.manner = _shared(
+            Manner(profile.type, record.held, profile.locked, always, profile.linger, profile.linger_lost)
+        )
 
 
 Listens = Callable[[EventName, int, str, int, float], bool]
@@ -88,7 +141,6 @@ class Registry:
         next_profile_id: int,
     ) -> None:
         self.agents = agents
-        self._types = {name: name for name in agents}
         self.settings = settings
         self.random = random
         self.hub = hub
@@ -162,10 +214,8 @@ class Registry:
     def add(self, record: ProfileRecord) -> Entry:
         """Take in a profile that is stored."""
         number = record.profile.id
-        entry = Entry(number, "", "", 0, "", False, False, 0.0, 0.0)
+        entry = Entry(number, "", 0, Manner())
         entry.take(record)
-        # One object for the many equal values of many profiles.
-        entry.type = self._types.get(entry.type, entry.type)
         self._entries[number] = entry
         self.names[entry.name] = number
         if self.ids and number < self.ids[-1]:
