@@ -1,0 +1,230 @@
+"""Registrations twice with the same inputs: one may take the short way through an answer, the other never does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Any
+
+import msgspec
+from machine_driver import a_profile, subscribed
+
+from sipprofile.agents.base import Agent
+from sipprofile.agents.ietf import IetfAgent
+from sipprofile.errors import SipProfileError
+from sipprofile.profile import Profile
+from sipprofile.records import FlowRecord, ProfileRecord
+from sipprofile.registration.actions import Action, OpenTransport, Probe, Resolve, Send, TransportKey
+from sipprofile.registration.registrations import Registrations
+from sipprofile.registration.settings import RegistrationSettings
+from sipprofile.sip import stun
+from sipprofile.sip.message import Request, parse
+
+ADDRESSES = {"reg.test": ("192.0.2.1",), "alias.test": ("192.0.2.1",), "two.test": ("192.0.2.1", "192.0.2.2")}
+UNSEEN = frozenset(("forms", "random", "settings", "emit", "save", "act"))
+"""Attributes of Registrations that do not tell what it has come to."""
+
+
+class NothingKept(dict[Any, Any]):
+    """Whoever keeps forms of answers here has none."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+
+class Twins:
+    """Both, and what they have asked for. ``short`` is the one that may take the short way."""
+
+    def __init__(
+        self, *, seed: int = 1, settings: RegistrationSettings | None = None, agent: Agent | None = None
+    ) -> None:
+        self.now = 1000.0
+        self.agent = agent or IetfAgent()
+        self.profiles: dict[int, Profile] = {}
+        self.said: tuple[list[Any], list[Any]] = ([], [])
+        """Actions, rows and events of each, in their order."""
+        self.sent: list[tuple[TransportKey, Request]] = []
+        """The REGISTERs that were sent, retransmissions included."""
+        self.actions: list[Action] = []
+        """To be performed."""
+        self.rows: list[FlowRecord] = []
+        """To be written."""
+        self.local = ("198.51.100.1", 5060)
+        self.fails = False
+        """Whether transports fail to open."""
+        self.subscribes = subscribed()
+        """What answers a SUBSCRIBE, and an OPTIONS."""
+        made = [
+            Registrations(
+                settings=settings or RegistrationSettings(rate=1000.0, burst=1000.0),
+                random=Random(seed),
+                emit=lambda change, said=said: said.append((change, change.state)),  # type: ignore[misc]
+                save=said.append,
+                act=said.append,
+                wall_offset=1.7e9,
+                boot_id="boot",
+            )
+            for said in self.said
+        ]
+        self.short, self.long = made
+        self.long.forms = NothingKept()
+
+    # -- inputs ------------------------------------------------------------------------------------------------------
+
+    def both(self, act: Callable[[Registrations], Any]) -> None:
+        """One input to both, and what they ask for in turn; they must be the same after each."""
+        act(self.short)
+        act(self.long)
+        self._compare()
+
+    def settle(self) -> None:
+        """Do what was asked for."""
+        while self.actions or self.rows:
+            rows, self.rows = self.rows, []
+            for row in rows:
+                self.both(lambda room, row=row: room.saved(row, self.now))  # type: ignore[misc]
+            actions, self.actions = self.actions, []
+            for action in actions:
+                self._perform(action)
+
+    def add(self, number: int, *, wanted: bool = True, **changes: Any) -> bool:
+        """Add a profile, if it is a good one."""
+        profile = a_profile(number, **changes)
+        try:
+            self.agent.validate(profile)
+        except SipProfileError:
+            return False
+        self.profiles[number] = profile
+
+        def add(room: Registrations) -> None:
+            record = ProfileRecord(profile, 1, "", (room.new_flow(number),))
+            room.add(record, self.agent, self.now, wanted=wanted, waiting=wanted)
+
+        self.both(add)
+        self.settle()
+        return True
+
+    def update(self, number: int, **changes: Any) -> None:
+        """Change a profile, if it stays a good one."""
+        old = self.profiles[number]
+        new = msgspec.structs.replace(old, **changes)
+        try:
+            self.agent.validate(new)
+        except SipProfileError:
+            return
+        self.profiles[number] = new
+        self.both(lambda room: room.update(old, ProfileRecord(new, 2), self.agent, self.now))
+        self.settle()
+
+    def receive(self, data: bytes, key: TransportKey, source: tuple[str, int] | None = None) -> None:
+        """An answer comes in."""
+        self.both(lambda room: room.received(data, source or (key.host, key.port), key, self.now))
+        self.settle()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, with every timer at its time."""
+        end = self.now + seconds
+        for _ in range(2000):
+            at = self.short.next_timer()
+            if at is None or at > end:
+                break
+            self.now = max(self.now, at)
+            self.both(lambda room: room.timer(self.now))
+            self.settle()
+        self.now = end
+
+    def open_requests(self) -> list[tuple[TransportKey, Request]]:
+        """The REGISTERs that wait for an answer."""
+        branches = {flow.branch for flow in self.short.flows.values()}
+        sent = {request.branch(): (key, request) for key, request in self.sent}
+        return [found for branch, found in sent.items() if branch in branches]
+
+    def _perform(self, action: Action) -> None:
+        now = self.now
+        if isinstance(action, OpenTransport):
+            key = action.key
+            if self.fails:
+                self.both(lambda room: room.transport_failed(key, "transport_unreachable", "", now))
+            else:
+                self.both(lambda room: room.transport_opened(key, self.local, now))
+        elif isinstance(action, Resolve):
+            question = action.question
+            records = ADDRESSES.get(question.name) if question.kind == "ADDRESS" else None
+            if records is None:
+                self.both(lambda room: room.resolve_failed(question, "resolve_not_found", 60.0, now))
+            else:
+                self.both(lambda room: room.resolved(question, records, 300.0, now))
+        elif isinstance(action, Probe):
+            self.both(lambda room: room.transport_probed(action.key, self.local, None, 0, now))
+        elif isinstance(action, Send) and action.data.strip() and not stun.is_stun(action.data):
+            request = parse(action.data)
+            assert isinstance(request, Request)
+            if request.method == "REGISTER":
+                self.sent.append((action.key, request))
+                del self.sent[:-100]
+            else:
+                data = self.subscribes(request, action.key)
+                if data is not None:
+                    self.receive(data, action.key)
+
+    # -- what must be the same ---------------------------------------------------------------------------------------
+
+    def _compare(self) -> None:
+        short, long = self.said
+        _compare(short, long, "said", set())
+        for each in long:
+            if isinstance(each, FlowRecord):
+                self.rows.append(each)
+            elif isinstance(each, Action):
+                self.actions.append(each)
+        short.clear()
+        long.clear()
+        differs(self.short, self.long)
+        assert self.short.random.getstate() == self.long.random.getstate(), "one has drawn more random numbers"
+        assert self.short.next_timer() == self.long.next_timer()
+        for profile in self.short.by_profile:
+            assert self.short.state(profile) == self.long.state(profile)
+
+
+def differs(short: Registrations, long: Registrations) -> None:
+    """Fail with where in their memory both differ, if they do."""
+    seen: set[int] = set()
+    for name, value in vars(short).items():
+        if name not in UNSEEN:
+            _compare(value, getattr(long, name), name, seen)
+
+
+def _compare(one: Any, other: Any, where: str, seen: set[int]) -> None:
+    if one is other or isinstance(one, Registrations) or id(one) in seen:
+        return
+    if hasattr(one, "__slots__") or hasattr(one, "__dict__"):
+        seen.add(id(one))
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert list(one) == list(other), where
+        if one != other:
+            for key in one:
+                _compare(one[key], other[key], f"{where}[{key!r}]", seen)
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), where
+        if one != other:
+            for place, (mine, its) in enumerate(zip(one, other, strict=True)):
+                _compare(mine, its, f"{where}[{place}]", seen)
+    elif isinstance(one, partial):
+        assert one.func.__qualname__ == other.func.__qualname__, where
+        _compare(one.args, other.args, f"{where}()", seen)
+    elif callable(one):
+        assert one.__qualname__ == other.__qualname__, where
+    elif isinstance(one, msgspec.Struct):
+        if one != other:
+            for name in one.__struct_fields__:
+                _compare(getattr(one, name), getattr(other, name), f"{where}.{name}", seen)
+    elif hasattr(one, "__slots__"):
+        for name in one.__slots__:
+            _compare(getattr(one, name), getattr(other, name), f"{where}.{name}", seen)
+    elif hasattr(one, "__dict__"):
+        for name, value in vars(one).items():
+            _compare(value, getattr(other, name), f"{where}.{name}", seen)
+    else:
+        assert one == other, where
