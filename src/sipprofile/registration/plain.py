@@ -156,7 +156,7 @@ def _granted(
 ) -> bool:
     """Take the lease."""
     plan, key = registration.plan, flow.key
-    seconds = min(expires, plan.expires)
+    seconds = min(plan.expires, expires)  # of equal ones the object that all have
     if contact != flow.contact.encode() or not seconds or flow.sent_at + seconds <= now:
         return False
     assert key is not None
