@@ -15,6 +15,7 @@ from sipprofile.errors import SipProfileError
 from sipprofile.profile import Profile
 from sipprofile.records import (
     HISTORY_LENGTH,
+    NONCE_BLOCK,
     RESERVED_BLOCK,
     FlowRecord,
     NonceRecord,
@@ -96,6 +97,20 @@ class TestClearing:
                 store.save([FlowRecord(2, cseq_reserved=10_000 * start)])
             reserved = [record.flows[0].cseq_reserved for record in store.load()]
             assert reserved == [300 + start * RESERVED_BLOCK, 10_000 * start]
+
+    def test_rows_of_different_starts_are_not_put_together(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(journal, "GARBAGE", 0)
+        store.commit([put(n) for n in range(1, 5)])
+        nonce = NonceRecord("r", "n", "MD5", count_reserved=17)
+        for n in (1, 2, 3):
+            store.save([FlowRecord(n, cseq_reserved=5000, nonces=(nonce,))])
+            store.reserve()
+        for turn in range(20):
+            store.save([FlowRecord(4, call_id=f"{turn}")])
+        for reader in (store, again(store)):
+            flows = [record.flows[0] for record in reader.load()][:3]
+            assert [flow.cseq_reserved - 5000 for flow in flows] == [3 * 256, 2 * 256, 256]
+            assert [flow.nonces[0].count_reserved - 17 for flow in flows] == [2 * NONCE_BLOCK, NONCE_BLOCK, 0]
 
     def test_little_is_done_at_once(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         store.commit([put(n, FlowRecord(n)) for n in range(1, 101)])

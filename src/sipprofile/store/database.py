@@ -44,6 +44,8 @@ def connect(
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute(f"PRAGMA synchronous = {synchronous}")
                 connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
+                # Some builds overwrite what is deleted. Secrets are sealed, and the journal deletes a lot.
+                connection.execute("PRAGMA secure_delete = FAST")
                 connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
         except sqlite3.Error:
             connection.close()
