@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from machine_driver import Driver, answer, digest, ok, server, silence
 
+from sipprofile.registration.queueing import IN_FLIGHT, SILENT
 from sipprofile.registration.settings import RegistrationSettings
 
 
@@ -170,3 +171,32 @@ class TestQueueAndTargets:
         driver.add(2)
         driver.run(61)
         assert driver.state(1).status != "registered"
+
+
+class TestWindow:
+    """However high the rate: a target that answers is not given more than it answers."""
+
+    @staticmethod
+    def begun(many: int) -> Driver:
+        driver = Driver(settings=RegistrationSettings(rate=1_000_000, burst=10_000))
+        driver.add(1)
+        driver.run(0.1)
+        driver.sent()
+        driver.always = silence
+        for number in range(2, many + 2):
+            driver.add(number, wanted=False)
+            driver.registrations.want(number, True, driver.now)
+        driver.settle()
+        return driver
+
+    def test_no_more_than_so_many_are_on_the_way(self) -> None:
+        driver = self.begun(IN_FLIGHT + 100)
+        assert len(driver.sent()) == IN_FLIGHT
+        driver.come_back(ok(600))
+        driver.run(2)
+        assert {driver.state(number).status for number in driver.profiles} == {"registered"}
+
+    def test_a_target_that_says_nothing_is_not_waited_for(self) -> None:
+        driver = self.begun(IN_FLIGHT + 100)
+        driver.run(SILENT + 0.1)
+        assert len(driver.sent()) == IN_FLIGHT + 100

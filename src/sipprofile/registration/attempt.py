@@ -272,7 +272,7 @@ def pace(room: Registrations, registration: Registration, flow: Flow, now: float
     if flow.purpose != REGISTER:
         pacer.debit(now)
         transmit(room, registration, flow, now)
-    elif pacer.try_draw(now):
+    elif (flow.lease_end > 0 or not queueing.is_full(room, flow, now)) and pacer.try_draw(now):
         transmit(room, registration, flow, now)
     elif flow.lease_end > 0:
         latest = flow.lease_end - flow.granted + latest_delay(flow.granted)

@@ -7,11 +7,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from . import attempt
-from .pacing import Pacer
+from .pacing import REFRESH, Pacer
 from .registration import QUEUED, Flow
 
 if TYPE_CHECKING:
     from .registrations import Registrations
+
+IN_FLIGHT = 500
+"""Requests at a target upon which it gets no further registration before it has answered some. More of them would
+wait for their answers in a buffer, here or there, longer than T1, and then all be sent again."""
+SILENT = 1.0  # seconds without an answer after which that does not hold: nobody waits for a target that says nothing
+PAUSE = 0.005  # seconds
 
 
 def enqueue(room: Registrations, registrar: str, flow: Flow, kind: int, key: float, now: float) -> None:
@@ -29,6 +35,9 @@ def draw(room: Registrations, pacer: Pacer, now: float) -> None:
         if flow is None or flow.phase != QUEUED or flow.queue_class != pacer.queue[0][0]:
             heapq.heappop(pacer.queue)
             continue
+        if pacer.queue[0][0] != REFRESH and is_full(room, flow, now):
+            _arm(room, pacer, now, PAUSE)
+            return
         if not pacer.draw(now):
             _arm(room, pacer, now)
             return
@@ -36,7 +45,16 @@ def draw(room: Registrations, pacer: Pacer, now: float) -> None:
         attempt.drawn(room, room.owner(flow), flow, now)
 
 
-def _arm(room: Registrations, pacer: Pacer, now: float) -> None:
+def is_full(room: Registrations, flow: Flow, now: float) -> bool:
+    """Whether the flow's target has enough to answer; refreshes do not ask."""
+    assert flow.key is not None
+    transport = room.transports.get(flow.key)
+    if transport is None or len(transport.active) < IN_FLIGHT:
+        return False
+    return now - room.health_of(flow.key).answered_at < SILENT
+
+
+def _arm(room: Registrations, pacer: Pacer, now: float, pause: float = 0.001) -> None:
     if pacer.timer == 0.0:
-        pacer.timer = max(pacer.next_draw(now), now + 0.001)
+        pacer.timer = max(pacer.next_draw(now), now + pause)
         room.call_at(pacer.timer, partial(draw, room, pacer))
