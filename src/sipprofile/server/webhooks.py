@@ -111,7 +111,10 @@ class Webhooks:
 
     def wants(self, name: EventName, profile: str) -> bool:
         """Whether a webhook is told of this event of the profile with this name."""
-        return any(outbox.wants(name, profile) for outbox in self._outboxes.values())
+        for outbox in self._outboxes.values():
+            if outbox.wants(name, profile):
+                return True
+        return False
 
     def publish(self, event: Event) -> None:
         """Have the webhooks that want ``event`` told of it."""

@@ -46,5 +46,6 @@ class Lines:
         back, self._back = self._back, {}
         if lost:
             ending.lines_lost(self._agent, lost, now)
-        for profile in back:
-            ending.line_changed(self._agent, profile, now)
+        if back and ending.lines_matter(self._agent):
+            for profile in back:
+                ending.line_changed(self._agent, profile, now)

@@ -183,6 +183,11 @@ def lines_lost(agent: UserAgent, codes: Mapping[int, str], now: float) -> None:
             leg.owner.leg_changed(leg, codes[leg.line.profile], now)
 
 
+def lines_matter(agent: UserAgent) -> bool:
+    """Whether :func:`line_changed` has anything to do for any profile at all."""
+    return bool(agent.subscriptions.by_profile or agent.publications.waiting)
+
+
 def line_changed(agent: UserAgent, profile: int, now: float) -> None:
     """The profile is registered, perhaps elsewhere than before: notifiers are told where to send from now on."""
     resubscribing.line_changed(agent, profile, now)
