@@ -302,6 +302,33 @@ class TestClocks:
             shell.daemon._timer_fired()
         assert shell.core.named("timer") == [(begin + LONGEST_DEFERRAL,)]
 
+    async def test_what_is_left_for_another_turn_is_not_held_up_as_long_again(
+        self, shell: Shell, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The core does so much of what is due, and leaves the rest for after a look at the sockets."""
+        begin = clock.now()
+        shell.core.due = shell.daemon._due = begin - 1
+        for elapsed in (0.0, LONGEST_DEFERRAL, LONGEST_DEFERRAL + 0.01, LONGEST_DEFERRAL + 0.02):
+            monkeypatch.setattr(clock, "now", lambda elapsed=elapsed: begin + elapsed)
+            shell.daemon._received(b"", ("192.0.2.1", 5060), KEY)
+            shell.daemon._timer_fired()
+        assert len(shell.core.named("timer")) == 3
+        shell.core.due = begin + 3600
+        shell.daemon._timer_fired()  # which finds nothing left
+        shell.core.due = shell.daemon._due = begin
+        shell.daemon._received(b"", ("192.0.2.1", 5060), KEY)
+        shell.daemon._timer_fired()
+        assert len(shell.core.named("timer")) == 4
+
+    async def test_what_is_left_is_done_after_a_look_at_the_sockets(self, shell: Shell) -> None:
+        shell.core.due = clock.now() - 1
+        shell.daemon.frame(1, b"")
+        async with asyncio.timeout(5):
+            while len(shell.core.named("timer")) < 3:
+                shell.core.called.clear()
+                await shell.core.called.wait()
+        shell.core.due = None
+
     async def test_timer_in_time_does_not_wait(self, shell: Shell) -> None:
         shell.core.due = shell.daemon._due = clock.now()
         shell.daemon._received(b"", ("192.0.2.1", 5060), KEY)

@@ -8,7 +8,7 @@ import pytest
 from changing_network import HERE, SETTLED, SIX, THERE, connected, contacts, driver
 from machine_driver import TCP, UDP, Driver, ok, server, silence
 
-from sipprofile.registration import network
+from sipprofile.registration import turns
 from sipprofile.registration.actions import TransportKey
 from sipprofile.registration.registration import WAITING
 from sipprofile.registration.settings import RegistrationSettings
@@ -134,7 +134,7 @@ class TestAnotherAddress:
         assert len(driver.sends) == 80
 
     def test_ten_thousand_flows_are_not_dealt_with_in_one_go(self, driver: Driver, monkeypatch: Any) -> None:
-        monkeypatch.setattr(network, "AT_ONCE", 3)
+        monkeypatch.setattr(turns, "AT_ONCE", 3)
         for number in range(2, 12):
             driver.registered(number)
         driver.sent()

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..events import NO_REASON, Reason
-from . import attempt, hurry, size
+from . import attempt, hurry, size, turns
 from .actions import TransportKey
 from .losses import Losses
 from .registration import IDLE, WAITING, Flow
@@ -130,10 +130,7 @@ def forgive(room: Registrations, key: TransportKey) -> list[int]:
 
 def wake(room: Registrations, waiting: list[int], now: float) -> None:
     """A target answered: those who waited for it are due, in random order, through the bucket."""
-    for identity in waiting:
-        waiter = room.flows.get(identity)
-        if waiter is not None:
-            attempt.target_back(room, room.owner(waiter), waiter, now)
+    turns.each_flow(room, waiting, attempt.target_back, now)
 
 
 def canary_due(room: Registrations, key: TransportKey, at: float, now: float) -> None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..events import Reason
-from . import attempt, failures, health, keepalive, size
+from . import attempt, failures, health, keepalive, size, turns
 from .actions import CloseTransport, ForgetNames, Probe, TransportKey
 from .pacing import REFRESH
 from .registration import IDLE, WAITING, Flow, Registration
@@ -25,18 +25,12 @@ if TYPE_CHECKING:
     from .registrations import Registrations
     from .transport import Transport
 
-Item = TypeVar("Item")
-
 QUIET = 1.0
 """Seconds without a change after which a change has settled; up to as much again at random."""
 PATIENCE = 5.0
 """Seconds after which it is acted upon even if the changes do not end."""
 LONG_SLEEP = 30.0
 """Seconds of sleep after which NAT bindings (RFC 5626 §4.4.2 reckons with 30 s) and connections are taken for gone."""
-AT_ONCE = 500
-"""Flows dealt with before others get their turn."""
-PAUSE = 0.01
-"""Seconds until the next of them."""
 
 
 class Network:
@@ -139,11 +133,11 @@ def _settled(room: Registrations, now: float) -> None:
     if elsewhere:
         _forget_names(room, now)
         room.random.shuffle(unresolved)
-        _in_turns(room, unresolved, partial(_each, room, _due_again), now)
+        turns.each(room, unresolved, partial(_each, room, _due_again), now)
     keys = dict.fromkeys((*network.bound, *room.transports, *(key for key, each in room.health.items() if each.down)))
     # Connections first: what UDP has no room for is not to go over one that is dead.
     ordered = sorted(keys, key=lambda key: key.protocol == "udp")
-    _in_turns(room, ordered, lambda key, _: room.act(Probe(key)), now)
+    turns.each(room, ordered, lambda key, _: room.act(Probe(key)), now)
 
 
 def _not_begun(flow: Flow) -> bool:
@@ -186,7 +180,7 @@ def probed(
             _replace(room, key, flows, now)
     if source and (another or network.afresh):
         waiting = health.forgive(room, key)
-        _in_turns(room, waiting, partial(_each, room, _due_again), now)
+        turns.each(room, waiting, partial(_each, room, _due_again), now)
 
 
 def _way(
@@ -196,7 +190,7 @@ def _way(
     transport = room.transports.get(key)
     if local is None:
         room.transport_failed(key, "transport_unreachable", "", now)
-        _in_turns(room, flows, partial(_each, room, partial(_unreachable, key)), now)
+        turns.each(room, flows, partial(_each, room, partial(_unreachable, key)), now)
         return
     if transport is not None and transport.local is not None:
         if transport.local != local:
@@ -209,7 +203,7 @@ def _way(
     if not room.network.afresh:
         known = room.flows
         flows = [identity for identity in flows if identity in known and known[identity].bound_local != local]
-    _in_turns(room, flows, partial(_each, room, _register), now)
+    turns.each(room, flows, partial(_each, room, _register), now)
 
 
 def _replace(room: Registrations, key: TransportKey, flows: list[int], now: float) -> None:
@@ -218,7 +212,7 @@ def _replace(room: Registrations, key: TransportKey, flows: list[int], now: floa
     if network.current(key) == key:
         network.generations[_first(key)] = key.generation + 1
         _forget_names(room, now)
-        _in_turns(room, flows, partial(_each, room, _register), now)
+        turns.each(room, flows, partial(_each, room, _register), now)
 
 
 def not_opened(room: Registrations, key: TransportKey, transport: Transport) -> None:
@@ -278,11 +272,3 @@ def _each(
     flow = room.flows.get(identity)
     if flow is not None and not room.stopping:
         act(room, room.owner(flow), flow, now)
-
-
-def _in_turns(room: Registrations, items: list[Item], act: Callable[[Item, float], None], now: float) -> None:
-    """Do it for all ``items``, with room for others in between."""
-    for item in items[:AT_ONCE]:
-        act(item, now)
-    if rest := items[AT_ONCE:]:
-        room.call_at(now + PAUSE, lambda later: _in_turns(room, rest, act, later))

@@ -33,6 +33,7 @@ from . import (
     restart,
     size,
     transactions,
+    turns,
 )
 from .actions import Action, CloseTransport, OpenTransport, Send, TransportKey
 from .addresses import Addresses
@@ -49,7 +50,7 @@ from .regevent import RegEvents
 from .registration import BEYOND_PROFILES, DEREGISTER, IDLE, SENT, Flow, Registration
 from .requests import BRANCH, LARGEST_DATAGRAM
 from .settings import RegistrationSettings
-from .state import state_of, store
+from .state import state_of, store_lease
 from .transport import FLOW_FAILED, Transport
 
 if TYPE_CHECKING:
@@ -286,10 +287,7 @@ class Registrations:
 
     def located(self, flows: Iterable[int], now: float) -> None:
         """Servers that ``flows`` wait for are found, or are known not to be."""
-        for identity in sorted(flows):
-            flow = self.flows.get(identity)
-            if flow is not None:
-                attempt.located(self, self.owner(flow), flow, now)
+        turns.each_flow(self, sorted(flows), attempt.located, now)
 
     def token_fetched(self, source: str, token: str, lifetime: float | None, now: float) -> None:
         """The answer to :class:`~sipprofile.registration.actions.FetchToken`; ``lifetime`` in seconds, if known."""
@@ -311,10 +309,11 @@ class Registrations:
             transport.limit = size.limit_of(mtu)
         network.opened(self, key, local)
         transactions.opened(self, key, now)
-        for identity in sorted(transport.waiting):
-            flow = self.flows.get(identity)
-            if flow is not None:
-                attempt.opened(self, self.owner(flow), flow, key, now)
+
+        def go_on(_: Registrations, registration: Registration, flow: Flow, later: float) -> None:
+            attempt.opened(self, registration, flow, key, later)
+
+        turns.each_flow(self, sorted(transport.waiting), go_on, now)
 
     def transport_failed(self, key: TransportKey, code: str, text: str, now: float) -> None:
         """A transport could not be opened, was lost, or (UDP) an ICMP error named its destination."""
@@ -372,29 +371,29 @@ class Registrations:
     def clock_jumped(self, wall_offset: float, now: float) -> None:
         """The wall clock was set. Running leases count in CLOCK_BOOTTIME and do not care; stored ones are rewritten."""
         self.wall_offset = wall_offset
-        for registration in self.by_profile.values():
-            for flow in registration.flows:
-                if flow.lease_end > 0:
-                    store(self, registration, flow)
+        turns.each_flow(self, [flow.id for each in self.by_profile.values() for flow in each.flows], store_lease, now)
 
     # -- time ----------------------------------------------------------------------------------------------------
 
     def next_timer(self) -> float | None:
-        """When :meth:`timer` is to be called next."""
+        """When :meth:`timer` is to be called next; in the past when more is due than is done at once."""
         return self._timers[0][0] if self._timers else None
 
     def timer(self, now: float) -> None:
-        """Do everything that is due."""
+        """Do what is due, but no more than :data:`~.turns.AT_ONCE` of it: call it again after a look at the sockets."""
         timers = self._timers
-        while timers and timers[0][0] <= now:
+        left = turns.AT_ONCE
+        while left and timers and timers[0][0] <= now:
             at, identity = heapq.heappop(timers)
             if identity < 0:
+                left -= 1
                 self._calls.pop(identity)(now)
                 continue
             flow = self.flows.get(identity)
             if flow is None or flow.wake_at != at:
                 continue
             flow.wake_at = 0.0
+            left -= 1
             machine.due(self, self.owner(flow), flow, now)
 
     def arm(self, flow: Flow, at: float) -> None:

@@ -258,3 +258,9 @@ def store(machine_room: Registrations, registration: Registration, flow: Flow) -
     if flow.cseq_reserved - flow.cseq < RESERVED_BLOCK // 4 and flow.cseq_asked <= flow.cseq_reserved:
         flow.cseq_asked = max(flow.cseq_reserved, flow.cseq) + RESERVED_BLOCK
     machine_room.save(record(machine_room, registration, flow))
+
+
+def store_lease(machine_room: Registrations, registration: Registration, flow: Flow, _: float) -> None:
+    """Write the row again if it is one of a lease."""
+    if flow.lease_end > 0:
+        store(machine_room, registration, flow)

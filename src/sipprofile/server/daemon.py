@@ -148,7 +148,7 @@ class Daemon:
             ReadHistory: self._read_history,
             Wake: self._wake,
             EndSession: self._end_session,
-            Publish: self._published,
+            Publish: lambda effect: self._publish(effect.event, clock.now()),
             Audit: lambda effect: self._audit(effect, clock.now()),
             Stopped: lambda _: self.stopped.set(),
             Resolve: lookups.resolve,
@@ -316,9 +316,11 @@ class Daemon:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._due = self._deferred_since = None
+        self._timer = self._due = None
         if not self._input(self.service.timer):
             self._arm(clock.now() + PAUSE_AFTER_MISTAKE)
+        if self._due is None or self._due > now:  # nothing is left that was due
+            self._deferred_since = None
 
     def _answers_first(self, now: float) -> bool:
         """Whether to read what has come in before the timers: in a congested loop most retransmissions (RFC 3261
@@ -455,9 +457,6 @@ class Daemon:
         session = self._sessions.pop(effect.session, None)
         if session is not None:
             session.end(effect.error)
-
-    def _published(self, effect: Publish) -> None:
-        self._publish(effect.event, clock.now())
 
     def _open_transport(self, effect: OpenTransport) -> None:
         if self.transports is not None:

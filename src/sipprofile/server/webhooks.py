@@ -111,10 +111,7 @@ class Webhooks:
 
     def wants(self, name: EventName, profile: str) -> bool:
         """Whether a webhook is told of this event of the profile with this name."""
-        for outbox in self._outboxes.values():
-            if outbox.wants(name, profile):
-                return True
-        return False
+        return bool(self._outboxes) and any(outbox.wants(name, profile) for outbox in self._outboxes.values())
 
     def publish(self, event: Event) -> None:
         """Have the webhooks that want ``event`` told of it."""
