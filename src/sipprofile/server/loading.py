@@ -13,6 +13,7 @@ from ..store.store import Store
 from . import clock
 
 SLICE = 64  # profiles taken in before the loop runs again: one to three milliseconds
+BEGIN = 10  # that begin before the loop runs again: one millisecond with their answers, which must not lag behind
 
 
 async def take_in(
@@ -31,6 +32,6 @@ async def begin(service: Service, flush: Callable[[], None]) -> None:
     """Begin with the profiles that are always registered, in slices as well."""
     more = True
     while more:
-        more = service.begin(SLICE, clock.now())
+        more = service.begin(BEGIN, clock.now())
         flush()
         await asyncio.sleep(0)
