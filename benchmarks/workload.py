@@ -38,6 +38,7 @@ def registered(count: int) -> Service:
         wall_offset=1e9,
         boot_id="boot",
         next_profile_id=count + 1,
+        listens=lambda *_: False,  # as in a daemon without readers of events, beyond what the log has room for
     )
     service.load(profiles(count), NOW)
     _exchange(service, NOW)
