@@ -34,6 +34,9 @@ from .webhooks import Webhooks
 
 DEREGISTER_LIMIT = 10.0  # seconds a stop may wait for the registrars
 GC_THRESHOLD = (50_000, 20, 100)  # what lives long is frozen after the load; the rest seldom has cycles
+SWITCH_INTERVAL = 0.0005
+"""Seconds that the loop waits for the interpreter at most when the store's thread has it, which it may take at each
+system call. Python's own 5 ms come several times in a turn of the loop then."""
 EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: starting again does not help
 LASTING = frozenset({"bad_configuration", "missing_key", "store_damaged"})
 
@@ -108,6 +111,7 @@ def _runner() -> Any:
 
 
 async def _serve(settings: Configuration, log: Any) -> None:
+    sys.setswitchinterval(SWITCH_INTERVAL)
     directory = Path(settings.service.state or configuration.default_state())
     path = Path(settings.service.socket or configuration.default_socket())
     async with contextlib.AsyncExitStack() as stack:
