@@ -254,6 +254,21 @@ class TestUnsubscribe:
         assert world.app.codes() == [200, "dialog_ended"]
         world.assert_nothing_left()
 
+    def test_an_answer_that_comes_after_the_end_brings_no_dialog_back(self, world: World) -> None:
+        """A NOTIFY made the dialog, and its owner ended the subscription before the SUBSCRIBE was answered."""
+        world.subscribe()
+        (first,) = world.sent
+        world.notify("active;expires=600", of=first)
+        ending.owners_gone(world.agent, [world.app], world.now)
+        world.settle()
+        assert world.sent[-1].header("expires") == "0"
+        world.answer(200, "Expires: 0")
+        assert world.notify("terminated;reason=timeout", of=first) == 200
+        world.run(0)
+        world.answer(200, "Expires: 600", to=first)
+        world.run(40)
+        world.assert_nothing_left()
+
     def test_one_look(self, world: World) -> None:
         """RFC 6665 §4.4.3."""
         world.subscribe("presence", ("Expires", "0"), refresh=0)

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["abandon", "acknowledge", "cancel", "fetch_bindings", "send"]
 
-MAKES_A_DIALOG = frozenset(("INVITE", "REFER", "SUBSCRIBE"))
 REFRESHES_TARGET = frozenset(("INVITE", "NOTIFY", "REFER", "SUBSCRIBE", "UPDATE"))
 MAXIMUM_PROVISIONALS = 50
 """Provisional responses to one request that its owner hears of in a second."""
@@ -144,7 +143,8 @@ def _heard(agent: UserAgent, request: ClientRequest, result: Response | str, now
         if result.status >= 200:
             agent.outgoing.pop(request.number, None)
         leg = None
-        if 200 <= result.status < 300 and request.method in MAKES_A_DIALOG:
+        # Of a subscription that is over already, because a NOTIFY was faster, the dialog is over too.
+        if 200 <= result.status < 300 and request.number in agent.subscriptions.by_request:
             leg = _leg(agent, request, result)
             if leg is not None:
                 leg.state = "confirmed"
