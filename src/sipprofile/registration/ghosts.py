@@ -11,7 +11,7 @@ import msgspec
 
 from . import attempt, machine, outbound
 from .pacing import AWAITED, RETRY
-from .registration import DEREGISTER, IDLE, SENT, WAITING, Flow, Registration
+from .registration import DEREGISTER, IDLE, SENT, WAITING, Flow, Registration, kept_call_id
 from .transmit import end_transaction
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def rebound(room: Registrations, registration: Registration, flow: Flow, now: fl
     new = Flow(
         id=room.new_identity(),
         profile=flow.profile,
-        call_id=call_id,
+        call=kept_call_id(call_id),
         contact_token=flow.contact_token,
         cseq=flow.cseq + GHOST_CSEQS,
         cseq_reserved=reserved,

@@ -21,7 +21,7 @@ from .changes import Consequence, without_credentials
 from .options import outbound_required
 from .pacing import RETRY
 from .rare import USUAL_FLOW, FlowRarities
-from .registration import BREAKER, IDLE, REFUSED_CREDENTIALS, SENT, WAITING, Flow, Registration
+from .registration import BREAKER, IDLE, REFUSED_CREDENTIALS, SENT, WAITING, Flow, Registration, kept_call_id
 from .request import reg_id
 from .state import record, store, tell
 from .targets import Target, targets_of
@@ -168,7 +168,7 @@ def add(room: Registrations, registration: Registration, now: float) -> None:
         flow = Flow(
             id=room.new_identity(),
             profile=registration.profile,
-            call_id=call_id_of(first.call_id, number),
+            call=kept_call_id(call_id_of(first.call_id, number)),
             contact_token=first.contact_token,
             cseq=cseq,
             cseq_reserved=cseq,

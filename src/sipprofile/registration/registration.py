@@ -60,12 +60,35 @@ class Nonce(msgspec.Struct, gc=False):
         return f"Nonce(realm={self.terms.realm!r}, username={self.credentials.username!r}, count={self.count}, …)"
 
 
+_PLACES: dict[str, str] = {}
+PLACES_KEPT = 1_000
+"""Beyond it they begin anew, and later contacts share among themselves."""
+
+
+def _shared(place: str) -> str:
+    if len(_PLACES) >= PLACES_KEPT:
+        _PLACES.clear()
+    return _PLACES.setdefault(place, place)
+
+
+def kept_call_id(call_id: str) -> str | int:
+    """``call_id`` in half of the memory: the number that it writes, if it is one like those that we make."""
+    if len(call_id) != 32:
+        return call_id
+    try:
+        number = int(call_id, 16)
+    except ValueError:
+        return call_id
+    return number if f"{number:032x}" == call_id else call_id
+
+
 class Flow(msgspec.Struct, gc=False):
     """One path to the first hop and everything that belongs to it (RFC 5626)."""
 
     id: int
     profile: int
-    call_id: str
+    call: str | int
+    """The Call-ID as :func:`kept_call_id` makes it."""
     contact_token: str
     cseq: int
     cseq_reserved: int
@@ -102,9 +125,10 @@ class Flow(msgspec.Struct, gc=False):
     bound_local: tuple[str, int] | None = None
     keepalive: bool = False
     """It counts among those that the keepalive of ``bound`` is for."""
-    contact: str = ""
-    """URI of the contact in the last REGISTER."""
-    registered_aors: tuple[str, ...] = ()
+    place: str = ""
+    """What ``contact`` is made of: all of it, or what follows the token, which is the same for many."""
+    identities: str | tuple[str, ...] = ()
+    """What ``registered_aors`` is made of."""
 
     nonces: tuple[Nonce, ...] = ()
     middle: bytes = b""
@@ -148,6 +172,33 @@ class Flow(msgspec.Struct, gc=False):
 
     def __repr__(self) -> str:
         return f"Flow(id={self.id}, profile={self.profile}, number={self.number}, phase={self.phase}, …)"
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID of all its requests."""
+        call = self.call
+        return call if isinstance(call, str) else f"{call:032x}"
+
+    @property
+    def contact(self) -> str:
+        """URI of the contact in the last REGISTER."""
+        place = self.place
+        return f"sip:{self.contact_token}{place}" if place[:1] == "@" else place
+
+    @contact.setter
+    def contact(self, uri: str) -> None:
+        ours = f"sip:{self.contact_token}"
+        self.place = _shared(uri[len(ours) :]) if uri.startswith(f"{ours}@") else uri
+
+    @property
+    def registered_aors(self) -> tuple[str, ...]:
+        """The identities that the last 2xx registered."""
+        known = self.identities
+        return (known,) if isinstance(known, str) else known
+
+    @registered_aors.setter
+    def registered_aors(self, aors: tuple[str, ...]) -> None:
+        self.identities = aors[0] if len(aors) == 1 else aors
 
     @property
     def breaker_open(self) -> bool:

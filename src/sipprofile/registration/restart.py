@@ -13,7 +13,7 @@ from .actions import TransportKey
 from .challenge import credentials_for
 from .changes import bound_as, sent_as
 from .pacing import AUTOMATIC, REFRESH
-from .registration import IDLE, OPENING, REGISTER, RESUME, Flow, Nonce, Registration
+from .registration import IDLE, OPENING, REGISTER, RESUME, Flow, Nonce, Registration, kept_call_id
 from .state import status_of
 from .targets import identity_of
 
@@ -58,7 +58,7 @@ def restored_flow(room: Registrations, plan: Plan, stored: FlowRecord, profile: 
     flow = Flow(
         id=profile if stored.number == 1 and profile not in room.flows else room.new_identity(),
         profile=profile,
-        call_id=stored.call_id,
+        call=kept_call_id(stored.call_id),
         contact_token=stored.contact_token,
         cseq=max(0, stored.cseq_reserved - RESERVED_BLOCK),
         cseq_reserved=stored.cseq_reserved,

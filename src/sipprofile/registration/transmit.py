@@ -133,11 +133,9 @@ def _removals(flow: Flow) -> tuple[str, ...]:
 
 def _middle(room: Registrations, plan: Plan, flow: Flow, contacts: tuple[str, ...]) -> bytes:
     hop = flow.rare.redirect or plan.hops[flow.rare.hop]
-    return middle(plan, hop, flow.call_id, _tag(flow), contacts, room.settings.user_agent, offered(plan, flow))
-
-
-def _tag(flow: Flow) -> str:
-    return flow.call_id[:12] + f"{flow.id:x}"
+    call_id = flow.call_id
+    tag = f"{call_id[:12]}{flow.id:x}"
+    return middle(plan, hop, call_id, tag, contacts, room.settings.user_agent, offered(plan, flow))
 
 
 def _head(plan: Plan, uri: str, transport: Transport) -> bytes:

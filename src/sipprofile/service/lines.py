@@ -23,6 +23,8 @@ class Lines:
         profile = change.profile
         if change.status == "registered":
             self._down.discard(profile)
+            if not self._down:
+                self._down.clear()  # gives back the memory of the most there have ever been
             self._back[profile] = None
         elif profile not in self._down:
             self._down.add(profile)
