@@ -76,10 +76,15 @@ class Twins:
         """One input to both, and what they ask for in turn; they must be the same after each."""
         act(self.short)
         act(self.long)
-        self._compare()
+        self._compare_said()
 
     def settle(self) -> None:
-        """Do what was asked for."""
+        """Do what was asked for, and see that both have come to the same."""
+        self._compare_memory()
+        self._do()
+        self._compare_memory()
+
+    def _do(self) -> None:
         while self.actions or self.rows:
             rows, self.rows = self.rows, []
             for row in rows:
@@ -120,7 +125,8 @@ class Twins:
     def receive(self, data: bytes, key: TransportKey, source: tuple[str, int] | None = None) -> None:
         """An answer comes in."""
         self.both(lambda room: room.received(data, source or (key.host, key.port), key, self.now))
-        self.settle()
+        self._compare_memory()
+        self._do()
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, with every timer at its time."""
@@ -131,8 +137,9 @@ class Twins:
                 break
             self.now = max(self.now, at)
             self.both(lambda room: room.timer(self.now))
-            self.settle()
+            self._do()
         self.now = end
+        self._compare_memory()
 
     def open_requests(self) -> list[tuple[TransportKey, Request]]:
         """The REGISTERs that wait for an answer."""
@@ -170,7 +177,7 @@ class Twins:
 
     # -- what must be the same ---------------------------------------------------------------------------------------
 
-    def _compare(self) -> None:
+    def _compare_said(self) -> None:
         short, long = self.said
         _compare(short, long, "said", set())
         for each in long:
@@ -180,6 +187,8 @@ class Twins:
                 self.actions.append(each)
         short.clear()
         long.clear()
+
+    def _compare_memory(self) -> None:
         differs(self.short, self.long)
         assert self.short.random.getstate() == self.long.random.getstate(), "one has drawn more random numbers"
         assert self.short.next_timer() == self.long.next_timer()
