@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from machine_driver import answer, server, silence, subscribed
 from registrar_formats import FORMATS, Format, echoing, freeswitch, kamailio, opensips
 from twins import Twins
 
-from sipprofile.registration import registrations
+from sipprofile.registration import plain, registrations
 from sipprofile.registration.actions import TransportKey
+from sipprofile.registration.plain import FIRST_MISSES, KEPT
 from sipprofile.registration.settings import RegistrationSettings
 from sipprofile.testing.registrar import Registrar
+
+MANY = 100
+UNHURRIED = RegistrationSettings(udp_keepalive=0.0, t2=4000.0, rate=1000.0, burst=1000.0)
 
 
 class Parsed:
@@ -51,30 +56,38 @@ def answer_all(twins: Twins, form: Format, prefix: str = "n", grant: int | None 
     return len(waiting)
 
 
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """Whatever can be learnt is learnt at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain, "FIRST_MISSES", 0)
+        yield
+
+
 class TestTaken:
-    @pytest.mark.parametrize("form", [opensips, freeswitch, echoing], ids=lambda form: form.__name__)
+    @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.__name__)
     def test_that_of_known_registrars_but_for_the_first(self, form: Format, parsed: Parsed) -> None:
-        twins = Twins(settings=RegistrationSettings(udp_keepalive=0.0, t2=4000.0))
-        for number in range(1, 9):
+        twins = Twins(settings=UNHURRIED)
+        for number in range(1, MANY + 1):
             twins.add(number, expires=600)
-        assert answer_all(twins, form) == 8
-        assert parsed.taken_short(8) >= 6, "challenges"
-        assert answer_all(twins, form) == 8
-        assert parsed.taken_short(8) >= 6, "grants"
+        assert answer_all(twins, form) == MANY
+        assert parsed.taken_short(MANY) == MANY - FIRST_MISSES - 1, "challenges"
+        assert answer_all(twins, form) == MANY
+        assert parsed.taken_short(MANY) >= MANY - 2 * FIRST_MISSES - 1, "grants"
         assert {twins.short.state(number).status for number in twins.profiles} == {"registered"}
         answers = 0
-        while answers < 8:
+        while answers < MANY:
             timer = twins.short.next_timer()
             assert timer is not None
             twins.pass_time(timer - twins.now)
             answers += answer_all(twins, form)
-        assert parsed.taken_short(8) >= 8, "grants of refreshes"
+        assert parsed.taken_short(MANY) == MANY, "grants of refreshes"
 
     def test_that_of_the_registrar_for_tests(self, parsed: Parsed) -> None:
-        twins = Twins()
-        users = {f"alice{number}": "secret" for number in range(1, 9)}
+        twins = Twins(settings=UNHURRIED)
+        users = {f"alice{number}": "secret" for number in range(1, MANY + 1)}
         registrar = Registrar("192.0.2.1", users, random=Random(1))
-        for number in range(1, 9):
+        for number in range(1, MANY + 1):
             twins.add(number)
         for _ in range(2):
             waiting = twins.open_requests()
@@ -82,8 +95,45 @@ class TestTaken:
                 text = request._head + b"\r\n\r\n"
                 for reply in registrar.receive(text, twins.local, twins.now):
                     twins.receive(reply.data, key)
-            assert parsed.taken_short(len(waiting)) >= 6
+            assert parsed.taken_short(MANY) >= MANY - 2 * FIRST_MISSES - 1
         assert {twins.short.state(number).status for number in twins.profiles} == {"registered"}
+
+    def test_soon_after_the_registrar_has_another_version(self, parsed: Parsed) -> None:
+        twins = Twins(settings=UNHURRIED)
+        for number in range(1, MANY + 1):
+            twins.add(number)
+        answer_all(twins, kamailio)
+        answer_all(twins, kamailio)
+        for form in (opensips, freeswitch, kamailio, echoing, opensips):
+            parsed.taken_short(0)
+            for number in twins.profiles:
+                twins.update(number, expires=twins.profiles[number].expires + 1)
+            count = answer_all(twins, form)
+            assert count == MANY
+            assert parsed.taken_short(count) >= MANY - 2 * FIRST_MISSES - 1
+
+    def test_and_costs_next_to_nothing_where_all_answers_differ(self) -> None:
+        twins = Twins(settings=UNHURRIED)
+        twins.add(1)
+        learnt = set()
+        for turn in range(600):
+            ((key, request),) = twins.open_requests()
+            data = answer(200, f"Contact: {request.header('contact')};q=0.{turn};expires=600")(request, key)
+            assert data is not None
+            twins.receive(data, key)
+            twins.update(1, expires=601 + turn)
+            (forms,) = twins.short.forms.values()
+            learnt.update(form.pattern for form in forms.grants)
+            assert len(forms.grants) <= KEPT
+        assert 3 <= len(learnt) <= 5
+
+    def test_only_where_there_are_not_too_many_servers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(plain, "ADDRESSES", 5)
+        twins = Twins(settings=UNHURRIED)
+        for number in range(1, 10):
+            twins.add(number, registrar=server(f"sip:192.0.2.1:{number}"))
+        answer_all(twins, echoing)
+        assert [port for _, port in twins.short.forms] == [5, 6, 7, 8, 9]
 
 
 SPOILT = [
@@ -225,6 +275,7 @@ def spoil(data: bytes, random: Random) -> bytes:
     return data[:at] + random.choice(EDITS) + data[at + random.randrange(2) :]
 
 
+@pytest.mark.usefixtures("eager")
 class TestSpoilt:
     """Every answer that is not quite of a known form."""
 
@@ -426,8 +477,14 @@ class Play:
         self.twins.subscribes = self.random.choice([subscribed(), subscribed(60), answer(489), silence])
 
 
+@pytest.mark.usefixtures("eager")
 class TestAtRandom:
-    @settings(max_examples=60, deadline=None, derandomize=True)
+    @settings(
+        max_examples=60,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],  # it is the same for all
+    )
     @given(st.integers(0, 2**32))
     def test_both_come_to_the_same(self, seed: int) -> None:
         play = Play(seed)

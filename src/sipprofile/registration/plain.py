@@ -3,9 +3,9 @@
 A registrar writes all of its answers alike. When the long way (:mod:`~sipprofile.registration.outcomes`) has dealt with
 a challenge or a grant and nothing about it or about its registration was out of the ordinary, the form of the answer is
 remembered for the address it came from: each byte of it, but for those that differ from one answer to the next. Those
-are our branch, the CSeq number, the nonce, our contact, the seconds granted, and the value of the headers that nobody
-reads. An answer of the same form means the same for another registration as ordinary as that one, so it needs no
-parsing and no looking for the many things that it does not say.
+are our branch, the CSeq number, the nonce, ``opaque``, our contact, the seconds granted, and the value of the headers
+that nobody reads. An answer of the same form means the same for another registration as ordinary as that one, so it
+needs no parsing and no looking for the many things that it does not say.
 
 The long way is what defines the outcome, and this one is no more than a quick proof that it would do just that: what
 differs by a byte, or belongs to a registration with anything unusual about it, takes the long way. That both agree on
@@ -17,6 +17,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
+from ..agents.base import Agent
+from ..agents.ietf import IetfAgent
 from ..events import NO_REASON
 from ..sip.digest import Challenge, Terms
 from ..sip.names import CANONICAL_NAMES
@@ -33,51 +37,57 @@ from .transmit import end_transaction, transmit
 if TYPE_CHECKING:
     from .registrations import Registrations
 
-UNREAD = frozenset(("from", "to", "call-id", "date"))
-"""Headers whose values differ from answer to answer, and mean nothing in an answer to REGISTER."""
 MEANING = frozenset(("authentication-info", "flow-timer", "p-associated-uri", "path", "require", "service-route"))
 """Headers that may mean different things for different registrations: answers with them take the long way."""
-LONGEST = 2000  # bytes of an answer
-ADDRESSES = 1000  # of servers whose forms are remembered
-MOST_MISSES = 1 << 16
+LONGEST = 1500  # bytes of an answer
+ADDRESSES = 256  # of servers whose forms are remembered
+KEPT = 3  # forms of challenges from one address, and of grants
+FIRST_MISSES, MOST_MISSES = 16, 1024
+WORTH = 64  # answers of a form that are worth the half millisecond that it took to learn it
 
 _branch = rb"z9hG4bK(?P<flow>[0-9a-f]{1,12})\.(?P<random>[0-9a-f]{16})"
 _is_branch = re.compile(_branch).fullmatch
 _is_cseq = re.compile(rb"( *)[0-9]{1,9} REGISTER").fullmatch
-_is_contact = re.compile(rb'( *)<([^<>"\r\n]*)>([^,\r\n]*);expires=[0-9]{1,9}').fullmatch
-_nonce = rb'nonce="(?P<nonce>[!#-\[\]-~]{1,256})"'
+_is_contact = re.compile(rb"( *)<([!#-;=?-~]*)>([^,\r\n]*);expires=([0-9]{1,9})(;[^,\r\n]*|)").fullmatch
+_are_params = re.compile(rb'(?:;[\w.+~*!%-]+(?:=(?:[\w.+~*!%:\[\]/@-]+|"[^"\\,\r\n]*"))?)*').fullmatch
 _instance = re.compile(rb"[0-9a-f]{8}(?:\\-[0-9a-f]{4}){3}\\-[0-9a-f]{12}")
+_quoted = rb"[!#-\[\]-~]{1,256}"
+_anything = rb"[^\r\n]{0,300}"
+_by_rfc = frozenset((Agent.associated, IetfAgent.associated))
 
 
 class Forms:
-    """The forms of the challenge and of the grant that come from one address."""
+    """The forms of challenges and grants that come from one address."""
 
-    __slots__ = ("challenge", "grant", "misses", "patience")
+    __slots__ = ("challenges", "grants", "misses", "patience")
 
     def __init__(self) -> None:
-        self.challenge: Form | None = None
-        self.grant: Form | None = None
+        self.challenges: list[Form] = []
+        self.grants: list[Form] = []
         self.misses = 0
-        self.patience = 0
-        """Misses after which a form is learnt, doubled each time: where answers differ it costs next to nothing."""
+        """Answers that a form could have been learnt from, since the last one was."""
+        self.patience = FIRST_MISSES
+        """Misses after which a form is learnt. Doubled when what was learnt was of no use, so that it costs next to
+        nothing where all answers differ."""
 
 
 class Form:
     """What is the same in every answer, and what was true of the registration that it was learnt from."""
 
-    __slots__ = ("agent", "local", "match", "outbound", "seen", "terms")
+    __slots__ = ("hits", "local", "match", "pattern", "seen", "terms")
 
     def __init__(
-        self, pattern: bytes, registration: Registration, local: tuple[str, int], seen: tuple[str, int] | None
+        self, pattern: bytes, local: tuple[str, int], seen: tuple[str, int] | None, terms: Terms | None
     ) -> None:
+        self.pattern = pattern
         self.match = re.compile(pattern).fullmatch
-        self.agent = type(registration.agent)
-        self.outbound = registration.plan.outbound
         self.local = local
         self.seen = seen
         """Where the server has seen us, by the Via that it sent back."""
-        self.terms: Terms | None = None
+        self.terms = terms
         """Of a challenge: all but its nonce."""
+        self.hits = 0
+        """Answers that had this form since the last one was learnt."""
 
 
 def ordinary(registration: Registration, flow: Flow) -> bool:
@@ -94,6 +104,7 @@ def ordinary(registration: Registration, flow: Flow) -> bool:
         and plan.contact_uri is None
         and plan.token_source is None
         and not plan.gruu
+        and type(registration.agent).associated in _by_rfc
     )
 
 
@@ -102,10 +113,12 @@ def answered(room: Registrations, data: bytes, source: tuple[str, int], now: flo
     forms = room.forms.get(source)
     if forms is None:
         return False
-    form = forms.grant if data[8:9] == b"2" else forms.challenge
-    found = None if form is None else form.match(data)
-    if form is None or found is None:
-        forms.misses += 1
+    of_kind = forms.grants if data[8:9] == b"2" else forms.challenges
+    for form in of_kind:
+        found = form.match(data)
+        if found is not None:
+            break
+    else:
         return False
     number, random, cseq = found.group("flow", "random", "cseq")
     flow = room.flows.get(int(number, 16))
@@ -114,11 +127,9 @@ def answered(room: Registrations, data: bytes, source: tuple[str, int], now: flo
     if flow.branch != f"z9hG4bK{number.decode()}.{random.decode()}":
         return False
     registration = room.by_profile.get(flow.profile)
-    if registration is None or registration.flows[0] is not flow or not ordinary(registration, flow):
+    if registration is None or registration.flows[0] is not flow or not ordinary(registration, flow) or room.stopping:
         return False
     assert flow.key is not None
-    if type(registration.agent) is not form.agent or registration.plan.outbound != form.outbound or room.stopping:
-        return False
     transport = room.transports.get(flow.key)
     health = room.health.get(flow.key)
     if transport is None or transport.local != form.local or health is None or health.down or health.canary == flow.id:
@@ -127,9 +138,18 @@ def answered(room: Registrations, data: bytes, source: tuple[str, int], now: flo
         return False  # the first answer after a silence wakes others
     if form.seen is not None and (transport.moves or form.seen != (transport.public or transport.local)):
         return False  # it shows the address of a NAT that was not known
-    if form.terms is None:
-        return _granted(room, registration, flow, found["contact"], int(found["expires"]), now)
-    return _challenged(room, registration, flow, Challenge(found["nonce"].decode(), form.terms), now)
+    terms = form.terms
+    if terms is None:
+        taken = _granted(room, registration, flow, found["contact"], int(found["expires"]), now)
+    else:
+        if terms.opaque is not None:
+            terms = replace(terms, opaque=found["opaque"].decode())
+        taken = _challenged(room, registration, flow, Challenge(found["nonce"].decode(), terms), now)
+    form.hits += taken
+    if form.hits > of_kind[0].hits:
+        of_kind.remove(form)
+        of_kind.insert(0, form)
+    return taken
 
 
 def _challenged(room: Registrations, registration: Registration, flow: Flow, challenge: Challenge, now: float) -> bool:
@@ -191,52 +211,65 @@ class Lesson(NamedTuple):
 
     forms: Forms
     branch: bytes
-    challenged: bool
-    """The request had credentials."""
 
 
-def lesson(room: Registrations, registration: Registration, flow: Flow, source: tuple[str, int]) -> Lesson | None:
+def lesson(
+    room: Registrations, registration: Registration, flow: Flow, data: bytes, source: tuple[str, int]
+) -> Lesson | None:
     """Whether the form of the answer that is about to be dealt with the long way is worth learning."""
+    if flow.retransmitted or (flow.nonces and data[8:9] != b"2") or not ordinary(registration, flow):
+        return None
     forms = room.forms.get(source)
     if forms is None:
         if len(room.forms) >= ADDRESSES:
-            room.forms.clear()
+            del room.forms[next(iter(room.forms))]
         forms = room.forms[source] = Forms()
-    if forms.misses < forms.patience or flow.retransmitted or not ordinary(registration, flow):
-        return None
-    return Lesson(forms, flow.branch.encode(), bool(flow.nonces))
+    forms.misses += 1
+    return Lesson(forms, flow.branch.encode()) if forms.misses > forms.patience else None
 
 
 def learn(room: Registrations, registration: Registration, flow: Flow, data: bytes, lesson: Lesson) -> None:
     """Remember the form of ``data``, which was dealt with, if what followed is what follows from such an answer."""
-    forms, branch, challenged = lesson
+    forms, branch = lesson
+    known = forms.challenges + forms.grants
+    useful = sum(form.hits for form in known) >= WORTH
+    forms.patience = FIRST_MISSES if useful else min(2 * forms.patience, MOST_MISSES)
     forms.misses = 0
-    forms.patience = min(max(1, 2 * forms.patience), MOST_MISSES)
-    if not ordinary(registration, flow) or flow.key is None:
+    form = _form(room, registration, flow, data, branch)
+    if form is None:
         return
+    of_kind = forms.challenges if form.terms is not None else forms.grants
+    of_kind[:] = sorted((other for other in of_kind if other.pattern != form.pattern), key=_hits)[: KEPT - 1]
+    of_kind.insert(0, form)
+    for other in known:
+        other.hits = 0
+
+
+def _hits(form: Form) -> int:
+    return -form.hits
+
+
+def _form(room: Registrations, registration: Registration, flow: Flow, data: bytes, branch: bytes) -> Form | None:
+    if not ordinary(registration, flow) or flow.key is None:
+        return None
     transport = room.transports.get(flow.key)
     if transport is None or transport.local is None:
-        return
+        return None
     nonce = None
-    if data[8:12] == b"401 " and flow.phase == SENT and len(flow.nonces) == 1 and not challenged:
+    if data[8:12] == b"401 " and flow.phase == SENT and len(flow.nonces) == 1:
         nonce = flow.nonces[0]
     elif data[8:12] != b"200 " or flow.phase != IDLE or flow.registered_aors != (registration.plan.aor,):
-        return
-    pattern = _pattern(data, branch, flow.contact, None if nonce is None else nonce.text)
+        return None
+    pattern = _pattern(data, branch, flow.contact, nonce)
     if pattern is None:
-        return
+        return None
     seen = seen_as(_via(data), transport.local)
     if seen is not None and seen != (transport.public or transport.local):
-        return
-    form = Form(pattern, registration, transport.local, seen)
-    if nonce is None:
-        forms.grant = form
-    else:
-        form.terms = nonce.terms
-        forms.challenge = form
+        return None
+    return Form(pattern, transport.local, seen, None if nonce is None else nonce.terms)
 
 
-def _pattern(data: bytes, branch: bytes, contact: str, nonce: str | None) -> bytes | None:
+def _pattern(data: bytes, branch: bytes, contact: str, nonce: Nonce | None) -> bytes | None:
     """What matches answers of the form of ``data``; linear, since each of its repetitions ends at a byte that it
     cannot contain. ``None``: it is not so simple."""
     head, _, body = data.partition(b"\r\n\r\n")
@@ -246,6 +279,8 @@ def _pattern(data: bytes, branch: bytes, contact: str, nonce: str | None) -> byt
     if b"\r" in head.replace(b"\r\n", b"") or b"\n" in head.replace(b"\r\n", b""):
         return None
     parts = [re.escape(start)]
+    wanted = {"via", "cseq", "contact" if nonce is None else "www-authenticate"}
+    once = wanted | {"content-length"}
     seen: set[str] = set()
     for line in lines:
         spelling, colon, value = line.partition(b":")
@@ -255,19 +290,18 @@ def _pattern(data: bytes, branch: bytes, contact: str, nonce: str | None) -> byt
             return None
         if not colon or name in seen or name in MEANING or name.startswith("proxy-"):
             return None
-        seen.add(name)
-        part = _line(name, value, branch, contact, nonce)
+        part: bytes | None = _anything
+        if name in once:
+            seen.add(name)
+            part = _line(name, value, branch, contact, nonce)
         if part is None:
             return None
         parts.append(re.escape(spelling + colon) + part)
-    wanted = {"via", "cseq", "contact"} if nonce is None else {"via", "cseq", "www-authenticate"}
     return b"\r\n".join(parts) + rb"\r\n\r\n" if wanted <= seen else None
 
 
-def _line(name: str, value: bytes, branch: bytes, contact: str, nonce: str | None) -> bytes | None:
-    """What matches the values of a header."""
-    if name in UNREAD:
-        return rb"[^\r\n]*"
+def _line(name: str, value: bytes, branch: bytes, contact: str, nonce: Nonce | None) -> bytes | None:
+    """What matches the values of a header that is read."""
     if name == "via":
         before, ours, after = value.partition(b";branch=" + branch)
         simple = ours and after[:1] in (b"", b";") and b"branch=" not in before + after
@@ -277,23 +311,42 @@ def _line(name: str, value: bytes, branch: bytes, contact: str, nonce: str | Non
     if name == "cseq":
         number = _is_cseq(value)
         return None if number is None else number.group(1) + b"(?P<cseq>[0-9]{1,9}) REGISTER"
-    if name == "contact" and nonce is None:
-        listed = _is_contact(value)
-        if listed is None or listed[2] != contact.encode():
-            return None
-        blanks, params = listed[1], listed[3]
-        if b"expires" in params.lower() or b'"' in params.replace(b'"<urn:uuid:', b"").replace(b'>"', b""):
-            return None
-        # Who has another instance has the same form all the same.
-        params = _instance.sub(rb"[0-9a-f-]{36}", re.escape(params))
-        return blanks + b'<(?P<contact>[^<>"\r\n]*)>' + params + b";expires=(?P<expires>[0-9]{1,9})"
+    if name == "contact":
+        return _contact(value, contact)
     if name == "www-authenticate" and nonce is not None:
-        text = b'nonce="' + nonce.encode("utf-8", "surrogateescape") + b'"'
-        before, ours, after = value.partition(text)
-        if not ours or text in after or before[-1:] not in (b" ", b",") or b"nonce" in before + after:
-            return None
-        return re.escape(before) + _nonce + re.escape(after)
+        return _challenge(value, nonce)
     return re.escape(value)
+
+
+def _contact(value: bytes, contact: str) -> bytes | None:
+    """What matches Contact when it has ours alone."""
+    listed = _is_contact(value)
+    if listed is None or listed[2] != contact.encode():
+        return None
+    blanks, _, before, _, after = listed.groups()
+    if not (_are_params(before) and _are_params(after)) or b"expires" in (before + after).lower():
+        return None
+    if b"reg-id" in (before + after + b";").lower().replace(b";reg-id=1;", b";", 1):
+        return None  # who offers outbound takes it for another flow's, who does not takes it for his own
+    # Who has another instance has the same form all the same.
+    before, after = (_instance.sub(rb"[0-9a-f-]{36}", re.escape(params)) for params in (before, after))
+    return blanks + b"<(?P<contact>[!#-;=?-~]*)>" + before + b";expires=(?P<expires>[0-9]{1,9})" + after
+
+
+def _challenge(value: bytes, nonce: Nonce) -> bytes | None:
+    """What matches WWW-Authenticate when it has one nonce."""
+    pattern = re.escape(value)
+    varying = {b"nonce": nonce.text, b"opaque": nonce.terms.opaque}
+    for name, given in varying.items():
+        count = value.lower().count(name)
+        if given is None and not count:
+            continue
+        text = name + b'="' + (given or "").encode("utf-8", "surrogateescape") + b'"'
+        before, ours, _ = value.partition(text)
+        if not given or not ours or before[-1:] not in (b" ", b",") or count != 1:
+            return None
+        pattern = pattern.replace(re.escape(text), name + b'="(?P<' + name + b">" + _quoted + b')"', 1)
+    return pattern
 
 
 def _via(data: bytes) -> str:

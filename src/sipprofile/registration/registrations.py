@@ -263,7 +263,7 @@ class Registrations:
         if flow is None or flow.branch != branch or flow.phase != SENT:
             return None  # a late or forged answer
         registration = self.owner(flow)
-        lesson = plain.lesson(self, registration, flow, source)
+        lesson = plain.lesson(self, registration, flow, data, source)
         outcomes.answered(self, registration, flow, message, now)
         if lesson is not None and flow.id in self.flows:
             plain.learn(self, registration, flow, data, lesson)
