@@ -14,10 +14,12 @@ from machine_driver import answer, server, silence, subscribed
 from registrar_formats import FORMATS, Format, echoing, freeswitch, kamailio, opensips
 from twins import Twins
 
+from sipprofile.agents.ietf import IetfAgent
 from sipprofile.registration import plain, registrations
 from sipprofile.registration.actions import TransportKey
 from sipprofile.registration.plain import FIRST_MISSES, KEPT
 from sipprofile.registration.settings import RegistrationSettings
+from sipprofile.sip.message import Request, Response
 from sipprofile.testing.registrar import Registrar
 
 MANY = 100
@@ -211,6 +213,7 @@ SPOILT = [
     (rb"Contact", b"m"),
     (rb";expires=\d+", b""),
     (rb";expires=\d+", b";expires=0"),
+    (rb";expires=\d+", b";expires=1" * 100),
     (rb";expires=\d+", b";expires=1"),
     (rb";expires=\d+", b";expires=61"),
     (rb";expires=\d+", b";expires=-1"),
@@ -312,6 +315,28 @@ class TestSpoilt:
             for turn in range(4):
                 for key, request in twins.open_requests():
                     twins.receive(re.sub(pattern, repl, form(request, f"n{turn}", 600), count=1), key)
+
+
+class Naming(IetfAgent):
+    """What is registered is in a header of its own."""
+
+    def associated(self, aor: str, response: Response) -> tuple[str, ...]:
+        return (aor, *response.headers("x-also"))
+
+
+@pytest.mark.usefixtures("eager")
+def test_an_agent_that_reads_answers_in_its_own_way_reads_all_of_them() -> None:
+    twins = Twins()
+
+    def form(request: Request, nonce: str, grant: int | None) -> bytes:
+        also = f"X-Also: sip:{request.header('call-id')}@example.test\r\nContent-Length"
+        return freeswitch(request, nonce, grant).replace(b"Content-Length", also.encode())
+
+    for number in range(1, 9):
+        twins.add(number, agent=Naming() if number % 2 else None)
+    answer_all(twins, form)
+    answer_all(twins, form)
+    assert [len(twins.short.state(number).registered_aors) for number in twins.profiles] == [2, 1] * 4
 
 
 class Play:

@@ -93,7 +93,7 @@ class Twins:
             for action in actions:
                 self._perform(action)
 
-    def add(self, number: int, *, wanted: bool = True, **changes: Any) -> bool:
+    def add(self, number: int, *, wanted: bool = True, agent: Agent | None = None, **changes: Any) -> bool:
         """Add a profile, if it is a good one."""
         profile = a_profile(number, **changes)
         try:
@@ -104,7 +104,7 @@ class Twins:
 
         def add(room: Registrations) -> None:
             record = ProfileRecord(profile, 1, "", (room.new_flow(number),))
-            room.add(record, self.agent, self.now, wanted=wanted, waiting=wanted)
+            room.add(record, agent or self.agent, self.now, wanted=wanted, waiting=wanted)
 
         self.both(add)
         self.settle()
