@@ -166,6 +166,8 @@ class Driver:
         """The first flow of each profile, as it is on disk."""
         self.further_rows: dict[tuple[int, int], FlowRecord] = {}
         """Other flows, by profile and reg-id."""
+        self.reserved: dict[int, int] = {}
+        """The highest CSeq number reserved on disk for the first flow of each profile."""
         self.history: list[TransitionRecord] = []
         self.changes: list[StateChanged] = []
         self.sends: list[tuple[float, TransportKey, Request]] = []
@@ -219,6 +221,7 @@ class Driver:
         self.agent.validate(profile)
         flow = self.registrations.new_flow(number)
         self.rows[number] = flow
+        self.reserved[number] = flow.cseq_reserved
         self.registrations.add(ProfileRecord(profile, 1, "", (flow,)), self.agent, self.now, wanted=False)
         if wanted:
             self.want(number)
@@ -301,11 +304,16 @@ class Driver:
     def _write(self) -> None:
         unsaved, self._unsaved = self._unsaved, []
         for row in unsaved:
+            awaited = row.number > 1 or row.leaving  # the store tells of no others, see Journal.append()
             if row.profile in self.profiles and row.number == 1:
                 self.rows[row.profile] = row
+                before = self.reserved[row.profile]
+                awaited = awaited or row.cseq_reserved != before
+                self.reserved[row.profile] = max(before, row.cseq_reserved)
             elif row.profile in self.profiles:
                 self.further_rows[row.profile, row.number] = row
-            self.registrations.saved(row, self.now)
+            if awaited:
+                self.registrations.saved(row, self.now)
 
     def crash(self, down: float = 1.0, *, boot_id: str = "boot", wall_offset: float = WALL, held: Any = "") -> None:
         """Kill and start again; only what is on disk survives, and the store raises the reserved CSeq numbers."""
@@ -321,6 +329,7 @@ class Driver:
             rows = [row, *(other for key, other in sorted(self.further_rows.items()) if key[0] == number)]
             rows = [msgspec.structs.replace(row, cseq_reserved=row.cseq_reserved + RESERVED_BLOCK) for row in rows]
             self.rows[number] = rows[0]
+            self.reserved[number] += RESERVED_BLOCK
             self.further_rows.update({(number, row.number): row for row in rows[1:]})
             self.registrations.add(ProfileRecord(profile, 1, held, tuple(rows)), self.agent, self.now, wanted=False)
         self.settle()

@@ -180,6 +180,20 @@ class TestUpdate:
         assert not two.registrations.ghosts
         two.assert_status("registered", "none")
 
+    @pytest.mark.parametrize("used", [223, 224, 225, 256])
+    def test_another_address_of_record_whatever_numbers_are_reserved(
+        self, two: Driver, registrar: OutboundRegistrar, used: int
+    ) -> None:
+        first = two.registrations.by_profile[1].first
+        while first.cseq < used:
+            two.update(contact_params=[f"x{first.cseq}"])
+            two.run(0.1)
+        assert (first.cseq, first.outbound) == (used, True)
+        two.update(aor="sip:bob@192.0.2.1")
+        two.run(2)
+        two.assert_status("registered", "none")
+        assert ("<sip:bob@192.0.2.1>", "1") in registrar.bindings
+
     def test_without_outbound(self, two: Driver, registrar: OutboundRegistrar) -> None:
         two.update(outbound=False)
         two.run(10)

@@ -26,16 +26,19 @@ def rebound(room: Registrations, registration: Registration, flow: Flow, now: fl
     has_old = flow.lease_end > 0 or flow.unknown_until > now or flow.phase == SENT or _removes(flow)
     # The registrar may take the old binding, told apart by its reg-id, and the new one for one that has lost it: then
     # the numbers of one Call-ID would go back.
-    call_id = room.new_flow(flow.profile).call_id if flow.outbound else flow.call_id
-    reserved = flow.cseq + GHOST_CSEQS if flow.outbound else flow.cseq_reserved
+    call_id, cseq, reserved, asked = flow.call_id, flow.cseq + GHOST_CSEQS, flow.cseq_reserved, flow.cseq_asked
+    if flow.outbound:
+        # The row of another Call-ID must be on disk first, and the store tells only of one that reserves other numbers.
+        call_id = room.new_flow(flow.profile).call_id
+        cseq = reserved = asked = max(cseq, asked)
     new = Flow(
         id=room.new_identity(),
         profile=flow.profile,
         call=kept_call_id(call_id),
         contact_token=flow.contact_token,
-        cseq=flow.cseq + GHOST_CSEQS,
+        cseq=cseq,
         cseq_reserved=reserved,
-        cseq_asked=reserved if flow.outbound else flow.cseq_asked,
+        cseq_asked=asked,
     )
     new.number = flow.number
     new.predecessor = flow.id if has_old else flow.predecessor
