@@ -24,7 +24,7 @@ from sipprofile.records import (
     RemoveProfile,
     TransitionRecord,
 )
-from sipprofile.store import database, journal
+from sipprofile.store import database, history, journal
 from sipprofile.store.secrets import KeyRing
 from sipprofile.store.store import Store
 
@@ -245,3 +245,11 @@ class TestHistory:
             "SELECT sum(1 + length(records) - length(replace(records, char(10), ''))) FROM history"
         ).fetchone()
         assert lines <= 2 * HISTORY_LENGTH
+
+    def test_revisions_that_come_again_at_every_start_take_no_more_room(self, store: Store) -> None:
+        store.commit([put(1)])
+        for start in range(500):
+            store.save([TransitionRecord(1, revision, float(start), "registering") for revision in (1, 2, 3)])
+        assert [(row.revision, row.at) for row in store.history(1)] == [(1, 499.0), (2, 499.0), (3, 499.0)]
+        (length,) = store._driver.execute("SELECT sum(length(records)) FROM history").fetchone()
+        assert length <= 2 * history.LONGEST

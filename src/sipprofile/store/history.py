@@ -20,12 +20,18 @@ SLOTS = 2 * HISTORY_LENGTH // TOGETHER
 transitions fill: some revisions are none.
 """
 
+LONGEST = 16_384
+"""Characters of a row that gets further transitions. What was never registered has the same revisions after each start,
+so that they come again and again; a row of such a length begins anew.
+"""
+
 ROWS_AT_ONCE = 128  # a power of two; three values each stay below the 999 that an older SQLite takes
 
 # A statement with many VALUES gives the interpreter lock up once for all of its rows, unlike executemany.
-_SAVE = """
+_SAVE = f"""
 INSERT INTO history (id, bucket, records) VALUES %s ON CONFLICT (id) DO UPDATE SET bucket = excluded.bucket, records =
-CASE history.bucket WHEN excluded.bucket THEN history.records || char(10) || excluded.records ELSE excluded.records END
+CASE WHEN history.bucket = excluded.bucket AND length(history.records) < {LONGEST}
+THEN history.records || char(10) || excluded.records ELSE excluded.records END
 """
 
 _OF_PROFILE = "id BETWEEN ? AND ?"
