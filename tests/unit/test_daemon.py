@@ -129,7 +129,7 @@ class Shell:
             wall_offset=clock.wall_offset(),
         )
         self.daemon.writer = self.writer  # type: ignore[assignment]
-        self.daemon.transports = self.transports  # type: ignore[assignment]
+        self.daemon._sip.transports = self.transports  # type: ignore[assignment]
 
     async def until(self, name: str) -> tuple[Any, ...]:
         """The arguments of the first input of this name."""

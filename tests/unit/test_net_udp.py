@@ -463,3 +463,67 @@ class TestFullQueue:
                     assert got == [b"2", b"3", b"4"]
 
         run(main())
+
+
+class TestManyAtOnce:
+    """Datagrams of one length go to the kernel together; who receives them sees no difference."""
+
+    @both_loops
+    @pytest.mark.parametrize("host", LOOPBACKS)
+    def test_each_arrives_by_itself(self, run: Runner, host: str) -> None:
+        alike = [b"REGISTER %03d" % number + b"." * 500 for number in range(150)]
+        others = [b"x" * number for number in range(1, 9)]
+
+        async def main() -> None:
+            async with running(host) as (transports, _):
+                with peer(host) as (other, key):
+                    transports.open(key)
+                    transports.send_many(key, others + alike)
+                    assert sorted(other.recv(65535) for _ in range(158)) == sorted(others + alike)
+
+        run(main())
+
+    def test_where_the_kernel_does_not_take_them_apart(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """EIO: the interface computes no checksums. EINVAL: larger than the path's MTU allows."""
+        alike = [b"%02d" % number for number in range(20)]
+
+        async def main() -> None:
+            async with running() as (transports, _):
+                with peer() as (other, key):
+                    transports.open(key)
+                    (udp,) = transports._udp
+                    refused = Refusing(udp._socket)
+                    monkeypatch.setattr(udp, "_socket", refused)
+                    transports.send_many(key, alike)
+                    transports.send_many(key, alike)
+                    assert sorted(other.recv(65535) for _ in range(40)) == sorted(alike * 2)
+                    assert refused.asked == 1, "it is not tried again"
+                    monkeypatch.undo()
+
+        asyncio.run(main())
+
+    def test_to_a_closed_port_each_failure_is_told_as_ever(self) -> None:
+        async def main() -> None:
+            async with running() as (transports, told):
+                key = closed_port()
+                transports.open(key)
+                for _ in range(3):
+                    transports.send_many(key, [b"hello"] * 20)
+                await told.wait("failed")
+
+        asyncio.run(main())
+
+
+class Refusing:
+    """A socket whose kernel takes nothing apart."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self._real = real
+        self.asked = 0
+
+    def sendmsg(self, *_: Any) -> int:
+        self.asked += 1
+        raise OSError(errno.EIO, "no checksums")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)

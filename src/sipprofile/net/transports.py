@@ -137,6 +137,17 @@ class Transports:
         sentence = f"there is no connection to {destination(key.host, key.port)}; open it first"
         self._loop.call_soon(self._failed, key, "transport_closed", sentence)
 
+    def send_many(self, key: TransportKey, messages: Sequence[bytes]) -> None:
+        """Send messages whose order does not matter; see :meth:`send`."""
+        udp = None
+        if key.protocol == "udp" and not key.local_port and len(messages) > 1:
+            udp = self._chosen.get(key) or self._udp_for(key)
+        if udp is not None:
+            udp.send_many(key, messages)
+            return
+        for data in messages:
+            self.send(key, data)
+
     def listen(self, host: str, port: int) -> int:
         """Open a socket for local programs, whose keys have its port as `local_port`; see :class:`LocalSockets`."""
         return self._local.listen(host, port)

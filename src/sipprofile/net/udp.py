@@ -8,11 +8,12 @@ import select
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sipprofile.net.addresses import address_family, host_and_port, is_numeric
 from sipprofile.net.failures import failure_code, failure_sentence
 from sipprofile.net.icmp import read_icmp_errors, report_icmp_errors
+from sipprofile.net.segments import FEWEST, groups, taken_apart
 from sipprofile.registration.actions import TransportKey
 
 RECEIVE_BUFFER = 4 << 20  # bytes; the answers to a burst wait here while the loop is busy
@@ -28,6 +29,7 @@ _IP_MTU = 14
 _IPV6_MTU_DISCOVER = 23  # <linux/in6.h>
 _IPV6_MTU = 24
 _WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
+_NOT_TAKEN_APART = frozenset((errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP))
 
 _Ancillary = tuple[tuple[int, int, bytes], ...]
 
@@ -69,6 +71,8 @@ class UdpSocket:
         self.dropped = 0
         """Datagrams that were not sent because the kernel's queue and then ours were full."""
         self._routes: dict[TransportKey, tuple[tuple[str, int], _Ancillary]] = {}
+        self._one_by_one: set[TransportKey] = set()
+        """Destinations that the kernel does not take apart datagrams for, as behind some tunnels."""
         self._queue: deque[tuple[bytes, TransportKey]] = deque()
         self._socket = socket.socket(self.family, socket.SOCK_DGRAM)
         try:
@@ -115,9 +119,36 @@ class UdpSocket:
             self._enqueue(data, key)
             self._epoll.modify(self._socket, select.EPOLLIN | select.EPOLLOUT)
 
+    def send_many(self, key: TransportKey, datagrams: Sequence[bytes]) -> None:
+        """Send datagrams whose order does not matter; those of one length together."""
+        if len(datagrams) < FEWEST or self._queue or key in self._one_by_one:
+            for data in datagrams:
+                self.send(key, data)
+            return
+        for alike in groups(datagrams):
+            if len(alike) < FEWEST or not self._sent_together(key, alike):
+                for data in alike:
+                    self.send(key, data)
+
+    def _sent_together(self, key: TransportKey, alike: list[bytes]) -> bool:
+        """False when each has to be sent alone, which also tells why it cannot be sent at all."""
+        route = self._routes.get(key) or self._route(key)
+        length = len(alike[0])
+        if route is None or self._queue or not 0 < length <= self._large:
+            return False
+        address, ancillary = route
+        try:
+            self._socket.sendmsg(alike, (*ancillary, taken_apart(length)), 0, address)
+        except OSError as error:
+            if error.errno in _NOT_TAKEN_APART:
+                self._one_by_one.add(key)
+            return False
+        return True
+
     def forget(self, key: TransportKey) -> None:
         """Nothing more goes to `key`, and nothing about it is told."""
         self._routes.pop(key, None)
+        self._one_by_one.discard(key)
 
     def close(self) -> None:
         """Close; what is queued is lost."""
@@ -176,6 +207,7 @@ class UdpSocket:
             return None
         if len(self._routes) >= MAXIMUM_ROUTES:
             self._routes.clear()
+            self._one_by_one.clear()
         ancillary: _Ancillary = ()
         if key.dscp is not None:
             traffic_class = struct.pack("i", key.dscp << 2)  # RFC 2474 §3

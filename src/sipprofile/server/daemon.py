@@ -7,7 +7,6 @@ the core's next deadline.
 from __future__ import annotations
 
 import asyncio
-import errno
 import itertools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
@@ -57,6 +56,7 @@ from .configuration import TokenSource
 from .logging import RateBound
 from .lookups import Lookups
 from .sharing_sections import ActivateSection
+from .transport_effects import TransportEffects
 from .webhooks import Webhooks
 
 CHECK_INTERVAL = 2.0  # seconds between looks at the clocks
@@ -111,7 +111,6 @@ class Daemon:
         self.service = service
         self.stopping = asyncio.Event()
         self.stopped = asyncio.Event()
-        self.transports: Transports | None = None
         self._store = store
         self._loading = False
         self._loaded = asyncio.Event()
@@ -139,6 +138,7 @@ class Daemon:
         self._deferred_since: float | None = None
         self._check: asyncio.TimerHandle | None = None
         lookups = Lookups(service, resolver, token_sources or {}, log, self._begin, self._input)
+        self._sip = TransportEffects(service, log, self._input)
         told = (partial(self._input, service.activation_ended), partial(self._input, service.activation_failed))
         applications = Activations(activate or {}, url, log, self._begin, *told)
         self._perform: dict[type, Callable[[Any], None]] = {
@@ -152,17 +152,22 @@ class Daemon:
             Audit: lambda effect: self._audit(effect, clock.now()),
             Stopped: lambda _: self.stopped.set(),
             Resolve: lookups.resolve,
-            OpenTransport: self._open_transport,
-            CloseTransport: self._close_transport,
+            OpenTransport: self._sip.open,
+            CloseTransport: self._sip.close,
             FetchToken: lookups.fetch_token,
             Activate: applications.activate,
-            Probe: self._probe,
+            Probe: self._sip.probe,
             ForgetNames: lambda _: self._resolver.forget(),
-            Listen: self._listen,
-            StopListening: self._stop_listening,
+            Listen: self._sip.listen,
+            StopListening: self._sip.stop_listening,
         }
         if webhooks is not None:
             self._perform.update(webhooks.serve(service, self._input))
+
+    @property
+    def transports(self) -> Transports | None:
+        """The SIP sockets, once they are open."""
+        return self._sip.transports
 
     # Start and end
 
@@ -173,9 +178,10 @@ class Daemon:
             inputs: Any = {"received": self._received, "opened": self._opened, "failed": self._failed}
             return Transports(bind=bind, port=port, flush=self._flush, accept=accept, **inputs)
 
-        self.transports = await sip_sockets.open_sockets(made, self._store, self._log, bind, port, accept)
-        if self.transports.not_accepting:
-            self._begin(sip_sockets.accept_later(self.transports, self._log))
+        transports = await sip_sockets.open_sockets(made, self._store, self._log, bind, port, accept)
+        self._sip.transports = transports
+        if transports.not_accepting:
+            self._begin(sip_sockets.accept_later(transports, self._log))
 
     async def load(self) -> None:
         """Take in everything stored, and begin; the store belongs to the writer's threads from here on.
@@ -360,21 +366,24 @@ class Daemon:
         if self._performing:
             return
         self._performing = True
-        transports = self.transports
+        send = self._sip.send
         try:
             while effects := self._take():
                 rows: list[RuntimeWrite] = []
                 for effect in effects:
                     try:
                         if isinstance(effect, Send):
-                            if transports is not None:
-                                transports.send(effect.key, effect.data)
+                            send(effect)
                         elif isinstance(effect, Save):
                             rows.extend(effect.rows)
                         else:
                             self._perform[type(effect)](effect)
                     except Exception:  # the other effects belong to other profiles
                         self._mistake(type(effect).__name__)
+                try:
+                    self._sip.send_registers()
+                except Exception:
+                    self._mistake("send_registers")
                 if rows:
                     self._save(rows)
         finally:
@@ -457,35 +466,6 @@ class Daemon:
         session = self._sessions.pop(effect.session, None)
         if session is not None:
             session.end(effect.error)
-
-    def _open_transport(self, effect: OpenTransport) -> None:
-        if self.transports is not None:
-            self.transports.open(effect.key)
-
-    def _close_transport(self, effect: CloseTransport) -> None:
-        if self.transports is not None:
-            self.transports.close(effect.key)
-
-    def _probe(self, effect: Probe) -> None:
-        if self.transports is not None:
-            self._input(self.service.transport_probed, effect.key, *self.transports.probe(effect.key))
-
-    def _listen(self, effect: Listen) -> None:
-        if self.transports is None:
-            return
-        try:
-            port = self.transports.listen(effect.host, effect.port)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            self._log.warning("no socket for a local program", profile=effect.profile, port=effect.port, reason=reason)
-            code = "address_in_use" if error.errno == errno.EADDRINUSE else "address_lost"
-            self._loop.call_soon(self._input, self.service.not_listening, effect.profile, code)
-        else:
-            self._loop.call_soon(self._input, self.service.listening, effect.profile, port)
-
-    def _stop_listening(self, effect: StopListening) -> None:
-        if self.transports is not None:
-            self.transports.stop_listening(effect.port)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
