@@ -20,10 +20,11 @@ from sipprofile.profile import ServerParameters
 from sipprofile.records import FlowRecord, ProfileRecord, PutProfile
 from sipprofile.registration import turns
 from sipprofile.registration.actions import OpenTransport, Send
+from sipprofile.registration.registrations import Registrations
 from sipprofile.registration.settings import RegistrationSettings
 from sipprofile.server import clock
 from sipprofile.server.daemon import Daemon
-from sipprofile.server.loading import SLICE
+from sipprofile.server.loading import BEGIN, SLICE
 from sipprofile.service import effects
 from sipprofile.service.operations import Get, List, Patch, Remove, StatusReport, Types
 from sipprofile.service.service import EARLY, Service
@@ -232,6 +233,29 @@ class TestLoop:
         await shell.daemon.load()
         assert shell.log.errors == [{"profile": "p5", "problem": "KeyError"}]
         assert shell.service.counts()["profiles"] == PROFILES
+
+
+class TestBeginning:
+    async def test_a_mistake_with_one_profile_does_not_stop_the_others(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = Store.open(tmp_path / "always", KeyRing.generate(), synchronous="OFF")
+        records = [record(number, f"p{number}", register="always") for number in range(1, 4 * BEGIN)]
+        store.commit([PutProfile(each.profile, 1, flows=each.flows) for each in records])
+        begun: list[int] = []
+
+        def want(_: Registrations, profile: int, *__: Any, **___: Any) -> None:
+            if profile == 5:
+                raise KeyError("a mistake of a plug-in")
+            begun.append(profile)
+
+        monkeypatch.setattr(Registrations, "want", want)
+        shell = Shell(store)
+        await shell.daemon.load()
+        while shell.daemon._tasks:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert begun == [number for number in range(1, 4 * BEGIN) if number != 5]
+        await shell.daemon.close()
 
 
 class TestStop:

@@ -210,7 +210,7 @@ class Daemon:
         self._network = NetworkMonitor(self._network_changed)
         if not self._network.told:
             self._log.warning("the kernel does not tell of address changes; they are looked for now and then")
-        self._begin(loading.begin(self.service, self._flush))
+        self._begin(loading.begin(self.service, self._log, self._flush))
 
     async def until_loaded(self) -> None:
         """Wait until everything stored is known."""

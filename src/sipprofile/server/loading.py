@@ -28,10 +28,13 @@ async def take_in(
             await asyncio.sleep(0)
 
 
-async def begin(service: Service, flush: Callable[[], None]) -> None:
+async def begin(service: Service, log: Any, flush: Callable[[], None]) -> None:
     """Begin with the profiles that are always registered, in slices as well."""
     more = True
     while more:
-        more = service.begin(BEGIN, clock.now())
+        try:
+            more = service.begin(BEGIN, clock.now())
+        except Exception:  # with one profile, perhaps a plug-in's; those that come after it must begin
+            log.exception("mistake", where="begin")
         flush()
         await asyncio.sleep(0)
