@@ -6,16 +6,19 @@ import gc
 import tracemalloc
 from typing import Any
 
+import msgspec
 import pytest
+from machine_driver import Driver, answer
 
 from benchmarks.workload import registered
-from sipprofile.agents.base import Plan
+from sipprofile.agents.base import Plan, Verdict
 from sipprofile.agents.ietf import IetfAgent
 from sipprofile.profile import Profile
 from sipprofile.registration.identities import Identities
 from sipprofile.registration.kept_plan import KeptPlan, whole
 from sipprofile.registration.rare import USUAL_FLOW
 from sipprofile.registration.registration import Flow, kept_call_id
+from sipprofile.sip.message import Response
 
 REGISTERED = 1790
 """Bytes of one registered profile as CPython 3.11 allocates them; to be lowered with them."""
@@ -97,6 +100,36 @@ class TestAPlanIsKeptInLessMemory:
     def test_its_agent_gets_it_back_as_it_was(self) -> None:
         plan = self.plan(1, headers=["X-A: b"])
         assert whole(Identities().shared(plan)) == plan
+
+    @pytest.mark.parametrize("name", ["headers", "allowed_identities"])
+    def test_an_agent_may_make_lists(self, name: str) -> None:
+        class Lists(IetfAgent):
+            def plan(self, profile: Profile, contact_token: str) -> Plan:
+                return msgspec.structs.replace(super().plan(profile, contact_token), **{name: ["X-Site: 1"]})
+
+        driver = Driver(agent=Lists())
+        driver.registered()
+        assert getattr(driver.registrations.by_profile[1].plan, name) == ("X-Site: 1",)
+
+    def test_an_agent_may_have_fields_of_its_own(self) -> None:
+        class Site(Plan, frozen=True):
+            site: dict[str, str] = {}  # noqa: RUF012
+
+        class Sites(IetfAgent):
+            def plan(self, profile: Profile, contact_token: str) -> Plan:
+                plan = super().plan(profile, contact_token)
+                return Site(**{each: getattr(plan, each) for each in plan.__struct_fields__}, site={"at": profile.name})
+
+            def judge(self, plan: Plan, response: Response) -> Verdict | None:
+                assert isinstance(plan, Site)
+                return Verdict("retry", text=plan.site["at"])
+
+        driver = Driver(agent=Sites())
+        driver.always = answer(480)
+        for number in (1, 2):
+            driver.add(number)
+            driver.run(1)
+            assert driver.state(number).reason.text == driver.profiles[number].name
 
     def test_equal_plans_stay_equal_and_others_do_not(self) -> None:
         identities = Identities()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from operator import attrgetter
 from typing import TypeVar, cast
 
@@ -57,14 +58,19 @@ class Plans:
         self._last: Plan | None = None
 
     def kept(self, plan: Plan) -> Plan:
-        """``plan`` in less memory."""
+        """``plan`` in less memory. An agent of others may have lists in it, or fields of its own."""
+        if type(plan.headers) is not tuple or type(plan.allowed_identities) is not tuple:
+            lists = {"headers": tuple(plan.headers), "allowed_identities": tuple(plan.allowed_identities)}
+            plan = msgspec.structs.replace(plan, **lists)
         common = msgspec.structs.replace(plan, aor="", contact_user="", credentials=None, instance_id="", hops=())
         if common == self._last:  # as it is where thousands are loaded
             common = self._last
         else:
             if len(self._known) >= KEPT:
                 self._known.clear()
-            common = self._last = self._known.setdefault(common, common)
+            with suppress(TypeError):  # its own fields cannot be hashed
+                common = self._known.setdefault(common, common)
+            self._last = common
         kept = KeptPlan(
             plan.aor,
             plan.contact_user,
