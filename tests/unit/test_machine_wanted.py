@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from machine_driver import LATENCY, UDP, Answer, Driver, answer, challenge, digest, ok, server, silence
 
+from sipprofile.registration import turns
+from sipprofile.registration.registration import Registration
 from sipprofile.registration.settings import RegistrationSettings
 from sipprofile.sip.locating import Question
 
@@ -363,6 +365,16 @@ class TestRetryNow:
         driver.assert_quiet()
 
 
+class CountingDict(dict[int, Registration]):
+    """Counts how often something is looked up."""
+
+    looks = 0
+
+    def get(self, *arguments: Any) -> Any:
+        self.looks += 1
+        return super().get(*arguments)
+
+
 class TestStop:
     def test_giving_everything_back(self, driver: Driver) -> None:
         driver.always = digest()
@@ -377,6 +389,35 @@ class TestStop:
         for number in range(1, 6):
             driver.assert_status("unregistered", "stopped", number=number)
         assert all(request.header("expires") == "0" for request in driver.sent()[-5:])
+
+    def test_many_are_given_back_in_turns(self, driver: Driver) -> None:
+        driver.registered(1)
+        for number in range(2, 101):
+            driver.add(number)
+        driver.run(5)
+        driver.sent()
+        driver.stop(deregister=True)
+        assert len(driver.sent()) == turns.AT_ONCE
+        assert not driver.registrations.stopped
+        driver.run(1)
+        assert len(driver.sent()) == 100 - turns.AT_ONCE
+        assert driver.registrations.stopped
+        assert {registration.status for registration in driver.registrations.by_profile.values()} == {"unregistered"}
+
+    def test_asking_whether_it_is_over_looks_at_one_profile(self, driver: Driver) -> None:
+        driver.registered(1)
+        for number in range(2, 31):
+            driver.add(number)
+        driver.run(5)
+        driver.always = silence
+        driver.stop(deregister=True)
+        counted = driver.registrations.by_profile = CountingDict(driver.registrations.by_profile)
+        assert not driver.registrations.stopped
+        counted.looks = 0
+        assert not driver.registrations.stopped
+        assert counted.looks == 1
+        driver.run(70)
+        assert driver.registrations.stopped
 
     @pytest.mark.parametrize("respond", [silence, answer(500), answer(401), challenge(more=", stale=true")])
     def test_it_ends_whatever_the_registrar_does(self, driver: Driver, respond: Answer) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import logging as standard
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,6 +98,30 @@ class TestForm:
         assert "ready" in stream.getvalue()
         assert "port=5060" in stream.getvalue()
         assert not stream.getvalue().startswith("{")
+
+    def test_text_has_columns_and_quotes_what_has_blanks(self) -> None:
+        stream = io.StringIO()
+        logging.configure("text", "info", stream).warning("left out", name="a b", count=3, why="plain")
+        assert stream.getvalue()[9:] == "[warning  ] left out                       count=3 name='a b' why=plain\n"
+
+    def test_a_terminal_gets_colours(self) -> None:
+        stream = io.StringIO()
+        stream.isatty = lambda: True  # type: ignore[method-assign]
+        logging.configure("auto", "info", stream).error("damaged")
+        assert "\x1b[1;31merror" in stream.getvalue()
+
+    def test_a_stream_that_refuses_loses_lines(self) -> None:
+        stream = io.StringIO()
+        log = logging.configure("json", "info", stream)
+        stream.close()
+        log.info("ready")
+
+    def test_what_is_no_json_is_shown_as_it_is(self) -> None:
+        stream = io.StringIO()
+        logging.configure("json", "info", stream).info("ready", path=Path("var"), at=None)
+        line = json.loads(stream.getvalue())
+        assert list(line) == ["path", "at", "event", "level", "timestamp"]
+        assert line["path"] == repr(Path("var"))
 
     def test_auto_is_json_where_there_is_no_terminal(self) -> None:
         stream = io.StringIO()

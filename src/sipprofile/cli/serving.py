@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,9 +32,13 @@ def serve(**options: object) -> None:
     SIGTERM ends it and keeps the leases for a restart; Ctrl-C ends it and gives them back. An option goes before the
     configuration file's key.
     """
-    with server_needed():
-        from ..server.main import ServeOptions
-        from ..server.main import serve as run
+    gc.disable()  # what is imported stays, and so does what is loaded next
+    try:
+        with server_needed():
+            from ..server.main import ServeOptions
+            from ..server.main import serve as run
+    finally:
+        gc.enable()
     sys.exit(run(ServeOptions(**options)))  # type: ignore[arg-type]
 
 

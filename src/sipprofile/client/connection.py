@@ -1,15 +1,24 @@
-"""HTTP and WebSocket to the service with aiohttp."""
+"""HTTP and WebSocket to the service with aiohttp.
+
+To import aiohttp takes longer than all the rest of the client: an application pays for it when it connects, and in a
+thread, so that its event loop goes on.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import msgspec
 
 from ..errors import SipProfileError
 from . import endpoint as addresses
+
+if TYPE_CHECKING:
+    import aiohttp
 
 MAXIMUM_FRAME = 64 * 1024 * 1024  # bytes; an answer to hold carries up to some hundred profiles
 CLOSE_LIMIT = 2.0  # seconds for the service to confirm the end of a session
@@ -24,8 +33,12 @@ class Connection:
         self._headers = addresses.headers(token or addresses.read_token())
         self._http: aiohttp.ClientSession | None = None
 
-    def open(self) -> None:
-        """Prepare; needs a running event loop, puts nothing on the wire."""
+    async def open(self) -> None:
+        """Prepare; puts nothing on the wire."""
+        if "aiohttp" not in sys.modules:
+            await asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "aiohttp")
+        import aiohttp
+
         path = self.endpoint.path
         connector = aiohttp.UnixConnector(path) if path is not None else aiohttp.TCPConnector()
         self._http = aiohttp.ClientSession(
@@ -51,6 +64,8 @@ class Connection:
         headers: Mapping[str, str] | None = None,
     ) -> bytes:
         """Send one request and return the answer's body; raises what a problem document describes."""
+        import aiohttp
+
         data = None if body is None else msgspec.json.encode(body)
         sent = dict(headers or {})
         if data is not None:
@@ -75,6 +90,8 @@ class Connection:
 
     async def websocket(self) -> aiohttp.ClientWebSocketResponse:
         """Open the session's WebSocket; raises ``service_unavailable`` or the refusal."""
+        import aiohttp
+
         url = self.endpoint.base + "/v1/session"
         heartbeat = TCP_SILENCE if self.endpoint.path is None else None
         try:

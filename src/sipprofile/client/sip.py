@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
-import aiohttp
 import msgspec
 
 from ..errors import SipProfileError
@@ -20,6 +19,8 @@ from .events import ServiceEvent
 from .transaction_user import TransactionUser
 
 if TYPE_CHECKING:
+    from aiohttp import ClientWebSocketResponse
+
     from .registry_base import RegistryBase
 
 FIRST_DELAY = 0.2  # seconds before the first attempt to connect again
@@ -84,7 +85,7 @@ class Sip:
         self.transaction_user = TransactionUser(self)
         self._connection = Connection(url, token)
         self._registries: list[RegistryBase[Any]] = []
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._socket: ClientWebSocketResponse | None = None
         self._resume: str | None = None
         self._number = 0
         self._pending: dict[int, _Pending] = {}
@@ -109,7 +110,7 @@ class Sip:
             raise SipProfileError("closed", "This session is closed.")
         if self._keeper is not None:
             return
-        self._connection.open()
+        await self._connection.open()
         try:
             socket = await self._connect()
         except BaseException:
@@ -200,8 +201,10 @@ class Sip:
             return SipProfileError("closed", "This session is not open.")
         return addresses.unreachable(self._connection.endpoint, cause, "service_gone")
 
-    async def _connect(self) -> aiohttp.ClientWebSocketResponse:
+    async def _connect(self) -> ClientWebSocketResponse:
         """Open the WebSocket and say hello."""
+        import aiohttp
+
         socket = await self._connection.websocket()
         try:
             hello: dict[str, Any] = {"id": 0, "op": "hello", "version": PROTOCOL_VERSION, "app": self.app}
@@ -228,7 +231,7 @@ class Sip:
         self._socket = socket
         return socket
 
-    async def _keep(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _keep(self, socket: ClientWebSocketResponse) -> None:
         """Serve one connection after the other until the session is closed."""
         back = False
         while True:
@@ -252,7 +255,7 @@ class Sip:
             socket = await self._connect_again()
             back = True
 
-    async def _connect_again(self) -> aiohttp.ClientWebSocketResponse:
+    async def _connect_again(self) -> ClientWebSocketResponse:
         delay = FIRST_DELAY
         while True:
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
@@ -271,10 +274,12 @@ class Sip:
         for registry, failed in zip(registries, errors, strict=True):
             registry.publish(ServiceEvent("service_back", errors=failed))
 
-    async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> str:
+    async def _read(self, socket: ClientWebSocketResponse) -> str:
         """Handle frames until the connection ends; returns why."""
+        from aiohttp import WSMsgType
+
         async for message in socket:
-            if message.type is not aiohttp.WSMsgType.TEXT:
+            if message.type is not WSMsgType.TEXT:
                 continue
             try:
                 self._received(_frame.decode(message.data), message.data)
@@ -283,12 +288,14 @@ class Sip:
         failure = socket.exception()
         return str(failure) if failure is not None else "it was closed"
 
-    async def _write(self, socket: aiohttp.ClientWebSocketResponse, outgoing: asyncio.Queue[bytes]) -> None:
+    async def _write(self, socket: ClientWebSocketResponse, outgoing: asyncio.Queue[bytes]) -> None:
+        from aiohttp import ClientError
+
         while True:
             frame = await outgoing.get()
             try:
                 await socket.send_str(frame.decode())
-            except (OSError, aiohttp.ClientError, RuntimeError):  # the reader notices and says why
+            except (OSError, ClientError, RuntimeError):  # the reader notices and says why
                 return
 
     def _received(self, frame: Frame, data: str) -> None:

@@ -40,6 +40,7 @@ from .addresses import Addresses
 from .bearer import AccessToken
 from .changes import consequence
 from .counts import Counts
+from .ending import Ending
 from .health import Health
 from .identities import Identities
 from .locations import Locations
@@ -47,7 +48,7 @@ from .network import Network
 from .pacing import AUTOMATIC, AWAITED, Pacer, QueueStatus
 from .reachability import Reachabilities
 from .regevent import RegEvents
-from .registration import BEYOND_PROFILES, DEREGISTER, IDLE, SENT, Flow, Registration
+from .registration import BEYOND_PROFILES, DEREGISTER, SENT, Flow, Registration
 from .requests import BRANCH, LARGEST_DATAGRAM
 from .settings import RegistrationSettings
 from .state import state_of, store_lease
@@ -111,6 +112,7 @@ class Registrations:
         self.forms: dict[tuple[str, int], plain.Forms] = {}
         """Of answers that are alike, by the address that they come from."""
         self._counts = Counts()
+        self._ending = Ending()
         self._timers: list[tuple[float, int]] = []
         self._calls: dict[int, Callable[[float], None]] = {}
         self._next_flow = BEYOND_PROFILES
@@ -451,20 +453,13 @@ class Registrations:
     def stop(self, deregister: bool, now: float) -> None:
         """Begin no new registration; with ``deregister`` give back every binding."""
         self.stopping = True
-        if not deregister:
-            return
-        for registration in list(self.by_profile.values()):
-            registration.wanted = False
-            registration.kept = False
-            for flow in reversed(registration.flows):
-                machine.unwanted(self, registration, flow, now, "stopped")
+        if deregister:
+            self._ending.give_back(self, now)
 
     @property
     def stopped(self) -> bool:
         """Whether nothing is under way any more."""
-        return not self.ghosts and all(
-            flow.phase == IDLE for registration in self.by_profile.values() for flow in registration.flows
-        )
+        return self._ending.is_over(self)
 
     def counts(self) -> dict[tuple[str, str, str], int]:
         """How many profiles are in each (status, reason code, registrar)."""

@@ -19,12 +19,15 @@ PAUSE = 0.001
 """Seconds until the next turn of the same work."""
 
 
-def each(room: Registrations, items: Sequence[Item], act: Callable[[Item, float], None], now: float) -> None:
-    """``act(item, now)`` for all ``items`` in their order, the first of them at once."""
-    for item in items[:AT_ONCE]:
+def each(
+    room: Registrations, items: Sequence[Item], act: Callable[[Item, float], None], now: float, first: int = 0
+) -> None:
+    """``act(item, now)`` for all ``items`` from the index ``first`` on, the first of them at once."""
+    rest = first + AT_ONCE
+    for item in items[first:rest]:
         act(item, now)
-    if rest := items[AT_ONCE:]:
-        room.call_at(now + PAUSE, lambda later: each(room, rest, act, later))
+    if rest < len(items):
+        room.call_at(now + PAUSE, lambda later: each(room, items, act, later, rest))
 
 
 def each_flow(

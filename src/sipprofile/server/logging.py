@@ -6,69 +6,28 @@ a line that counts the rest, so that the log never slows the registrations down.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
 import time
-from typing import Any, TextIO, cast
-
-import msgspec
-import structlog
+from typing import Any, TextIO
 
 from ..events import Event, EventName
+from .log import Log
 
 LINES_A_SECOND = 100
 FORWARDED_A_SECOND = 10  # lines of libraries
-LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 TROUBLE = frozenset({"error", "forcibly_disabled"})
 
 
-def configure(form: str, level: str, stream: TextIO | None = None) -> Any:
+def configure(form: str, level: str, stream: TextIO | None = None) -> Log:
     """The logger of the daemon; what libraries log through the standard library (from warning on) goes there too."""
     stream = stream or sys.stderr
     plain = form == "text" or (form == "auto" and stream.isatty())
-    processors: list[Any] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="%H:%M:%S" if plain else "iso", utc=not plain),
-    ]
-    if plain:
-        # Not the default traceback: it shows local variables, and those may be secrets.
-        plain_traceback = structlog.dev.plain_traceback
-        processors.append(structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain_traceback))
-    else:
-        processors.append(structlog.processors.format_exc_info)
-        processors.append(structlog.processors.JSONRenderer(serializer=_json))
-    log = structlog.wrap_logger(
-        structlog.PrintLogger(cast(TextIO, _Patient(stream))),
-        processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        cache_logger_on_first_use=True,
-    )
+    log = Log(stream, level, plain=plain)
     root = logging.getLogger()
     root.handlers[:] = [_Forward(log)]
     root.setLevel(logging.WARNING)
     return log
-
-
-def _json(entry: dict[str, Any], **_: Any) -> str:
-    return msgspec.json.encode(entry, enc_hook=repr).decode()
-
-
-class _Patient:
-    """A stream on a full disk or a closed pipe loses lines; what the service does must not depend on its log."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        """Write, if the stream can."""
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.write(text)
-
-    def flush(self) -> None:
-        """Flush, if the stream can."""
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.flush()
 
 
 class _Forward(logging.Handler):

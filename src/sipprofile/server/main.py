@@ -32,7 +32,8 @@ from .tokens import Tokens
 from .webhook_client import read_webhooks
 from .webhooks import Webhooks
 
-DEREGISTER_LIMIT = 10.0  # seconds a stop may wait for the registrars
+DEREGISTER_LIMIT = 10.0  # seconds a stop may wait for the registrars, and
+DEREGISTER_RATE = 5000.0  # profiles a second beside that
 GC_THRESHOLD = (50_000, 20, 100)  # what lives long is frozen after the load; the rest seldom has cycles
 SWITCH_INTERVAL = 0.0005
 """Seconds that the loop waits for the interpreter at most when the store's thread has it, which it may take at each
@@ -59,6 +60,7 @@ class ServeOptions(msgspec.Struct, frozen=True):
 
 def serve(options: ServeOptions) -> int:
     """Run the service until it is told to stop; the result is the exit code of the process."""
+    gc.disable()  # until everything is loaded, see _freeze()
     try:
         settings = with_options(configuration.load(options.config), options)
         log = logging.configure(settings.service.log_format, settings.service.log_level)
@@ -140,7 +142,7 @@ async def _serve(settings: Configuration, log: Any) -> None:
         await daemon.stopping.wait()
         notify("STOPPING=1")
         try:
-            async with asyncio.timeout(DEREGISTER_LIMIT):
+            async with asyncio.timeout(DEREGISTER_LIMIT + daemon.service.counts()["profiles"] / DEREGISTER_RATE):
                 await daemon.stopped.wait()
         except TimeoutError:
             log.warning("some registrars did not confirm in time; bindings may remain until their leases end")
@@ -153,7 +155,6 @@ async def _make(
 ) -> Daemon:
     """The daemon with its SIP sockets open, before anything is loaded."""
     hooks = read_webhooks(settings.webhooks)
-    gc.disable()
     store = state.open_store(directory)
     event_log = logging.EventLog(log, settings.service.log_level)
     webhooks = Webhooks(hooks, log)

@@ -412,7 +412,7 @@ class Service:
         if self._rows:
             effects.append(Save(tuple(self._rows)))
             self._rows = []
-        if self.stopped and not self._told_stopped:
+        if self._stopping and not self._told_stopped and self.stopped:
             self._told_stopped = True
             effects.append(Stopped())
         return effects
