@@ -7,7 +7,6 @@ and ``emit``.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -52,6 +51,7 @@ from .registration import BEYOND_PROFILES, DEREGISTER, SENT, Flow, Registration
 from .requests import BRANCH, LARGEST_DATAGRAM
 from .settings import RegistrationSettings
 from .state import state_of, store_lease
+from .timers import Timers
 from .transport import FLOW_FAILED, Transport
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Registrations:
         """Of answers that are alike, by the address that they come from."""
         self._counts = Counts()
         self._ending = Ending()
-        self._timers: list[tuple[float, int]] = []
+        self._timers = Timers()
         self._calls: dict[int, Callable[[float], None]] = {}
         self._next_flow = BEYOND_PROFILES
         self._next_call = 0
@@ -379,14 +379,14 @@ class Registrations:
 
     def next_timer(self) -> float | None:
         """When :meth:`timer` is to be called next; in the past when more is due than is done at once."""
-        return self._timers[0][0] if self._timers else None
+        return self._timers.next()
 
     def timer(self, now: float) -> None:
         """Do what is due, but no more than :data:`~.turns.AT_ONCE` of it: call it again after a look at the sockets."""
         timers = self._timers
         left = turns.AT_ONCE
-        while left and timers and timers[0][0] <= now:
-            at, identity = heapq.heappop(timers)
+        while left and (due := timers.pop(now)) is not None:
+            at, identity = due
             if identity < 0:
                 left -= 1
                 self._calls.pop(identity)(now)
@@ -402,13 +402,13 @@ class Registrations:
         """Wake ``flow`` at ``at`` or earlier."""
         if flow.wake_at == 0.0 or at < flow.wake_at:
             flow.wake_at = at
-            heapq.heappush(self._timers, (at, flow.id))
+            self._timers.set(at, flow.id)
 
     def call_at(self, at: float, due: Callable[[float], None]) -> None:
         """Have ``due`` called with the time at ``at``: for what belongs to no flow but to all, a target or a bucket."""
         self._next_call -= 1
         self._calls[self._next_call] = due
-        heapq.heappush(self._timers, (at, self._next_call))
+        self._timers.set(at, self._next_call)
 
     # -- what is shared ------------------------------------------------------------------------------------------
 
