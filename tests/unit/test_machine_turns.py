@@ -91,6 +91,21 @@ class TestWaitingForTheSame:
         driver.run(120)
         assert {driver.state(number).status for number in range(1, MANY + 1)} == {"registered"}
 
+    def test_transport_that_is_being_opened_again(self, driver: Driver) -> None:
+        driver.unopened.add("192.0.2.1")
+        for number in range(1, MANY + 1):
+            driver.add(number)
+        driver.registrations.transport_opened(UDP, driver.local["udp"], driver.now)
+        driver.settle()
+        driver.fail(UDP, "transport_unreachable")
+        for number in range(1, MANY + 1):
+            driver.retry_now(number)
+        driver.sent()
+        assert in_turns(driver, 0.5) == []
+        driver.registrations.transport_opened(UDP, driver.local["udp"], driver.now)
+        driver.run(1)
+        assert {driver.state(number).status for number in range(1, MANY + 1)} == {"registered"}
+
     def test_target_that_comes_back(self, driver: Driver) -> None:
         driver.always = silence
         for number in range(1, MANY + 1):

@@ -313,7 +313,8 @@ class Registrations:
         transactions.opened(self, key, now)
 
         def go_on(_: Registrations, registration: Registration, flow: Flow, later: float) -> None:
-            attempt.opened(self, registration, flow, key, later)
+            if transport.local is not None and self.transports.get(key) is transport:  # it may have failed meanwhile
+                attempt.opened(self, registration, flow, key, later)
 
         turns.each_flow(self, sorted(transport.waiting), go_on, now)
 
