@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -188,6 +191,22 @@ async def shell(store: Store) -> Any:
     await shell.daemon.close()
 
 
+def test_a_start_imports_nothing_that_only_changes_and_shows_need(store: Store, tmp_path: Path) -> None:
+    code = (
+        "import pathlib, sys\n"
+        "import sipprofile.server.main\n"
+        "from sipprofile.store.secrets import KeyRing\n"
+        "from sipprofile.store.store import Store\n"
+        "store = Store.open(pathlib.Path(sys.argv[1]), KeyRing.generate())\n"
+        "store.reserve()\n"
+        "assert store.next_profile_id() == 1 + len(list(store.load()))\n"
+        "print(*sys.modules)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "store")]
+    loaded = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    assert loaded.isdisjoint({"sqlalchemy", "alembic", "rich", "dns"})
+
+
 class TestLoop:
     """It turns after each slice."""
 
@@ -197,6 +216,20 @@ class TestLoop:
         await watching
         assert max(after - before for before, after in zip(shell.turns, shell.turns[1:], strict=False)) == SLICE
         assert shell.service.ready
+        assert shell.service.counts()["profiles"] == PROFILES
+
+    async def test_it_goes_on_while_the_journal_is_read(self, shell: Shell, store: Store, monkeypatch: Any) -> None:
+        turned, load = threading.Event(), store.load
+
+        def slowly() -> Iterator[ProfileRecord]:
+            assert turned.wait(5)
+            yield from load()
+
+        monkeypatch.setattr(store, "load", slowly)
+        loading = asyncio.create_task(shell.daemon.load())
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(turned.set)
+        await loading
         assert shell.service.counts()["profiles"] == PROFILES
 
     async def test_the_state_of_the_service_is_told_at_once(self, shell: Shell) -> None:

@@ -16,7 +16,7 @@ import sipprofile
 from sipprofile.errors import SipProfileError
 from sipprofile.profile import Profile
 from sipprofile.records import NONCE_BLOCK, FlowRecord, NonceRecord, PutProfile, TransitionRecord
-from sipprofile.store import database, schema
+from sipprofile.store import database, revision
 from sipprofile.store.migrate import migrate
 from sipprofile.store.secrets import KeyRing
 from sipprofile.store.store import Store
@@ -51,12 +51,12 @@ def test_a_new_store_is_what_the_migrations_make(tmp_path: Path) -> None:
     (tmp_path / "migrated.db").touch()
     migrate(tmp_path / "migrated.db")
     assert definitions(tmp_path / "new.db") == definitions(tmp_path / "migrated.db")
-    assert database.revision(tmp_path / "new.db") == database.revision(tmp_path / "migrated.db") == schema.REVISION
+    assert database.revision(tmp_path / "new.db") == database.revision(tmp_path / "migrated.db") == revision.REVISION
 
 
 def test_the_newest_migration_is_the_one_the_schema_names() -> None:
-    versions = Path(schema.__file__).parent / "migrations" / "versions"
-    assert max(path.name for path in versions.glob("*.py")).startswith(schema.REVISION + "_")
+    versions = Path(revision.__file__).parent / "migrations" / "versions"
+    assert max(path.name for path in versions.glob("*.py")).startswith(revision.REVISION + "_")
 
 
 def test_opening_an_older_store_migrates_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

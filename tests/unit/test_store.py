@@ -711,7 +711,7 @@ def kill_at(place: str, directory: Path, program: str) -> None:
         "import os, pathlib, signal, sys\n"
         "from sipprofile.profile import *\n"
         "from sipprofile.records import *\n"
-        "from sipprofile.store import database, files, history, journal, profiles, store as store_module\n"
+        "from sipprofile.store import database, files, history, journal, profiles, schema, store as store_module\n"
         "from sipprofile.store.secrets import KeyRing\n"
         "from sipprofile.store.store import Store\n"
         "directory = pathlib.Path(sys.argv[1])\n"
@@ -790,7 +790,7 @@ class TestKilled:
         store.close()
 
     @pytest.mark.parametrize(
-        "place", ["database.connect", "database.schema.metadata.create_all", "files.sync", "pathlib.Path.replace"]
+        "place", ["database.connect", "schema.metadata.create_all", "files.sync", "pathlib.Path.replace"]
     )
     def test_while_a_store_is_created_the_next_start_creates_it(self, tmp_path: Path, place: str) -> None:
         kill_at(place, tmp_path, f"start()\n{self.OPEN}")

@@ -388,7 +388,7 @@ class TestReads:
         other = database.connect(running._store.path)
         with database.transaction(other):
             assert call_ids(running) == {1: []}
-        database.disconnect(other)
+        other.close()
         committing.close()
         running.submit([put(2)], lambda error: None)
         assert call_ids(running) == {1: []}
@@ -447,9 +447,9 @@ class TestKeyRotation:
         passwords = [record.profile.registrar.password for record in records]
         assert passwords == [f"secret {n}" for n in range(1, number + 1)]
         connection = database.connect(tmp_path / "store.db")
-        used = connection.exec_driver_sql("SELECT DISTINCT key_id FROM profiles").scalars().all()
+        used = [key for (key,) in connection.execute("SELECT DISTINCT key_id FROM profiles")]
         assert used == [KeyRing.read(tmp_path / "key").current]
-        database.disconnect(connection)
+        connection.close()
 
 
 CHILD = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import closing
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from ..service.service import Service
@@ -20,7 +20,10 @@ async def take_in(
     service: Service, store: Store, log: Any, flush: Callable[[], None], called_off: Callable[[], bool]
 ) -> None:
     """All stored profiles, and after each slice of them whatever else the loop has to do; until it is called off."""
-    with closing(store.load()) as records:
+    stored = store.load()
+    first = await asyncio.to_thread(list, islice(stored, 1))  # only when the whole journal has been read
+    with closing(stored):
+        records = chain(first, stored)
         while not called_off() and (some := list(islice(records, SLICE))):
             for name, mistake in service.take_in(some, clock.now()):
                 log.error("profile left out, its agent cannot use it", profile=name, problem=mistake)

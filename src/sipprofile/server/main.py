@@ -8,6 +8,7 @@ import gc
 import signal
 import socket
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class ServeOptions(msgspec.Struct, frozen=True):
 
 def serve(options: ServeOptions) -> int:
     """Run the service until it is told to stop; the result is the exit code of the process."""
-    gc.disable()  # until everything is loaded, see _freeze()
+    gc.disable()  # until everything is loaded, see _ready()
     try:
         settings = with_options(configuration.load(options.config), options)
         log = logging.configure(settings.service.log_format, settings.service.log_level)
@@ -133,12 +134,13 @@ async def _serve(settings: Configuration, log: Any) -> None:
             loop.add_signal_handler(number, lambda: daemon.stop(deregister=False))
         loop.add_signal_handler(signal.SIGINT, lambda: daemon.stop(deregister=True))
         assert daemon.transports is not None
+        gc.collect()  # before there are many objects
         await daemon.load()
         if not daemon.stopping.is_set():
-            _freeze()
             port = daemon.transports.port
             log.info("ready", version=__version__, socket=str(path), state=str(directory), sip_port=port)
             notify("READY=1")
+            await _ready()
         await daemon.stopping.wait()
         notify("STOPPING=1")
         try:
@@ -241,9 +243,11 @@ async def _open_interface(
     log.info("listening", host=host, port=port, tls=tls is not None)
 
 
-def _freeze() -> None:
-    """Keep what was loaded out of every later collection."""
-    gc.collect()
+async def _ready() -> None:
+    """Import what a start does without, to answer sooner: who asks for profiles or changes them needs SQLAlchemy. Then
+    garbage is collected again, but not looked for in what is there.
+    """
+    await asyncio.to_thread(import_module, "sipprofile.store.profiles")
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
     gc.enable()

@@ -9,14 +9,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-from sqlalchemy import Connection, StaticPool, create_engine
-from sqlalchemy.exc import DBAPIError
-
 from sipprofile.errors import SipProfileError
-from sipprofile.store import files, schema
+from sipprofile.store import files
+from sipprofile.store.revision import CSEQ_RAISED, REVISION
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 Synchronous = Literal["FULL", "OFF"]
 """``FULL``: what is committed survives a power cut. ``OFF`` is for tests and simulations."""
@@ -32,28 +33,41 @@ _VERSION_TABLE = (
 
 def connect(
     path: Path, *, synchronous: Synchronous = "FULL", read_only: bool = False, foreign_keys: bool = True
-) -> Connection:
+) -> sqlite3.Connection:
     """A connection of its own to an existing store; one thread at a time may use it."""
+    uri = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, check_same_thread=False)
+    connection.isolation_level = None  # transaction() below begins and ends them
+    try:
+        if not read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
+            # Some builds overwrite what is deleted. Secrets are sealed, and the journal deletes a lot.
+            connection.execute("PRAGMA secure_delete = FAST")
+            connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
 
-    def open_file() -> sqlite3.Connection:
-        uri = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
-        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, check_same_thread=False)
-        connection.isolation_level = None  # transaction() below begins and ends them
-        try:
-            if not read_only:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute(f"PRAGMA synchronous = {synchronous}")
-                connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
-                # Some builds overwrite what is deleted. Secrets are sealed, and the journal deletes a lot.
-                connection.execute("PRAGMA secure_delete = FAST")
-                connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
 
-    engine = create_engine("sqlite://", creator=open_file, poolclass=StaticPool, hide_parameters=True)
-    return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+def over(driver: sqlite3.Connection) -> Connection:
+    """SQLAlchemy's connection over the standard library's, to be made outside of transactions, which it would end.
+
+    A start needs none, and answers sooner when it does not import SQLAlchemy.
+    """
+    from sqlalchemy import StaticPool, create_engine
+
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: driver,
+        poolclass=StaticPool,
+        pool_reset_on_return=None,  # whoever opened the file closes it
+        isolation_level="AUTOCOMMIT",
+        hide_parameters=True,
+    )
+    return engine.connect()
 
 
 def driver(connection: Connection) -> sqlite3.Connection:
@@ -63,28 +77,21 @@ def driver(connection: Connection) -> sqlite3.Connection:
     return inner
 
 
-def disconnect(connection: Connection) -> None:
-    """Close the file."""
-    connection.close()
-    connection.engine.dispose()
-
-
 @contextmanager
-def transaction(connection: Connection, kind: Literal["IMMEDIATE", "DEFERRED"] = "IMMEDIATE") -> Iterator[None]:
+def transaction(driver: sqlite3.Connection, kind: Literal["IMMEDIATE", "DEFERRED"] = "IMMEDIATE") -> Iterator[None]:
     """All or nothing. ``IMMEDIATE`` holds the write lock from the start: what is read is true when it writes.
 
     Raises ``store_failed`` or ``store_damaged``; the database is then as before.
     """
     with explained():
-        connection.exec_driver_sql(f"BEGIN {kind}")
+        driver.execute(f"BEGIN {kind}")
         try:
             yield
-            connection.exec_driver_sql("COMMIT")
+            driver.execute("COMMIT")
         finally:
             # A COMMIT that failed (disk full) leaves the transaction open.
-            inner = driver(connection)
-            if inner.in_transaction:
-                inner.rollback()
+            if driver.in_transaction:
+                driver.rollback()
 
 
 @contextmanager
@@ -92,10 +99,11 @@ def explained() -> Iterator[None]:
     """Turn the database's errors into ours; they name no value."""
     try:
         yield
-    except DBAPIError as error:
-        raise _explained(error.orig) from None
-    except sqlite3.Error as error:
-        raise _explained(error) from None
+    except Exception as error:
+        cause = getattr(error, "orig", error)  # SQLAlchemy wraps the driver's
+        if not isinstance(cause, sqlite3.Error):
+            raise
+        raise _explained(cause) from None
 
 
 _SENTENCES = {
@@ -133,9 +141,9 @@ def prepare(path: Path, synchronous: Synchronous) -> None:
         # Ours is never empty, see _create; SQLite would take it for a new one and all profiles would be gone.
         raise SipProfileError("store_damaged", f"The store {path} is empty.")
     found = revision(path)
-    if found > schema.REVISION:
+    if found > REVISION:
         raise SipProfileError("store_damaged", f"The store {path} was written by a newer version ({found}).")
-    if found < schema.REVISION:
+    if found < REVISION:
         _migrate(path)
 
 
@@ -144,16 +152,18 @@ def revision(path: Path) -> str:
     with explained():
         connection = connect(path, read_only=True)
         try:
-            named = connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")
-            if named.first() is not None:
-                return connection.exec_driver_sql("SELECT max(version_num) FROM alembic_version").scalar() or ""
+            named = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")
+            if named.fetchone() is not None:
+                return connection.execute("SELECT max(version_num) FROM alembic_version").fetchone()[0] or ""
         finally:
-            disconnect(connection)
+            connection.close()
     raise SipProfileError("store_damaged", f"{path} is not a store of sipprofile.")
 
 
 def _create(path: Path, synchronous: Synchronous) -> None:
     """A complete new store under its name at once, so that a crash never leaves half of one."""
+    from sipprofile.store import schema
+
     new = path.with_name(path.name + ".new")
     for stale in (new, *beside(new), *beside(path)):
         stale.unlink(missing_ok=True)  # SQLite would replay another store's journal into this one
@@ -161,13 +171,14 @@ def _create(path: Path, synchronous: Synchronous) -> None:
     with explained():
         connection = connect(new, synchronous=synchronous)
         try:
+            tables = over(connection)
             with transaction(connection):
-                schema.metadata.create_all(connection)
-                connection.exec_driver_sql(_VERSION_TABLE)
-                connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (schema.REVISION,))
-                connection.execute(schema.meta.insert(), {"key": schema.CSEQ_RAISED, "value": "0"})
+                schema.metadata.create_all(tables)
+                connection.execute(_VERSION_TABLE)
+                connection.execute("INSERT INTO alembic_version VALUES (?)", (REVISION,))
+                connection.execute("INSERT INTO meta VALUES (?, '0')", (CSEQ_RAISED,))
         finally:
-            disconnect(connection)
+            connection.close()
     files.sync(new)
     new.replace(path)
     files.sync_directory(path.parent)

@@ -18,7 +18,7 @@ from msgspec.structs import force_setattr, replace
 from sipprofile.errors import SipProfileError
 from sipprofile.records import NONCE_BLOCK, RESERVED_BLOCK, FlowRecord
 from sipprofile.store.places import Places
-from sipprofile.store.schema import CSEQ_RAISED
+from sipprofile.store.revision import CSEQ_RAISED
 
 FORMAT = 1
 """Of a row's ``flows``; a FlowRecord may get further fields at its end without another one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from alembic import command
@@ -16,15 +17,16 @@ def migrate(path: Path, target: str = "head") -> None:
     """Run the migrations up to ``target``; raises ``store_failed`` or ``store_damaged``."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with database.explained():
+    with (
+        database.explained(),
         # SQLite changes a table by copying it; with foreign keys, dropping the old one would empty others.
-        connection = database.connect(path, foreign_keys=False)
-        try:
-            config.attributes["connection"] = connection
-            with database.transaction(connection):
-                command.upgrade(config, target)
-        finally:
-            database.disconnect(connection)
+        closing(database.connect(path, foreign_keys=False)) as driver,
+        closing(database.over(driver)) as connection,
+        database.transaction(driver),
+    ):
+        connection.begin()  # Alembic begins no transaction of its own, and ends none
+        config.attributes["connection"] = connection
+        command.upgrade(config, target)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -46,8 +46,6 @@ _put = _new.on_conflict_do_update(
     index_elements=[profiles.c.id],
     set_={column.name: column for column in _new.excluded if column.name not in ("id", "is_default")},
 )
-
-_ALL = "SELECT id, revision, is_default, held, document FROM profiles ORDER BY id"
 
 
 def write(connection: Connection, writes: tuple[ConfigurationWrite, ...], keys: KeyRing, flows: Journal) -> None:
@@ -115,15 +113,6 @@ def _absent(profile: int) -> SipProfileError:
     return SipProfileError("store_failed", f"The store has no profile {profile}.")
 
 
-def load(connection: Connection, keys: KeyRing, flows: Journal) -> Iterator[ProfileRecord]:
-    """Every profile with its flows, in order of id."""
-    inner = driver(connection)
-    flows_of = journal.load(inner, flows)
-    for number, revision, is_default, held, document in inner.execute(_ALL):
-        profile = documents.opened(number, document, bool(is_default), keys)
-        yield ProfileRecord(profile, revision, held, flows_of(number))
-
-
 def read(connection: Connection, query: Query, keys: KeyRing) -> list[ProfileRecord]:
     """One page of the profiles that match."""
     wanted = _aor(query.aor) if query.aor is not None else None
@@ -176,13 +165,6 @@ def reseal(connection: Connection, keys: KeyRing, new: KeyRing) -> None:
     for number, document in sealed.all():
         profile: Profile = documents.opened(number, document, False, keys)
         connection.exec_driver_sql(statement, (*documents.sealed(profile, new), number))
-
-
-def unknown_key(connection: Connection, known: frozenset[str]) -> str | None:
-    """The id of a key that is needed and not among ``known``."""
-    return connection.execute(
-        select(profiles.c.key_id).where(profiles.c.key_id.is_not(None), profiles.c.key_id.not_in(known)).limit(1)
-    ).scalar()
 
 
 def aor_key(aor: str) -> str:

@@ -1,17 +1,9 @@
-"""The tables. A change here needs a migration in ``migrations/versions`` and a new :data:`REVISION`."""
+"""The tables. A change here needs a migration in ``migrations/versions`` and a new
+:data:`~sipprofile.store.revision.REVISION`."""
 
 from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
-
-REVISION = "0002"
-"""The newest migration; revisions are counted, so that an older store differs from a newer one."""
-
-CSEQ_RAISED = "cseq_raised"
-"""Key in ``meta`` of what the starts have added to every ``cseq_reserved``.
-
-Raising all of them at a start is then one small write instead of one for each flow.
-"""
 
 metadata = MetaData()
 

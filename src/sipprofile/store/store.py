@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-
-from sqlalchemy import Connection, func, select
+from typing import TYPE_CHECKING
 
 from sipprofile.errors import SipProfileError
 from sipprofile.records import (
@@ -19,9 +20,12 @@ from sipprofile.records import (
     RuntimeWrite,
     TransitionRecord,
 )
-from sipprofile.store import database, files, history, journal, profiles, schema, secrets
+from sipprofile.store import database, files, history, journal, loading, secrets
 from sipprofile.store.journal import Journal
 from sipprofile.store.secrets import KeyRing
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 BACKUP_BLOCK = 100_000
 """CSeq numbers that a backup skips: more than a flow uses between its backup and the day it is restored."""
@@ -34,12 +38,15 @@ class Store:
     or ``store_damaged``; those that open secrets raise ``missing_key`` too.
     """
 
-    def __init__(self, path: Path, connection: Connection, keys: KeyRing) -> None:
+    def __init__(self, path: Path, driver: sqlite3.Connection, keys: KeyRing) -> None:
         self.path = path
         self.keys = keys
-        self._connection = connection
-        self._driver = database.driver(connection)
+        self._driver = driver
         self._journal: Journal | None = None
+
+    @cached_property
+    def _connection(self) -> Connection:
+        return database.over(self._driver)
 
     @classmethod
     def open(cls, path: Path, keys: KeyRing, *, synchronous: database.Synchronous = "FULL") -> Store:
@@ -51,7 +58,7 @@ class Store:
         store = cls._opened(path, keys, synchronous)
         try:
             with database.explained():
-                unknown = profiles.unknown_key(store._connection, keys.ids)
+                unknown = loading.unknown_key(store._driver, keys.ids)
             if unknown is not None:
                 raise secrets.missing(unknown)
             keys.create()
@@ -74,7 +81,7 @@ class Store:
 
     def close(self) -> None:
         """Close the file."""
-        database.disconnect(self._connection)
+        self._driver.close()
 
     # Start
 
@@ -83,20 +90,21 @@ class Store:
 
         The numbers below may have been used; those of the block, the upper 256, were not.
         """
-        with database.transaction(self._connection):
+        with database.transaction(self._driver):
             journal.reserve(self._driver, RESERVED_BLOCK)
             self._journal = None
 
     def load(self) -> Generator[ProfileRecord, None, None]:
         """Every profile in order of id, with secrets opened and flows; a snapshot, to be read to its end."""
-        with database.transaction(self._connection, "DEFERRED"):
-            yield from profiles.load(self._connection, self.keys, self._flows())
+        with database.transaction(self._driver, "DEFERRED"):
+            yield from loading.load(self._driver, self.keys, self._flows())
 
     def next_profile_id(self) -> int:
         """The lowest id that no profile ever had."""
         with database.explained():
             query = "SELECT seq FROM sqlite_sequence WHERE name = 'profiles'"
-            return int(self._connection.exec_driver_sql(query).scalar() or 0) + 1
+            found = self._driver.execute(query).fetchone()
+            return (0 if found is None else int(found[0])) + 1
 
     # Writing
 
@@ -106,8 +114,11 @@ class Store:
         While there are profiles exactly one is the default: a profile put with ``default`` takes it over,
         putting the default without keeps it, and if none is left the one with the lowest id becomes it.
         """
+        from sipprofile.store import profiles
+
+        connection = self._connection
         with self._writing() as flows:
-            profiles.write(self._connection, tuple(writes), self.keys, flows)
+            profiles.write(connection, tuple(writes), self.keys, flows)
 
     def save(self, rows: Sequence[RuntimeWrite]) -> list[FlowRecord]:
         """Write runtime rows in one transaction, durable on return; those of a removed profile are dropped.
@@ -126,7 +137,7 @@ class Store:
     def _writing(self) -> Iterator[Journal]:
         """A transaction, and the journal with it: what fails has not happened."""
         try:
-            with database.transaction(self._connection):
+            with database.transaction(self._driver):
                 flows = self._flows()
                 yield flows
         except BaseException:
@@ -144,25 +155,30 @@ class Store:
 
     def set_meta(self, key: str, value: str) -> None:
         """Store a text of the service's own under ``key``."""
-        with database.transaction(self._connection):
-            row = {"key": key, "value": value}
-            self._connection.execute(schema.meta.insert().prefix_with("OR REPLACE"), row)
+        with database.transaction(self._driver):
+            self._driver.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
     def reseal(self, keys: KeyRing) -> None:
         """Seal all secrets with the current key of ``keys``, in one transaction; a service may run.
 
         What it writes later has the new key too: it follows the key file and seals inside transactions.
         """
-        with database.transaction(self._connection):
-            profiles.reseal(self._connection, self.keys, keys)
+        from sipprofile.store import profiles
+
+        connection = self._connection
+        with database.transaction(self._driver):
+            profiles.reseal(connection, self.keys, keys)
         self.keys = keys
 
     # Reading
 
     def read(self, query: Query) -> list[ProfileRecord]:
         """The profiles that match, in order of id, with secrets opened, and flows when they are asked for."""
-        with database.transaction(self._connection, "DEFERRED"):
-            return profiles.read(self._connection, query, self.keys)
+        from sipprofile.store import profiles
+
+        connection = self._connection
+        with database.transaction(self._driver, "DEFERRED"):
+            return profiles.read(connection, query, self.keys)
 
     def history(self, profile: int) -> list[TransitionRecord]:
         """The last 32 transitions, oldest first."""
@@ -171,19 +187,19 @@ class Store:
 
     def names(self) -> list[tuple[int, str]]:
         """Id and name of every profile, in order of id."""
-        statement = select(schema.profiles.c.id, schema.profiles.c.name).order_by(schema.profiles.c.id)
         with database.explained():
-            return [(number, name) for number, name in self._connection.execute(statement)]
+            return self._driver.execute("SELECT id, name FROM profiles ORDER BY id").fetchall()
 
     def count(self) -> int:
         """How many profiles there are."""
         with database.explained():
-            return self._connection.execute(select(func.count()).select_from(schema.profiles)).scalar_one()
+            return int(self._driver.execute("SELECT count(*) FROM profiles").fetchone()[0])
 
     def meta(self, key: str) -> str | None:
         """What :meth:`set_meta` stored."""
         with database.explained():
-            return self._connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == key)).scalar()
+            found = self._driver.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+            return None if found is None else found[0]
 
     # Backup
 
@@ -218,13 +234,13 @@ class Store:
     def _copy(self, path: Path) -> None:
         copy = database.connect(path, synchronous="OFF")
         try:
-            database.driver(self._connection).backup(database.driver(copy))
+            self._driver.backup(copy)
             with database.transaction(copy):
-                journal.reserve(database.driver(copy), BACKUP_BLOCK)
-                journal.forget(database.driver(copy))
-            copy.exec_driver_sql("PRAGMA journal_mode = DELETE")  # one file, and nothing beside it
+                journal.reserve(copy, BACKUP_BLOCK)
+                journal.forget(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, and nothing beside it
         finally:
-            database.disconnect(copy)
+            copy.close()
 
 
 def _remove(paths: Sequence[Path]) -> None:
