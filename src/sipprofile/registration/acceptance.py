@@ -48,7 +48,7 @@ def accepted(
     refresh = registration.status == "registered" and registration.last_error == unproven and flow.lease_end > 0
     flow.failures = 0
     flow.phase = IDLE
-    flow.lease_end = flow.sent_at + seconds
+    flow.lease_end = room.same(flow.sent_at + seconds)
     flow.granted = seconds
     flow.refresh_at = on_grid(flow.sent_at + refresh_delay(seconds, room.random.random()))
     flow.sent_as = flow.carried

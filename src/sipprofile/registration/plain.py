@@ -189,11 +189,11 @@ def _granted(
     is_refresh = registration.status == "registered" and flow.lease_end > 0
     flow.failures = 0
     flow.phase = IDLE
-    flow.lease_end = flow.sent_at + seconds
+    flow.lease_end = room.same(flow.sent_at + seconds)
     flow.granted = seconds
     flow.refresh_at = on_grid(flow.sent_at + refresh_delay(seconds, room.random.random()))
     flow.sent_as = flow.carried
-    if flow.registered_aors != (plan.aor,):
+    if flow.identities != plan.aor:
         flow.registered_aors = (plan.aor,)
         room.addresses.learn(registration)
     bind(room, flow)

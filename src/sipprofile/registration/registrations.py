@@ -114,6 +114,7 @@ class Registrations:
         self._counts = Counts()
         self._ending = Ending()
         self._timers = Timers()
+        self._last_time = 0.0
         self._calls: dict[int, Callable[[float], None]] = {}
         self._next_flow = BEYOND_PROFILES
         self._next_call = 0
@@ -404,6 +405,12 @@ class Registrations:
         if flow.wake_at == 0.0 or at < flow.wake_at:
             flow.wake_at = at
             self._timers.set(at, flow.id)
+
+    def same(self, at: float) -> float:
+        """``at``, as the object that the flow before has for it: many are granted at one time."""
+        if at != self._last_time:
+            self._last_time = at
+        return self._last_time
 
     def call_at(self, at: float, due: Callable[[float], None]) -> None:
         """Have ``due`` called with the time at ``at``: for what belongs to no flow but to all, a target or a bucket."""
