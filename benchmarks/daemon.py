@@ -36,6 +36,11 @@ bind = ["127.0.0.1"]
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
+def compiled() -> dict[str, str]:
+    """The environment for a program that keeps what Python compiles, as one that is installed does."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 class Daemon:
     """A daemon with the store in `directory`; unless it is `paced` the pacing is lifted, all else is as it comes or as
     in `configuration`.
@@ -75,7 +80,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "NOTIFY_SOCKET": str(self._notify)},
+                env={**compiled(), "NOTIFY_SOCKET": str(self._notify)},
             )
             os.sched_setaffinity(self._process.pid, {self._core})
             with socket.socket(socket.AF_UNIX) as client:

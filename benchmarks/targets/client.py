@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from benchmarks.cold import OTHER_CORE
-from benchmarks.daemon import Daemon
+from benchmarks.daemon import Daemon, compiled
 from benchmarks.targets.row import Row, at_most
 
 TIMES = 5
@@ -30,7 +30,7 @@ def instances(service: Daemon, count: int) -> Row:
 
 
 def _child(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True, env=os.environ)
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True, env=compiled())
     return done.stdout
 
 

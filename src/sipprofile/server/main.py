@@ -61,7 +61,7 @@ class ServeOptions(msgspec.Struct, frozen=True):
 
 def serve(options: ServeOptions) -> int:
     """Run the service until it is told to stop; the result is the exit code of the process."""
-    gc.disable()  # until everything is loaded, see _ready()
+    gc.disable()  # until everything is loaded, see _freeze()
     try:
         settings = with_options(configuration.load(options.config), options)
         log = logging.configure(settings.service.log_format, settings.service.log_level)
@@ -135,12 +135,13 @@ async def _serve(settings: Configuration, log: Any) -> None:
         loop.add_signal_handler(signal.SIGINT, lambda: daemon.stop(deregister=True))
         assert daemon.transports is not None
         gc.collect()  # before there are many objects
-        await daemon.load()
+        # Who asks for profiles or changes them needs SQLAlchemy. Loading does not, and the first answers come sooner.
+        await asyncio.gather(daemon.load(), asyncio.to_thread(import_module, "sipprofile.store.profiles"))
         if not daemon.stopping.is_set():
+            _freeze()
             port = daemon.transports.port
             log.info("ready", version=__version__, socket=str(path), state=str(directory), sip_port=port)
             notify("READY=1")
-            await _ready()
         await daemon.stopping.wait()
         notify("STOPPING=1")
         try:
@@ -243,11 +244,8 @@ async def _open_interface(
     log.info("listening", host=host, port=port, tls=tls is not None)
 
 
-async def _ready() -> None:
-    """Import what a start does without, to answer sooner: who asks for profiles or changes them needs SQLAlchemy. Then
-    garbage is collected again, but not looked for in what is there.
-    """
-    await asyncio.to_thread(import_module, "sipprofile.store.profiles")
+def _freeze() -> None:
+    """Collect garbage again, but do not look for it in what is there."""
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
     gc.enable()
