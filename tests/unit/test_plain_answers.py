@@ -19,7 +19,7 @@ from sipprofile.registration import plain, registrations
 from sipprofile.registration.actions import TransportKey
 from sipprofile.registration.plain import FIRST_MISSES, KEPT
 from sipprofile.registration.settings import RegistrationSettings
-from sipprofile.sip.message import Request, Response
+from sipprofile.sip.message import Request, Response, parse
 from sipprofile.testing.registrar import Registrar
 
 MANY = 100
@@ -48,6 +48,14 @@ class Parsed:
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> Parsed:
     return Parsed(monkeypatch)
+
+
+def written_anew(request: Request) -> Request:
+    """``request`` without its credentials: what answers it is a challenge."""
+    lines = [line for line in request._head.split(b"\r\n") if not line.startswith(b"Authorization")]
+    found = parse(b"\r\n".join(lines) + b"\r\n\r\n")
+    assert isinstance(found, Request)
+    return found
 
 
 def answer_all(twins: Twins, form: Format, prefix: str = "n", grant: int | None = None) -> int:
@@ -315,6 +323,78 @@ class TestSpoilt:
             for turn in range(4):
                 for key, request in twins.open_requests():
                     twins.receive(re.sub(pattern, repl, form(request, f"n{turn}", 600), count=1), key)
+
+
+@pytest.mark.usefixtures("eager")
+class TestOrdinaryButFor:
+    """An answer of a known form that means something else because of what was before."""
+
+    @pytest.fixture
+    def twins(self) -> Twins:
+        """Three profiles that are registered, so that both forms are known; the fourth has sent its REGISTER."""
+        twins = Twins(settings=RegistrationSettings(udp_keepalive=0.0, rate=1000.0, burst=1000.0))
+        for number in (1, 2, 3):
+            twins.add(number)
+        answer_all(twins, freeswitch)
+        answer_all(twins, freeswitch)
+        twins.add(4)
+        return twins
+
+    def test_the_first_after_a_silence(self, twins: Twins) -> None:
+        twins.pass_time(20.0)
+        twins.add(5)
+        key, request = twins.open_requests()[-1]
+        twins.receive(freeswitch(request, "n", None), key)
+        assert twins.short.next_timer() == twins.now, "the other retransmits now"
+
+    def test_the_address_of_before_a_nat_has_changed(self, twins: Twins) -> None:
+        for port in (b"4711", b"4711", b"5060"):
+            ((key, request),) = twins.open_requests()
+            data = freeswitch(request, port.decode(), None).replace(b";rport=5060", b";rport=" + port)
+            twins.receive(data, key)
+            number = max(twins.profiles) + 1
+            twins.both(lambda room, number=number: room.remove(number - 1, twins.now))  # type: ignore[misc]
+            twins.profiles.pop(number - 1)
+            twins.actions.clear()
+            twins.add(number)
+            twins.sent = twins.sent[-1:]
+
+    def test_a_nonce_that_was_answered(self, twins: Twins) -> None:
+        for _ in range(2):
+            ((key, request),) = twins.open_requests()
+            unanswered = written_anew(request)
+            twins.receive(freeswitch(unanswered, "same", None), key)
+        assert twins.short.state(4).reason.code == "rejected_credentials"
+
+    def test_the_nonce_of_the_attempt_before(self, twins: Twins) -> None:
+        answer_all(twins, freeswitch, "later")
+        answer_all(twins, freeswitch)
+        for number in twins.profiles:
+            twins.update(number, expires=601)
+        for key, request in twins.open_requests():
+            number = twins.short.flows[int((request.branch() or "")[7:].partition(".")[0], 16)].profile
+            ((nonce,),) = (flow.nonces for flow in twins.short.by_profile[number].flows)
+            twins.receive(freeswitch(written_anew(request), nonce.text, None), key)
+
+    def test_the_address_has_changed_since_it_was_sent(self, twins: Twins) -> None:
+        def through(port: int) -> Format:
+            def form(request: Request, nonce: str, grant: int | None) -> bytes:
+                return freeswitch(request, nonce, grant).replace(b";rport=5060", b";rport=%d" % port)
+
+            return form
+
+        for port in (4711, 4711, 4711, 5060, 5060, 5060):
+            answer_all(twins, through(port))
+        for number in twins.profiles:
+            twins.update(number, expires=601)
+        for _ in range(3):
+            answer_all(twins, through(4711))
+
+    @pytest.mark.parametrize("deregister", [True, False])
+    def test_the_service_is_stopping(self, twins: Twins, deregister: bool) -> None:
+        twins.both(lambda room: room.stop(deregister, twins.now))
+        answer_all(twins, freeswitch)
+        answer_all(twins, freeswitch)
 
 
 class Naming(IetfAgent):
