@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 
 import pytest
 
 from benchmarks.instructions import RECORDED, RECORDED_REFRESH, TOLERANCE, measured
+from interop.missing import cannot_run
 
 
 @pytest.fixture(scope="module")
 def costs() -> tuple[float, float]:
     """Of a registration and of a refresh."""
     if shutil.which("valgrind") is None:
-        sentence = "valgrind is not installed; `apt-get install valgrind` brings it"
-        if os.environ.get("CI"):
-            pytest.fail(sentence)
-        pytest.skip(sentence)
+        cannot_run("valgrind is not installed; `apt-get install valgrind` brings it")
     return measured()
 
 

@@ -33,6 +33,15 @@ def in_turns(driver: Driver, within: float = 1.0) -> list[int]:
     return counts
 
 
+def opened(driver: Driver) -> None:
+    """All wait for one transport, which opens; the first turn is over."""
+    driver.unopened.add("192.0.2.1")
+    for number in range(1, MANY + 1):
+        driver.add(number)
+    driver.registrations.transport_opened(UDP, driver.local["udp"], driver.now)
+    driver.settle()
+
+
 class TestDueTogether:
     def test_refreshes(self, driver: Driver) -> None:
         for number in range(1, MANY + 1):
@@ -72,31 +81,19 @@ class TestWaitingForTheSame:
         assert {driver.state(number).reason.code for number in range(1, MANY + 1)} == {"resolve_failed"}
 
     def test_transport(self, driver: Driver) -> None:
-        driver.unopened.add("192.0.2.1")
-        for number in range(1, MANY + 1):
-            driver.add(number)
-        driver.registrations.transport_opened(UDP, driver.local["udp"], driver.now)
-        driver.settle()
+        opened(driver)
         first = len(driver.sent())
         assert [first, *in_turns(driver)] == [3, 3, 3, 1]
 
     def test_transport_that_is_lost_in_between(self, driver: Driver) -> None:
-        driver.unopened.add("192.0.2.1")
-        for number in range(1, MANY + 1):
-            driver.add(number)
-        driver.registrations.transport_opened(UDP, driver.local["udp"], driver.now)
-        driver.settle()
+        opened(driver)
         driver.fail(UDP, "transport_unreachable")
         driver.unopened.clear()
         driver.run(120)
         assert {driver.state(number).status for number in range(1, MANY + 1)} == {"registered"}
 
     def test_transport_that_is_being_opened_again(self, driver: Driver) -> None:
-        driver.unopened.add("192.0.2.1")
-        for number in range(1, MANY + 1):
-            driver.add(number)
-        driver.registrations.transport_opened(UDP, driver.local["udp"], driver.now)
-        driver.settle()
+        opened(driver)
         driver.fail(UDP, "transport_unreachable")
         for number in range(1, MANY + 1):
             driver.retry_now(number)
