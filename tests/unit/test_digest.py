@@ -19,6 +19,7 @@ from sipprofile.sip.digest import (
     ha1,
     parse_challenges,
     strongest,
+    usual_authorization,
     verify,
 )
 from sipprofile.sip.syntax import SipSyntaxError, quote
@@ -362,3 +363,40 @@ class TestProperties:
         for found in parse_challenges([text], proxy=False):
             assert found.algorithm in ALGORITHMS
         assert verify(text, method="REGISTER", ha1=lambda *_: None) is None
+
+
+@given(
+    st.sampled_from([(), ("auth",), ("auth-int",), ("auth", "auth-int")]),
+    st.sampled_from(ALGORITHMS),
+    st.booleans(),
+    st.none() | st.just('a\\"b'),
+    st.booleans(),
+    st.booleans(),
+    st.tuples(*[st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), max_size=6)] * 4),
+    st.integers(1, 300),
+)
+def test_the_short_way_answers_like_the_long_one(
+    qop: tuple[str, ...],
+    algorithm: str,
+    given_: bool,
+    opaque: str | None,
+    userhash: bool,
+    utf8: bool,
+    texts: tuple[str, ...],
+    count: int,
+) -> None:
+    realm, nonce, username, password = texts
+    terms = Terms(realm, algorithm, given_, qop, opaque, userhash=userhash, utf8=utf8)
+    short = usual_authorization(terms, nonce, username, password, "REGISTER", "sip:h", count, "c1")
+    usual = "auth" in qop and not (algorithm.endswith("-sess") or userhash or utf8)
+    assert (short is not None) == usual
+    if short is not None:
+        assert short == authorization(
+            Challenge(nonce, terms),
+            username=username,
+            ha1=ha1(algorithm, username, realm, password),
+            method="REGISTER",
+            uri="sip:h",
+            nonce_count=count,
+            cnonce="c1",
+        )
