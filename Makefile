@@ -80,6 +80,7 @@ bench-publish: setup
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist benchmarks/build
+	rm -f src/sipprofile/_native*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find . -name '*.egg-info' -type d -prune -exec rm -rf {} +
 	@if [ -d var ]; then echo "./var (the store of make run and make serve) is kept"; fi

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import signal
 
+from sipprofile.server import quick_path
+
 # Started in the background by a shell we would ignore SIGINT, and so would every program that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+quick_path.choose()  # SIPPROFILE_NATIVE=0 runs the tests without the compiled module

@@ -47,7 +47,7 @@ BELOW: dict[str, set[str]] = {
     "records": {"profile", "events", "errors"},
     "sip": set(),
     "agents": WORDS | {"sip"},
-    "registration": WORDS | {"sip", "agents"},
+    "registration": WORDS | {"sip", "agents", "version"},
     "useragent": WORDS | {"sip", "agents", "registration"},
     "service": WORDS | {"sip", "agents", "registration", "useragent", "version"},
     "net": WORDS | {"sip", "registration"},

@@ -17,7 +17,7 @@ from .. import __version__
 from ..errors import SipProfileError
 from ..net.resolver import Resolver
 from ..service.service import Service
-from . import clock, configuration, connections, http, listening, logging, state
+from . import clock, configuration, connections, http, listening, logging, quick_path, state
 from .access import Access, PeerRights
 from .agents import load_agents
 from .audit import AuditLog
@@ -164,6 +164,8 @@ async def _make(
     stack.push_async_callback(webhooks.close)
     offset = clock.wall_offset()
     publishing = Publishing(ring, event_log, webhooks)
+    if (reason := quick_path.choose()) is not None:
+        log.info("the compiled quick path is not used", reason=reason)
     service = Service(
         agents=load_agents(log),
         settings=settings.service_settings(),
