@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from loops import Runner, Told, both_loops
 
+from sipprofile.net import datagrams
 from sipprofile.net import udp as udp_module
 from sipprofile.net.failures import failure_code
 from sipprofile.net.icmp import read_icmp_errors
 from sipprofile.net.transports import Transports
+from sipprofile.net.udp import UdpSocket
 from sipprofile.registration.actions import TransportKey
 
 LOOPBACKS = ("127.0.0.1", "::1")
@@ -48,6 +50,18 @@ def closed_port(host: str = "127.0.0.1") -> TransportKey:
         return key
 
 
+@pytest.fixture(params=["many at once", "one by one"])
+def received_so(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without recvmmsg(2)."""
+
+    def not_here(_: int) -> Any:
+        raise ImportError
+
+    if request.param == "one by one":
+        monkeypatch.setattr(datagrams, "_buffers", not_here)
+
+
+@pytest.mark.usefixtures("received_so")
 class TestReceiving:
     @both_loops
     @pytest.mark.parametrize("host", LOOPBACKS)
@@ -99,6 +113,56 @@ class TestReceiving:
             assert [type(problem["exception"]) for problem in problems] == [ZeroDivisionError]
 
         run(main())
+
+    @both_loops
+    def test_nothing_is_told_after_a_stop_in_the_middle(self, run: Runner) -> None:
+        async def main() -> None:
+            told = Told()
+            sockets: list[UdpSocket] = []
+
+            def received(data: bytes, source: tuple[str, int], key: TransportKey) -> None:
+                told.received(data, source, key)
+                sockets[0].close()
+
+            callbacks: Any = {"received": received, "flush": told.flush, "failed": told.failed}
+            sockets.append(UdpSocket("127.0.0.1", 0, narrowed=lambda _: None, **callbacks))
+            with peer() as (other, _):
+                for _ in range(3):
+                    other.sendto(b"x", ("127.0.0.1", sockets[0].port))
+                await told.wait("flush")
+                await asyncio.sleep(0)
+                assert told.kinds() == ["received", "flush"]
+
+        run(main())
+
+    def test_senders_beyond_those_that_are_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(udp_module, "MAXIMUM_SOURCES", 2)
+
+        async def main() -> None:
+            async with running() as (transports, told):
+                with peer() as (one, a), peer() as (two, b), peer() as (three, c):
+                    for other in (one, two, three, one, three):
+                        other.sendto(b"x", ("127.0.0.1", transports.port))
+                    await told.wait("received", 5)
+                assert [key for _, _, key in told.all("received")] == [a, b, c, a, c]
+                assert len(transports._udp[0]._received_from) <= 2
+
+        asyncio.run(main())
+
+    def test_an_interface_may_get_another_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """RFC 4007 §11: the zone is its name, while the kernel gives its number."""
+        names = iter(("eth0", "lan"))
+        monkeypatch.setattr(udp_module, "source_of", lambda _: (f"fe80::7%{next(names)}", 5060))
+
+        async def main() -> None:
+            async with running() as (transports, told):
+                with peer() as (other, _):
+                    for _ in range(2):
+                        other.sendto(b"x", ("127.0.0.1", transports.port))
+                    await told.wait("received", 2)
+                assert [key.host for _, _, key in told.all("received")] == ["fe80::7%eth0", "fe80::7%lan"]
+
+        asyncio.run(main())
 
     @both_loops
     def test_the_largest_datagram(self, run: Runner) -> None:
@@ -218,6 +282,7 @@ class TestBinding:
         run(main())
 
 
+@pytest.mark.usefixtures("received_so")
 class TestIcmpErrors:
     """What ip(7) calls IP_RECVERR."""
 
@@ -245,6 +310,18 @@ class TestIcmpErrors:
                     with peer() as (other, _):
                         other.sendto(b"still here", ("127.0.0.1", transports.port))
                         await told.wait("received", count)
+
+        run(main())
+
+    @both_loops
+    def test_an_error_that_is_in_the_error_queue_only(self, run: Runner) -> None:
+        async def main() -> None:
+            async with running() as (transports, told):
+                key = closed_port()
+                transports.send(key, b"x")
+                (udp,) = transports._udp
+                assert udp._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+                assert (await told.wait("failed"))[0] == key
 
         run(main())
 

@@ -10,7 +10,8 @@ import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from sipprofile.net.addresses import address_family, host_and_port, is_numeric
+from sipprofile.net.addresses import address_family, is_numeric
+from sipprofile.net.datagrams import Address, receiver, source_of
 from sipprofile.net.failures import failure_code, failure_sentence
 from sipprofile.net.icmp import read_icmp_errors, report_icmp_errors
 from sipprofile.net.segments import FEWEST, groups, taken_apart
@@ -20,6 +21,7 @@ RECEIVE_BUFFER = 4 << 20  # bytes; the answers to a burst wait here while the lo
 DATAGRAMS_PER_WAKE_UP = 64
 MAXIMUM_QUEUED = 10_000  # datagrams that the kernel did not take at once
 MAXIMUM_ROUTES = 10_000
+MAXIMUM_SOURCES = 1_000  # whose addresses are kept in both forms
 LARGE = 1300  # bytes; RFC 3261 §18.1.1
 
 _SO_RCVBUFFORCE = 33  # <asm/socket.h>; needs CAP_NET_ADMIN, goes beyond net.core.rmem_max
@@ -74,6 +76,8 @@ class UdpSocket:
         self._one_by_one: set[TransportKey] = set()
         """Destinations that the kernel does not take apart datagrams for, as behind some tunnels."""
         self._queue: deque[tuple[bytes, TransportKey]] = deque()
+        self._received_from: dict[Address, tuple[tuple[str, int], TransportKey]] = {}
+        self._untold: list[tuple[bytes, Address]] = []
         self._socket = socket.socket(self.family, socket.SOCK_DGRAM)
         try:
             self._socket.setblocking(False)
@@ -90,6 +94,7 @@ class UdpSocket:
             self._socket.close()
             raise
         self.port: int = self._socket.getsockname()[1]
+        self._receive = receiver(self._socket)
         self._epoll.register(self._socket, select.EPOLLIN)
         self._loop.add_reader(self._epoll.fileno(), self._ready)
 
@@ -156,6 +161,7 @@ class UdpSocket:
         self._epoll.close()
         self._socket.close()
         self._queue.clear()
+        self._untold.clear()
         self._routes.clear()
 
     def _try_to_send(self, data: bytes, key: TransportKey) -> bool:
@@ -236,25 +242,38 @@ class UdpSocket:
     def _ready(self) -> None:
         if self._queue:
             self._send_queued()
-        receive = self._socket.recvfrom
+        receive = self._receive
         received = self._received
-        local_port = self._local_port
+        known = self._received_from.get
         count = 0
         try:
             while count < DATAGRAMS_PER_WAKE_UP:
                 try:
-                    data, source = receive(65535)
+                    untold = self._untold = receive(DATAGRAMS_PER_WAKE_UP - count)
                 except OSError as error:
                     if error.errno not in _WOULD_BLOCK or not count:
                         self._report_icmp_errors()
                     break
-                count += 1
-                if len(source) == 4:  # IPv6
-                    source = host_and_port(source)
-                received(data, source, TransportKey("udp", source[0], source[1], local_port=local_port))
+                count += len(untold)
+                for data, address in untold:
+                    source, key = known(address) or self._source(address)
+                    try:
+                        received(data, source, key)
+                    except Exception as error:  # those that come after it are nowhere else
+                        self._loop.call_exception_handler({"message": "mistake in received", "exception": error})
         finally:
             if count:
                 self._flush()
+
+    def _source(self, address: Address) -> tuple[tuple[str, int], TransportKey]:
+        """Where a datagram comes from, and the key back there."""
+        source = source_of(address)
+        found = source, TransportKey("udp", source[0], source[1], local_port=self._local_port)
+        if len(self._received_from) >= MAXIMUM_SOURCES:
+            self._received_from.clear()
+        if "%" not in source[0]:  # an interface may get another name
+            self._received_from[address] = found
+        return found
 
     def _report_icmp_errors(self) -> bool:
         """Tell what the error queue holds; False when it was empty."""
