@@ -27,7 +27,7 @@ from sipprofile.registration.registrations import Registrations
 from sipprofile.registration.settings import RegistrationSettings
 from sipprofile.server import clock
 from sipprofile.server.daemon import Daemon
-from sipprofile.server.loading import BEGIN, SLICE
+from sipprofile.server.loading import BEGIN, SLICE, TURNS
 from sipprofile.service import effects
 from sipprofile.service.operations import Get, List, Patch, Remove, StatusReport, Types
 from sipprofile.service.service import EARLY, Service
@@ -288,6 +288,23 @@ class TestBeginning:
         while shell.daemon._tasks:  # noqa: ASYNC110
             await asyncio.sleep(0)
         assert begun == [number for number in range(1, 4 * BEGIN) if number != 5]
+        await shell.daemon.close()
+
+    async def test_the_loop_turns_to_answers_and_applications_before_more_begin(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = Store.open(tmp_path / "turns", KeyRing.generate(), synchronous="OFF")
+        records = [record(number, f"p{number}", register="always") for number in range(1, 4 * BEGIN + 1)]
+        store.commit([PutProfile(each.profile, 1, flows=each.flows) for each in records])
+        begun: list[int] = []
+        monkeypatch.setattr(Registrations, "want", lambda _, profile, *__, **___: begun.append(profile))
+        shell = Shell(store)
+        await shell.daemon.load()
+        after: list[int] = []
+        while shell.daemon._tasks:
+            await asyncio.sleep(0)
+            after.append(len(begun))
+        assert [after.count(BEGIN * times) for times in (1, 2, 3)] == [TURNS] * 3
         await shell.daemon.close()
 
 

@@ -140,7 +140,7 @@ class TestAnotherAddress:
         driver.sent()
         driver.move(THERE)
         while not (sent := driver.sent()):
-            driver.run(0.001)
+            driver.run(turns.PAUSE / 2)
         assert len(sent) <= 3
         driver.run(SETTLED)
         assert len(driver.sent()) == 11 - len(sent)

@@ -406,7 +406,7 @@ class TestStop:
 
     def test_asking_whether_it_is_over_looks_at_one_profile(self, driver: Driver) -> None:
         driver.registered(1)
-        for number in range(2, 31):
+        for number in range(2, turns.AT_ONCE):
             driver.add(number)
         driver.run(5)
         driver.always = silence

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-AT_ONCE = 32
-"""REGISTERs that are sent, or as much other work that is done, in one turn: one to three milliseconds. What an
-application asks for takes two or three turns."""
-PAUSE = 0.001
+AT_ONCE = 16
+"""REGISTERs that are sent, or as much other work that is done, in one turn: half a millisecond. What an application
+asks for waits for the rest of a turn and for another one; a turn itself costs a few microseconds."""
+PAUSE = 0.0005
 """Seconds until the next turn of the same work."""
 
 
