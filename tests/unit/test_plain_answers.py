@@ -63,6 +63,7 @@ def answer_all(twins: Twins, form: Format, prefix: str = "n", grant: int | None 
     waiting = twins.open_requests()
     for place, (key, request) in enumerate(waiting):
         twins.receive(form(request, f"{prefix}{place}", grant), key)
+    twins.compare_states()
     return len(waiting)
 
 
