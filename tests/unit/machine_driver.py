@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
@@ -48,6 +48,7 @@ from sipprofile.sip.locating import Question, Record
 from sipprofile.sip.message import Request, parse
 
 LATENCY = 0.01  # seconds, there and back
+FEW = 20  # flows that are all looked at after each input; with more of them, each is after as many inputs as it takes
 WALL = 1_700_000_000.0
 UDP = TransportKey("udp", "192.0.2.1", 5060)
 TCP = TransportKey("tcp", "192.0.2.1", 5060)
@@ -193,6 +194,8 @@ class Driver:
         self.open: set[TransportKey] = set()
         self.closed: list[TransportKey] = []
         self._seen = 0
+        self._unchecked = 0
+        """Inputs since everything was looked at, times :data:`FEW`."""
         self._seen_changes = 0
         self._actions: list[Action] = []
         self._unsaved: list[FlowRecord] = []
@@ -341,6 +344,8 @@ class Driver:
             timer = self.registrations.next_timer()
             times = [at for at in (timer, self._arrivals[0][0] if self._arrivals else None) if at is not None]
             if not times or min(times) > end:
+                if self._unchecked:
+                    self._check()
                 self.now = end
                 return
             self.now = max(self.now, min(times))
@@ -389,7 +394,13 @@ class Driver:
                 self._perform(action)
             if self.saving and self._unsaved:
                 self._write()
+        self._unchecked += FEW
+        if self._unchecked >= len(self.registrations.flows):
+            self._check()
+
+    def _check(self) -> None:
         check(self.registrations, self.now)
+        self._unchecked = 0
 
     def deliver(self, data: bytes) -> Any:
         """A request comes in; the answer to it when it is for the registrations themselves."""
@@ -595,14 +606,15 @@ def check(machine: Registrations, now: float) -> None:
         assert registration.status == status_of(registration), (registration.status, registration.flows)
         numbers = [flow.number for flow in registration.flows]
         assert numbers[0] == 1
+        if len(numbers) == 1:
+            continue
         assert numbers == sorted(set(numbers)), "two flows with one reg-id"
-        assert len(numbers) == 1 or all(flow.pinned >= 0 for flow in registration.flows), "a flow without a hop"
+        assert all(flow.pinned >= 0 for flow in registration.flows), "a flow without a hop"
         pinned = [flow.pinned for flow in registration.flows]
         assert len(pinned) == len(set(pinned)), "two flows for one hop"
         keys = [flow.bound for flow in registration.flows if flow.lease_end]
         assert len(keys) == len(set(keys)), "two flows to one address"
-    told = Counter(r.counted for r in machine.by_profile.values())
-    assert dict(told) == machine.counts()
+    assert _count(r.counted for r in machine.by_profile.values()) == machine.counts()
     for key, transport in machine.transports.items():
         for identity in transport.active:
             assert machine.flows[identity].phase == SENT
@@ -612,16 +624,25 @@ def check(machine: Registrations, now: float) -> None:
         for identity in transport.waiting:
             assert machine.flows[identity].phase in (OPENING, QUEUED, RESERVING, RESOLVING, FETCHING)
             assert key in (machine.flows[identity].key, machine.flows[identity].carrier)
-        users = transport.active | transport.bound | transport.waiting
-        users |= {flow.id for flow in machine.flows.values() if flow.phase == RESOLVING and flow.key == key}
-        assert key.protocol == "udp" or users or transport.kept_until >= now, "a connection that nobody uses"
-    kept = Counter(flow.bound for flow in machine.flows.values() if flow.keepalive)
+        if key.protocol != "udp" and not transport.kept_until >= now:
+            users = transport.active | transport.bound | transport.waiting
+            users |= {flow.id for flow in machine.flows.values() if flow.phase == RESOLVING and flow.key == key}
+            assert users, "a connection that nobody uses"
+    kept = _count(flow.bound for flow in machine.flows.values() if flow.keepalive)
     assert None not in kept
     if not machine.stopping:
         assert kept == {key: each.bindings for key, each in machine.keepalives.items()}, "a keepalive for nobody"
     assert all(each.transaction == key for key, each in machine.stun_requests.items())
     for health in machine.health.values():
         assert not health.down or health.canary_at >= now, "a target that nobody tries"
+
+
+def _count(values: Iterable[Any]) -> dict[Any, int]:
+    """How often each is there; for a few of them in a quarter of the time that a Counter takes."""
+    count: dict[Any, int] = {}
+    for value in values:
+        count[value] = count.get(value, 0) + 1
+    return count
 
 
 def _check_flow(

@@ -217,7 +217,8 @@ def _compare(one: Any, other: Any, where: str, seen: set[int]) -> None:
         return
     kind = type(one)
     if kind in PLAIN:
-        assert kind is type(other) and one == other, where
+        assert kind is type(other), where
+        assert one == other, where
         return
     if isinstance(one, Registrations):
         return
