@@ -301,7 +301,7 @@ class World:
         result = self.replies[token]
         if isinstance(result, SipProfileError):
             raise result
-        return result
+        return msgspec.json.decode(msgspec.json.encode(result)) if "cursor" in (result or ()) else result
 
     def create(self, name: str = "trunk", **fields: Any) -> int:
         """A new profile's id."""

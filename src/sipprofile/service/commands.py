@@ -16,6 +16,7 @@ from .content import encoded
 from .control import Controls
 from .hub import Hub
 from .operations import DEFAULT
+from .pages import present_documents
 from .policy import require
 from .registry import Entry, Registry
 from .sessions import Session, Sessions
@@ -30,8 +31,6 @@ READS = 3
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a decoder raises for a frame that is no JSON, no command, or nested too deeply."""
-
-_encode = msgspec.json.Encoder().encode
 
 
 class Command(msgspec.Struct, gc=False):
@@ -188,14 +187,16 @@ class Commands:
             entries = [self._registry.find(number) for number in dict.fromkeys(command.ids)]
         ids = tuple(entry.id for entry in entries)
         self._sessions.check_room(session, set(ids))
-        documents: list[bytes] = []
+        documents: list[msgspec.Raw] = []
         for attempt in range(READS if ids and session.open else 0):
-            records, _ = yield Read(Query(ids=ids, limit=len(ids)))
+            records, now = yield Read(Query(ids=ids, limit=len(ids)))
             present = {record.profile.id: [record] for record in records}
             current = [self._registry.only(entry, present.get(entry.id, [])) for entry in entries]
+            documents = yield from present_documents(self._registry, current, now)
+            for entry in entries:
+                self._registry.check_there(entry)
             fresh = all(record.revision >= entry.revision for record, entry in zip(current, entries, strict=True))
             if fresh or attempt == READS - 1:
-                documents = [_encode(self._registry.document(record)) for record in current]
                 break
         if sum(map(len, documents)) + 100 > settings.frame:
             raise SipProfileError("too_large", "The answer would be too large; hold fewer at once.")
@@ -203,7 +204,7 @@ class Commands:
             self._sessions.check_room(session, set(ids))
             for number in ids:
                 self._sessions.hold(session, number)
-        return {"profiles": [msgspec.Raw(document) for document in documents]}
+        return {"profiles": documents}
 
     def _release(self, session: Session, command: Command) -> Steps:
         entry = self._named(command)

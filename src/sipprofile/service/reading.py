@@ -12,12 +12,14 @@ from ..errors import SipProfileError
 from ..events import PROTOCOL_VERSION, Status
 from ..records import Query
 from .operations import Get, History, List
+from .pages import documents, others_first
 from .registry import Registry
 from .steps import Past, Read, Steps
 
 MAXIMUM_PAGE = 1_000  # profiles
 MAXIMUM_LOOKS = 20_000
-"""Profiles looked at for one page, in a few milliseconds; a page can be short although more follow."""
+"""Profiles looked at for one page; a page can be short although more follow."""
+LOOKS_AT_ONCE = 500  # half a millisecond
 STATUSES: tuple[str, ...] = get_args(Status)
 
 
@@ -54,7 +56,7 @@ class Reading:
         ids: tuple[int, ...] | None = None
         last: int | None = None
         if operation.status is not None:
-            ids, last = self._with_status(operation)
+            ids, last = yield from self._with_status(operation)
         query = Query(
             ids=ids,
             type=operation.type,
@@ -63,27 +65,39 @@ class Reading:
             after=operation.after,
             limit=limit if ids is not None else limit + 1,
         )
-        records = (yield Read(query))[0] if ids is None or ids else []
-        if ids is None and len(records) > limit:
-            records = records[:limit]
-            last = records[-1].profile.id
-        page = [registry.document(record) for record in records if registry.get(record.profile.id) is not None]
+        page: list[msgspec.Raw] = []
+        if ids is None or ids:
+            records, now = yield Read(query)
+            if ids is None and len(records) > limit:
+                records = records[:limit]
+                last = records[-1].profile.id
+            page = yield from documents(registry, records, now)
         return {"profiles": page, "cursor": None if last is None else str(last)}
 
-    def _with_status(self, operation: List) -> tuple[tuple[int, ...], int | None]:
+    def _with_status(self, operation: List) -> Steps:
         """Ids of a page of profiles with the status, and the last id looked at if more follow."""
         registry = self._registry
-        ids = registry.ids
+        now = registry.now
         found: list[int] = []
-        start = bisect_right(ids, operation.after)
-        end = min(start + MAXIMUM_LOOKS, len(ids))
-        position = start
-        while position < end and len(found) < operation.limit:
-            entry = registry.get(ids[position])
-            if entry is not None and registry.status(entry) == operation.status:
-                found.append(entry.id)
-            position += 1
-        return tuple(found), ids[position - 1] if start < position < len(ids) else None
+        last, left = operation.after, MAXIMUM_LOOKS
+        while left:
+            ids = registry.ids
+            position = start = bisect_right(ids, last)
+            end = min(start + min(LOOKS_AT_ONCE, left), len(ids))
+            while position < end and len(found) < operation.limit:
+                entry = registry.get(ids[position])
+                if entry is not None and registry.status(entry) == operation.status:
+                    found.append(entry.id)
+                position += 1
+            if position >= len(ids):
+                return tuple(found), None
+            last = ids[position - 1]
+            if len(found) == operation.limit:
+                break
+            left -= position - start
+            if left:
+                _, now = yield others_first(now)
+        return tuple(found), last
 
     def history(self, operation: History) -> Steps:
         """A profile's transitions, oldest first."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from .bridge.bridges import Bridges
 
+_encode = msgspec.json.Encoder().encode
+
 
 class Manner(msgspec.Struct, frozen=True, gc=False):
     """How a profile is used; the same for many."""
@@ -283,13 +285,34 @@ class Registry:
 
     def document(self, record: ProfileRecord) -> dict[str, Any]:
         """The profile as the interface shows it."""
+        document = self._stored(record)
+        entry = self._entries.get(record.profile.id)
+        if entry is not None:
+            document["registration"] = msgspec.to_builtins(self.state(entry))
+        return document
+
+    def mark(self, profile: int) -> tuple[object, ...]:
+        """Another one than before when somebody may have been told since of another document; empty without one."""
+        entry = self._entries.get(profile)
+        if entry is None:
+            return ()
+        registration = self.registrations.by_profile.get(profile)
+        revision = None if registration is None else registration.revision
+        return entry.revision, revision, entry.users, entry.held, entry.bridge_port, profile == self.default
+
+    def encoded(self, record: ProfileRecord) -> bytes:
+        """The same as JSON, for those who need many."""
+        document = self._stored(record)
+        entry = self._entries.get(record.profile.id)
+        if entry is not None:
+            document["registration"] = self.state(entry)
+        return _encode(document)
+
+    def _stored(self, record: ProfileRecord) -> dict[str, Any]:
         profile: Profile = record.profile
         document = public(profile)
         document["default"] = profile.id == self.default
         document["revision"] = record.revision
-        entry = self._entries.get(profile.id)
-        if entry is not None:
-            document["registration"] = msgspec.to_builtins(self.state(entry))
         return document
 
     def announce(self, name: EventName, entry: Entry, document: dict[str, Any] | None = None) -> None:
