@@ -1,8 +1,9 @@
-"""Registrations twice with the same inputs: one may take the short way through an answer, the other never does."""
+"""Registrations twice with the same inputs: one may take short ways, the other never does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from random import Random
 from typing import Any
@@ -20,9 +21,10 @@ from sipprofile.registration.registrations import Registrations
 from sipprofile.registration.settings import RegistrationSettings
 from sipprofile.sip import stun
 from sipprofile.sip.message import Request, parse
+from sipprofile.sip.syntax import SipSyntaxError
 
 ADDRESSES = {"reg.test": ("192.0.2.1",), "alias.test": ("192.0.2.1",), "two.test": ("192.0.2.1", "192.0.2.2")}
-UNSEEN = frozenset(("forms", "random", "settings", "emit", "save", "act"))
+UNSEEN = frozenset(("forms", "alike", "identities", "random", "settings", "emit", "save", "act"))
 """Attributes of Registrations that do not tell what it has come to."""
 FEW = 10
 """Profiles whose states are looked at after each input."""
@@ -72,6 +74,7 @@ class Twins:
         ]
         self.short, self.long = made
         self.long.forms = NothingKept()
+        self.long.alike.forms = NothingKept()
 
     # -- inputs ------------------------------------------------------------------------------------------------------
 
@@ -112,6 +115,18 @@ class Twins:
         self.both(add)
         self.settle()
         return True
+
+    def load(self, records: list[ProfileRecord]) -> None:
+        """Take in what is stored, until something is to be done about it."""
+
+        def add(room: Registrations, record: ProfileRecord) -> None:
+            with suppress(SipSyntaxError):
+                room.add(record, self.agent, self.now, wanted=False)
+
+        for record in records:
+            self.profiles[record.profile.id] = record.profile
+            self.both(lambda room, record=record: add(room, record))  # type: ignore[misc]
+        self.settle()
 
     def update(self, number: int, **changes: Any) -> None:
         """Change a profile, if it stays a good one."""

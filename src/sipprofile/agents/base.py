@@ -7,7 +7,8 @@ all of that is the machine's. Agents are found by the entry-point group ``sippro
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, TypeVar
 
 import msgspec
 
@@ -104,6 +105,47 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     action: Literal["retry", "refuse"]
     after: float = 0.0
     text: str = ""
+
+
+OWN_SETTINGS = frozenset(
+    (
+        "id",
+        "name",
+        "aor",
+        "provider_name",
+        "labels",
+        "registrar",
+        "register",
+        "linger",
+        "linger_lost",
+        "instance_id",
+        "locked",
+        "default",
+        "claims",
+        "bridge",
+    )
+)
+"""Fields of a profile that each may have for itself while it is registered like others; see :func:`uniform`."""
+
+_UNIFORM: set[object] = set()
+Method = TypeVar("Method", bound=Callable[..., Plan])
+
+
+def uniform(method: Method) -> Method:
+    """Decorates :meth:`Agent.plan` where all profiles of a registrar are treated alike. It promises this.
+
+    Two profiles with an instance id each may differ in :data:`OWN_SETTINGS`, but of ``aor`` in the plain user part
+    alone and of ``registrar`` in ``username`` and ``password``. Then their plans differ in nothing but ``aor``,
+    ``contact_user``, ``credentials`` and ``instance_id``. Where these are in one plan what the settings say, they are
+    in the other one; a user name that is not set is the private identity, or the user of the AOR.
+    """
+    _UNIFORM.add(method)
+    return method
+
+
+def is_uniform(agent: Agent) -> bool:
+    """Whether the agent's own ``plan`` is :func:`uniform`; one that takes its place is not."""
+    return getattr(agent.plan, "__func__", None) in _UNIFORM
 
 
 class Agent:

@@ -13,7 +13,7 @@ from ..sip.message import Response
 from ..sip.transport import port_of, with_scheme
 from ..sip.uri import Uri
 from .associated import registered_identities
-from .base import Advice, Agent, Credentials, Hop, Plan, Problem
+from .base import Advice, Agent, Credentials, Hop, Plan, Problem, uniform
 from .fields import WS_PATH, common_problems
 
 
@@ -51,6 +51,7 @@ class IetfAgent(Agent):
         """See :meth:`Agent.associated`."""
         return registered_identities(aor, response)
 
+    @uniform
     def plan(self, profile: Profile, contact_token: str) -> Plan:
         """See :meth:`Agent.plan`."""
         aor = Uri.parse(profile.aor)

@@ -47,8 +47,28 @@ def bound_as(plan: Plan) -> int:
 
 def sent_as(plan: Plan) -> int:
     """A checksum of what a REGISTER carries and where it goes, credentials aside."""
+    return _checksum(_what_is_sent(plan))
+
+
+def _what_is_sent(plan: Plan) -> tuple[object, ...]:
     hops = [(hop.server.host, hop.server.port, hop.server.transport, hop.route, hop.strict) for hop in plan.hops]
-    return _checksum((*_carried(plan), hops))
+    return (*_carried(plan), hops)
+
+
+def bound_to(aor: str, request_uri: str, registrar: str, instance_id: str) -> int:
+    """:func:`bound_as` of a plan that has these."""
+    return _checksum((aor, request_uri, registrar, instance_id))
+
+
+def carried_behind(plan: Plan) -> bytes:
+    """What :func:`sent_as` is the checksum of, but for ``contact_user``, which is letters and digits."""
+    return _encode(_what_is_sent(plan))[len(plan.contact_user) + 2 :]
+
+
+def sent_with(contact_user: str, carried: bytes) -> int:
+    """:func:`sent_as` of a plan with this ``contact_user``, letters and digits, and for the rest :func:`carried_behind`
+    says."""
+    return zlib.crc32(f'["{contact_user}'.encode() + carried) or 1
 
 
 def _checksum(values: tuple[object, ...]) -> int:

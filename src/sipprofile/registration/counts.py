@@ -26,6 +26,11 @@ class Counts:
             registration.counted = kind = self._kinds.setdefault(kind, kind)
             self.by_kind[kind] = self.by_kind.get(kind, 0) + 1
 
+    def count_as(self, registration: Registration, kind: Kind) -> None:
+        """Count one that was not counted before, and is of this kind."""
+        registration.counted = kind = self._kinds.setdefault(kind, kind)
+        self.by_kind[kind] = self.by_kind.get(kind, 0) + 1
+
     def leave(self, registration: Registration) -> None:
         """Count it no more."""
         kind = registration.counted

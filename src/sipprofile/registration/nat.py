@@ -91,13 +91,18 @@ def refused(room: Registrations, flow: Flow) -> bool:
 def restore(flow: Flow, transport: Transport) -> None:
     """After a restart: the contact that is registered shows what was learned before."""
     assert transport.local is not None
-    host, port = transport.local
-    if transport.public is not None or flow.contact.partition("@")[2].partition(";")[0] == f"{host}:{port}":
+    if transport.public is not None or shows(flow.contact, transport.local):
         return
     uri = Uri.parse(flow.contact)
     there = (uri.host.strip("[]"), uri.port or 5060)
     if there != transport.local and _is_address(there[0]):
         transport.public = there
+
+
+def shows(contact: str, local: tuple[str, int]) -> bool:
+    """Whether ``contact`` has our own address in it."""
+    host, port = local
+    return contact.partition("@")[2].partition(";")[0] == f"{host}:{port}"
 
 
 def seen_as(via: str, local: tuple[str, int]) -> tuple[str, int] | None:

@@ -36,6 +36,7 @@ from . import (
 )
 from .actions import Action, CloseTransport, OpenTransport, Send, TransportKey
 from .addresses import Addresses
+from .alike import Alike
 from .bearer import AccessToken
 from .changes import consequence
 from .counts import Counts
@@ -111,7 +112,9 @@ class Registrations:
         self.reachabilities = Reachabilities()
         self.forms: dict[tuple[str, int], plain.Forms] = {}
         """Of answers that are alike, by the address that they come from."""
-        self._counts = Counts()
+        self.alike = Alike()
+        """Of stored profiles, for those that come next."""
+        self.kinds = Counts()
         self._ending = Ending()
         self._timers = Timers()
         self._last_time = 0.0
@@ -136,33 +139,8 @@ class Registrations:
 
         A profile that is not wanted keeps a live lease until ``want(…, False)`` says that nobody came back.
         """
-        profile = record.profile
-        stored, *further = record.flows or (self.new_flow(profile.id),)
-        plan = self.identities.shared(agent.plan(profile, stored.contact_token))
-        rows = (stored, *restart.further(plan, further)) if further else (stored,)
-        flows = tuple(restart.restored_flow(self, plan, row, profile.id) for row in rows)
-        registration = Registration(profile.id, plan, agent, flows, since=now, revision=stored.state_revision)
-        if record.held:
-            registration.held = record.held
-        if stored.bridge_port:
-            registration.bridge_port = stored.bridge_port
-        restart.remember(registration, rows, further)
-        self.by_profile[profile.id] = registration
-        self.addresses.add(registration)
-        for flow, row in zip(flows, rows, strict=True):
-            restart.resume(self, registration, flow, row, now)
-        self._counts.count(registration)
-        if len(flows) > 1:
-            restart.settle(self, registration, now)
-        if plan.reg_event:
-            regevent.resumed(self, registration, now)
-        if plan.reachable_interval:
-            reachability.changed(self, registration, now)
-        if wanted:
-            self.want(profile.id, True, now, waiting=waiting)
-        if record.held:
-            for flow in reversed(registration.flows):
-                machine.unwanted(self, registration, flow, now, record.held)
+        if wanted or not self.alike.add(self, record, agent, now):
+            restart.add(self, record, agent, now, wanted=wanted, waiting=waiting)
 
     def want(self, profile: int, wanted: bool, now: float, *, waiting: bool = False, reason: str = "disabled") -> None:
         """Say whether a binding is wanted; ``waiting``: somebody waits for it."""
@@ -192,7 +170,7 @@ class Registrations:
         """Forget the profile; a binding that exists or may exist is removed in the background."""
         registration = self.by_profile.pop(profile)
         self.addresses.remove(registration)
-        self._counts.leave(registration)
+        self.kinds.leave(registration)
         for flow in registration.flows:
             ghosts.haunt(self, registration, flow, now)
         regevent.forget(self, profile)
@@ -471,11 +449,11 @@ class Registrations:
 
     def counts(self) -> dict[tuple[str, str, str], int]:
         """How many profiles are in each (status, reason code, registrar)."""
-        return self._counts.by_kind
+        return self.kinds.by_kind
 
     def changed(self, registration: Registration, event: StateChanged, now: float) -> None:
         """Count the new state and tell the service."""
-        self._counts.count(registration)
+        self.kinds.count(registration)
         self.emit(event)
         if registration.plan.reg_event:
             regevent.changed(self, registration, now)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..agents.base import Plan
+from ..agents.base import Agent, Plan
 from ..events import Reason
-from ..records import HISTORY_LENGTH, NONCE_BLOCK, RESERVED_BLOCK, FlowRecord
+from ..records import HISTORY_LENGTH, NONCE_BLOCK, RESERVED_BLOCK, FlowRecord, ProfileRecord
 from ..sip.digest import Challenge, Terms, available, shared
-from . import attempt, keepalive, machine, nat, outbound
+from . import attempt, keepalive, machine, nat, outbound, reachability, regevent
 from .actions import TransportKey
 from .challenge import credentials_for
 from .changes import bound_as, sent_as
@@ -21,6 +21,40 @@ if TYPE_CHECKING:
     from .registrations import Registrations
 
 CLOCK_TOLERANCE = 5.0  # seconds the wall clock may seem to go back before a lease is distrusted
+
+
+def add(
+    room: Registrations, record: ProfileRecord, agent: Agent, now: float, *, wanted: bool, waiting: bool = False
+) -> None:
+    """See :meth:`.registrations.Registrations.add`; this is the long way, see :mod:`~sipprofile.registration.alike`."""
+    profile = record.profile
+    stored, *others = record.flows or (room.new_flow(profile.id),)
+    plan = room.identities.shared(agent.plan(profile, stored.contact_token))
+    rows = (stored, *further(plan, others)) if others else (stored,)
+    flows = tuple(restored_flow(room, plan, row, profile.id) for row in rows)
+    registration = Registration(profile.id, plan, agent, flows, since=now, revision=stored.state_revision)
+    if record.held:
+        registration.held = record.held
+    if stored.bridge_port:
+        registration.bridge_port = stored.bridge_port
+    remember(registration, rows, others)
+    room.by_profile[profile.id] = registration
+    room.addresses.add(registration)
+    for flow, row in zip(flows, rows, strict=True):
+        resume(room, registration, flow, row, now)
+    room.kinds.count(registration)
+    if len(flows) > 1:
+        settle(room, registration, now)
+    if plan.reg_event:
+        regevent.resumed(room, registration, now)
+    if plan.reachable_interval:
+        reachability.changed(room, registration, now)
+    if wanted:
+        room.want(profile.id, True, now, waiting=waiting)
+    if record.held:
+        for flow in reversed(registration.flows):
+            machine.unwanted(room, registration, flow, now, record.held)
+    room.alike.learn(room, record, registration)
 
 
 def further(plan: Plan, rows: list[FlowRecord]) -> list[FlowRecord]:
@@ -88,7 +122,7 @@ def resume(room: Registrations, registration: Registration, flow: Flow, stored: 
         return
     if stored.bound_as not in (0, bound_as(registration.plan)):
         return  # granted for settings that were changed before the end; that binding stays until its lease ends
-    end = _lease_end(room, stored, now)
+    end = lease_end(room, stored, now)
     if end is None:
         flow.unknown_until = now + stored.expires_granted
         if flow.number == 1:
@@ -163,7 +197,7 @@ def opened(room: Registrations, registration: Registration, flow: Flow, now: flo
     attempt.begin(room, registration, flow, now, REFRESH)
 
 
-def _lease_end(room: Registrations, stored: FlowRecord, now: float) -> float | None:
+def lease_end(room: Registrations, stored: FlowRecord, now: float) -> float | None:
     """End of the stored lease in our clock, ``None`` when it cannot be known whether there is one."""
     if stored.leaving:
         return None
