@@ -136,6 +136,21 @@ class TestReceiving:
 
         run(main())
 
+    def test_a_single_datagram_takes_one_system_call(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[int] = []
+
+        async def main() -> None:
+            async with running() as (transports, told):
+                (udp,) = transports._udp
+                receive = udp._receive
+                monkeypatch.setattr(udp, "_receive", lambda most: (asked.append(most), receive(most))[1])
+                with peer() as (other, _):
+                    other.sendto(b"x", ("127.0.0.1", transports.port))
+                    await told.wait("flush")
+
+        asyncio.run(main())
+        assert len(asked) == 1
+
     def test_senders_beyond_those_that_are_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(udp_module, "MAXIMUM_SOURCES", 2)
 

@@ -21,7 +21,8 @@ from weakref import WeakValueDictionary
 from sipprofile.net.addresses import host_and_port
 
 LARGEST = 65_535  # bytes, RFC 768
-MOST = 64  # datagrams received at once
+MOST = 32  # datagrams received at once
+_WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
 _DONT_WAIT = int(socket.MSG_DONTWAIT)
 _NAME = 32  # bytes before each datagram, for its source: a sockaddr_in or a sockaddr_in6
 _SLOT = _NAME + LARGEST + 1
@@ -37,7 +38,10 @@ _scope = struct.Struct("=I")
 Address = bytes | tuple[Any, ...]
 """Of a sender: the kernel's own form, or that of :mod:`socket`. It says more to :func:`source_of`."""
 Receive = Callable[[int], list[tuple[bytes, Address]]]
-"""Up to so many of the datagrams that wait, at least one. Raises OSError as `recvfrom` does when there is none."""
+"""The datagrams that wait, as many as that or :data:`MOST` at most; an empty list when there is none.
+
+Raises OSError as `recvfrom` does; an error that comes up after a datagram is told by the next call or the error queue.
+"""
 
 
 def source_of(address: Address) -> tuple[str, int]:
@@ -56,14 +60,27 @@ def receiver(udp: socket.socket) -> Receive:
     try:
         buffers = _buffers(udp.family)
     except (ImportError, AttributeError, MemoryError, OSError):
-        return lambda _: [udp.recvfrom(LARGEST)]
+        return partial(_one_by_one, udp)
     return partial(buffers.receive, udp)
+
+
+def _one_by_one(udp: socket.socket, most: int) -> list[tuple[bytes, Address]]:
+    found: list[tuple[bytes, Address]] = []
+    try:
+        for _ in range(min(most, MOST)):
+            found.append(udp.recvfrom(LARGEST))
+    except BlockingIOError:
+        pass
+    except OSError:
+        if not found:
+            raise
+    return found
 
 
 class _Buffers:
     """What all sockets of an address family and a thread receive into, one after the other: nothing is left there.
 
-    Of the 4 MB only those pages are in memory that a datagram was long enough to reach.
+    Of the 2 MB only those pages are in memory that a datagram was long enough to reach.
     """
 
     def __init__(self, family: int) -> None:
@@ -90,26 +107,25 @@ class _Buffers:
         self._at = ctypes.c_void_p(address(self._headers))  # declared argument types would cost 1 µs a call
         self._lengths = memoryview(self._headers).cast("I")[_LENGTH_AT // 4 :: _header.size // 4]
         with socket.socket(family, socket.SOCK_DGRAM) as udp:
-            self._call(udp, 0)
+            self.receive(udp, 0)
 
     def receive(self, udp: socket.socket, most: int) -> list[tuple[bytes, Address]]:
         """See :data:`Receive`."""
+        most = most if most < MOST else MOST
+        while (count := self._recvmmsg(udp.fileno(), self._at, most, _DONT_WAIT, None)) < 0:
+            number = self._errno()
+            if number in _WOULD_BLOCK:
+                return []
+            if number != errno.EINTR:
+                raise OSError(number, os.strerror(number))
         found: list[tuple[bytes, Address]] = []
         slots, name = self._slots, self._name
         at = 0
-        for size in self._lengths[: self._call(udp, most if most < MOST else MOST)]:
+        for size in self._lengths[:count]:
             begin = at + _NAME
             found.append((slots[begin : begin + size], slots[at : at + name]))
             at += _SLOT
         return found
-
-    def _call(self, udp: socket.socket, most: int) -> int:
-        """How many datagrams there are."""
-        while (count := self._recvmmsg(udp.fileno(), self._at, most, _DONT_WAIT, None)) < 0:
-            number = self._errno()
-            if number != errno.EINTR:
-                raise OSError(number, os.strerror(number))
-        return int(count)
 
 
 _shared: WeakValueDictionary[tuple[int, int], _Buffers] = WeakValueDictionary()

@@ -19,6 +19,7 @@ from sipprofile.registration.actions import TransportKey
 
 RECEIVE_BUFFER = 4 << 20  # bytes; the answers to a burst wait here while the loop is busy
 DATAGRAMS_PER_WAKE_UP = 32  # less than a millisecond; applications are read before the next
+MANY = 8  # datagrams; while so many are dealt with, others come that may as well be dealt with at once
 MAXIMUM_QUEUED = 10_000  # datagrams that the kernel did not take at once
 MAXIMUM_ROUTES = 10_000
 MAXIMUM_SOURCES = 1_000  # whose addresses are kept in both forms
@@ -250,17 +251,23 @@ class UdpSocket:
             while count < DATAGRAMS_PER_WAKE_UP:
                 try:
                     untold = self._untold = receive(DATAGRAMS_PER_WAKE_UP - count)
-                except OSError as error:
-                    if error.errno not in _WOULD_BLOCK or not count:
+                except OSError:
+                    self._report_icmp_errors()
+                    break
+                if not untold:
+                    if not count:  # woken up for the error queue alone
                         self._report_icmp_errors()
                     break
-                count += len(untold)
+                came = len(untold)
+                count += came
                 for data, address in untold:
                     source, key = known(address) or self._source(address)
                     try:
                         received(data, source, key)
                     except Exception as error:  # those that come after it are nowhere else
                         self._loop.call_exception_handler({"message": "mistake in received", "exception": error})
+                if came < MANY:
+                    break
         finally:
             if count:
                 self._flush()

@@ -385,8 +385,10 @@ class Service:
 
     def next_timer(self) -> float | None:
         """When to call :meth:`timer` next."""
-        times = [time for time in (self._timers.next(), self._registrations.next_timer()) if time is not None]
-        return min(times, default=None)
+        own, other = self._timers.next(), self._registrations.next_timer()
+        if own is None or other is None:
+            return other if own is None else own
+        return min(own, other)
 
     def stop(self, deregister: bool, now: float) -> None:
         """End the sessions and begin nothing new; with ``deregister`` give every binding back."""
