@@ -29,8 +29,16 @@ COMPILED = "compiled the core's quick path"
 WITHOUT = "the core's quick path is not compiled, so registrations cost more:"
 
 
+CANNOT = 77
+"""The exit code where the compiler, the headers or the wish for it are missing; 1 is a fault of the sources."""
+
+
 class NotCompiled(Exception):
-    """Why it could not be done, in one sentence."""
+    """Why it was not done, in one sentence."""
+
+
+class CannotCompile(NotCompiled):
+    """It cannot be done here, or is not to be."""
 
 
 def version() -> str:
@@ -48,7 +56,7 @@ def build(directory: Path, flags: tuple[str, ...] = ("-DNDEBUG",)) -> Path:
     wanted = version()
     if os.environ.get(SWITCH) == "0":
         target.unlink(missing_ok=True)
-        raise NotCompiled(f"{SWITCH}=0.")
+        raise CannotCompile(f"{SWITCH}=0.")
     if target.exists() and wanted.encode() in target.read_bytes():
         return target
     target.unlink(missing_ok=True)
@@ -64,13 +72,13 @@ def build(directory: Path, flags: tuple[str, ...] = ("-DNDEBUG",)) -> Path:
 
 def _compile(target: Path, flags: tuple[str, ...]) -> None:
     if sys.implementation.name != "cpython":
-        raise NotCompiled(f"it is for CPython, and this is {sys.implementation.name}.")
+        raise CannotCompile(f"it is for CPython, and this is {sys.implementation.name}.")
     compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
     if shutil.which(compiler[0]) is None:
-        raise NotCompiled(f"there is no C compiler ({compiler[0]}); Debian's package is gcc, with libc6-dev.")
+        raise CannotCompile(f"there is no C compiler ({compiler[0]}); Debian's package is gcc, with libc6-dev.")
     headers = {sysconfig.get_path("include"), sysconfig.get_path("platinclude")}
     if not any(Path(directory, "Python.h").exists() for directory in headers):
-        raise NotCompiled(f"Python.h is not in {' or '.join(sorted(headers))}; Debian's package is python3-dev.")
+        raise CannotCompile(f"Python.h is not in {' or '.join(sorted(headers))}; Debian's package is python3-dev.")
     command = [
         *(*compiler, *FLAGS, *WARNINGS, *flags, *shlex.split(os.environ.get("CFLAGS", ""))),
         *(f"-I{directory}" for directory in sorted(headers)),
@@ -100,6 +108,8 @@ def main() -> int:
     mode.add_argument("--check", action="store_true", help="compile into nothing; a warning is an error")
     mode.add_argument("--into", type=Path, metavar="DIRECTORY", help="instead of beside the package")
     options, flags = parser.parse_known_args()
+    if options.check or options.into is not None:
+        os.environ.pop(SWITCH, None)  # is about what is used
     try:
         if options.check:
             with tempfile.TemporaryDirectory() as directory:
@@ -113,7 +123,7 @@ def main() -> int:
         print(COMPILED)
     except NotCompiled as reason:
         print(WITHOUT, reason, file=sys.stderr)
-        return 0 if os.environ.get(SWITCH) == "0" else 1
+        return CANNOT if isinstance(reason, CannotCompile) else 1
     return 0
 
 

@@ -326,9 +326,9 @@ class FakeService:
         if path == "/v1/types":
             return {"types": [TYPE]}
         if path == "/v1/status":
-            return {"version": "0.1.0", "protocol": 1, "uptime": 5.0, "started_at": 1.0, "profiles": len(self.profiles),
-                    "by_status": {"registered": 1}, "sessions": len(self.sessions), "queues": [],
-                    "store": {"failing": None}, "ready": True}  # fmt: skip
+            return {"version": "0.1.0", "native": True, "protocol": 1, "uptime": 5.0, "started_at": 1.0,
+                    "profiles": len(self.profiles), "by_status": {"registered": 1}, "sessions": len(self.sessions),
+                    "queues": [], "store": {"failing": None}, "ready": True}  # fmt: skip
         if path == "/v1/stop":
             self.stopped_with = body
             return web.json_response({"stopping": True, **body}, status=202)

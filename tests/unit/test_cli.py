@@ -63,7 +63,9 @@ class TestLooking:
         assert ["registrar.tls.ca", "-----BEGIN X----- (and 2 more lines)"] in lines
 
     def test_status(self, run: Run) -> None:
-        assert "2 profiles (1 registered), 0 sessions" in done(run("status"))
+        printed = done(run("status"))
+        assert "2 profiles (1 registered), 0 sessions" in printed
+        assert "up 5 s, quick path: compiled" in printed
         assert json.loads(done(run("status", "--json")))["ready"] is True
 
     def test_history(self, run: Run) -> None:

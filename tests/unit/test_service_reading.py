@@ -10,6 +10,7 @@ from service_world import USER, WALL_OFFSET, World, record
 from sipprofile import __version__
 from sipprofile.errors import SipProfileError
 from sipprofile.events import REASONS, Reason, RegistrationState
+from sipprofile.registration import native
 from sipprofile.registration.actions import Resolve
 from sipprofile.service import reading
 from sipprofile.service.explanation import explained
@@ -113,6 +114,7 @@ class TestStatusReport:
         report = world.ask(StatusReport())
         assert report == {
             "version": __version__,
+            "native": native.usable(),
             "protocol": 1,
             "uptime": 5.0,
             "started_at": WALL_OFFSET + 1000.0,

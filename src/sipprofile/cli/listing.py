@@ -77,7 +77,8 @@ def status(target: Target) -> None:
     if target.json:
         click.echo(as_json(report))
         return
-    click.echo(f"sipprofile {report['version']} at {where}, up {duration(report['uptime'])}")
+    path = "compiled" if report["native"] else "Python"
+    click.echo(f"sipprofile {report['version']} at {where}, up {duration(report['uptime'])}, quick path: {path}")
     counts = ", ".join(f"{count} {status}" for status, count in report["by_status"].items() if count)
     click.echo(f"{report['profiles']} profiles{f' ({counts})' if counts else ''}, {report['sessions']} sessions")
     for queue in report["queues"]:

@@ -16,6 +16,7 @@ import msgspec
 from .. import __version__
 from ..errors import SipProfileError
 from ..net.resolver import Resolver
+from ..registration import native
 from ..service.service import Service
 from . import clock, configuration, connections, http, listening, logging, quick_path, state
 from .access import Access, PeerRights
@@ -139,8 +140,8 @@ async def _serve(settings: Configuration, log: Any) -> None:
             _freeze()
             later = asyncio.create_task(import_when_idle())
             stack.callback(later.cancel)
-            port = daemon.transports.port
-            log.info("ready", version=__version__, socket=str(path), state=str(directory), sip_port=port)
+            known = {"version": __version__, "native": native.usable(), "sip_port": daemon.transports.port}
+            log.info("ready", **known, socket=str(path), state=str(directory))
             notify("READY=1")
         await daemon.stopping.wait()
         notify("STOPPING=1")

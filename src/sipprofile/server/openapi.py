@@ -138,8 +138,9 @@ def schemas() -> dict[str, Any]:
         ),
         Types=_object(("types",), types=_list({"type": "object"})),
         Status=_object(
-            ("version", "protocol", "uptime", "ready"),
+            ("version", "native", "protocol", "uptime", "ready"),
             version=text,
+            native={"type": "boolean", "description": "Whether the core's quick path is compiled, and used."},
             protocol=whole,
             uptime=number,
             started_at=number,

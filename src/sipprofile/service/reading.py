@@ -11,6 +11,7 @@ from .. import __version__
 from ..errors import SipProfileError
 from ..events import PROTOCOL_VERSION, Status
 from ..records import Query
+from ..registration import native
 from .operations import Get, History, List
 from .pages import documents, others_first
 from .registry import Registry
@@ -118,6 +119,7 @@ class Reading:
         by_status["unregistered"] += len(registry) - sum(by_status.values())  # those without an agent
         return {
             "version": __version__,
+            "native": native.usable(),
             "protocol": PROTOCOL_VERSION,
             "uptime": now - self._started,
             "started_at": self._started + registry.wall_offset,
