@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "native"
 PACKAGE = ROOT / "src/sipprofile"
 FILE_NAME = f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
-FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden")
+FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-ffp-contract=off", "-shared", "-fvisibility=hidden")
 WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers")
 SWITCH = "SIPPROFILE_NATIVE"
 """In the environment: ``0`` leaves the compiled module out."""

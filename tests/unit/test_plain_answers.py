@@ -15,7 +15,7 @@ from registrar_formats import FORMATS, Format, echoing, freeswitch, kamailio, op
 from twins import Twins
 
 from sipprofile.agents.ietf import IetfAgent
-from sipprofile.registration import plain, registrations
+from sipprofile.registration import plain, receiving
 from sipprofile.registration.actions import TransportKey
 from sipprofile.registration.plain import FIRST_MISSES, KEPT
 from sipprofile.registration.settings import RegistrationSettings
@@ -31,13 +31,13 @@ class Parsed:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        parse = registrations.parse
+        parse = receiving.parse
 
         def counting(data: bytes) -> Any:
             self.count += 1
             return parse(data)
 
-        monkeypatch.setattr(registrations, "parse", counting)
+        monkeypatch.setattr(receiving, "parse", counting)
 
     def taken_short(self, answers: int) -> int:
         """Of ``answers`` since the last question, how many one twin alone has parsed."""
@@ -134,7 +134,7 @@ class TestTaken:
             twins.receive(data, key)
             twins.update(1, expires=601 + turn)
             (forms,) = twins.short.forms.values()
-            learnt.update(form.pattern for form in forms.grants)
+            learnt.update(form.parts for form in forms.grants)
             assert len(forms.grants) <= KEPT
         assert 3 <= len(learnt) <= 5
 

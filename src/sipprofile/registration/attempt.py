@@ -44,6 +44,8 @@ STALE_AFTER = 1.8  # seconds that a refresh waits for new addresses before it us
 
 def begin(room: Registrations, registration: Registration, flow: Flow, now: float, kind: int) -> None:
     """Start an attempt at the first target."""
+    if room.quick is not None and room.quick.begin(room, registration, flow, now, kind):
+        return
     if room.stopping:
         return
     if flow.breaker_open and not 0 < flow.probe_at <= now:

@@ -60,6 +60,8 @@ class Location:
 class Locations:
     """Record sets and what they add up to. Inputs return the flows that can go on."""
 
+    __slots__ = ("_act", "_limit", "_locations", "_lookups")
+
     def __init__(self, act: Callable[[Resolve], None], limit: float) -> None:
         """``limit``: seconds after which a query that got no answer is made again."""
         self._act = act

@@ -23,9 +23,14 @@ _BY_PLAN = {
 }
 
 
+def of_plan(plan: Plan) -> tuple[str, ...]:
+    """The tags that are offered where nobody has refused any."""
+    return _BY_PLAN[plan.outbound, plan.gruu]
+
+
 def offered(plan: Plan, flow: Flow) -> tuple[str, ...]:
     """The tags of the next REGISTER."""
-    tags = _BY_PLAN[plan.outbound, plan.gruu]
+    tags = of_plan(plan)
     return tuple(tag for tag in tags if tag not in flow.rare.without) if flow.rare.without else tags
 
 

@@ -15,7 +15,9 @@ whatever may come is a test (``tests/unit/test_plain_answers.py``).
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from msgspec.structs import replace
 
@@ -29,7 +31,7 @@ from .acceptance import bind
 from .challenge import credentials_for
 from .nat import seen_as
 from .rare import USUAL_FLOW, USUAL_REGISTRATION
-from .refresh import on_grid, refresh_delay
+from .refresh import refresh_at
 from .registration import IDLE, REGISTER, SENT, Flow, Nonce, Registration
 from .state import store, tell
 from .transmit import end_transaction, transmit
@@ -45,15 +47,29 @@ KEPT = 3  # forms of challenges from one address, and of grants
 FIRST_MISSES, MOST_MISSES = 16, 1024
 WORTH = 64  # answers of a form that are worth the half millisecond that it took to learn it
 
+ANYTHING, BRANCH, CSEQ, NONCE, OPAQUE, CONTACT, EXPIRES, INSTANCE = range(1, 9)
+"""What differs from one answer of a form to the next; the compiled way (``native/form.c``) counts them likewise."""
+Part = bytes | int
+"""What is the same in all answers of a form, or one of these."""
+
+_quoted = rb"[!#-\[\]-~]{1,256}"
 _branch = rb"z9hG4bK(?P<flow>[0-9a-f]{1,12})\.(?P<random>[0-9a-f]{16})"
+_MATCHED_BY = {
+    ANYTHING: rb"[^\r]{0,300}",  # matched in half the time of [^\r\n]; line feeds are counted instead
+    BRANCH: _branch,
+    CSEQ: rb"(?P<cseq>[0-9]{1,9})",
+    NONCE: rb"(?P<nonce>" + _quoted + rb")",
+    OPAQUE: rb"(?P<opaque>" + _quoted + rb")",
+    CONTACT: rb"(?P<contact>[!#-;=?-~]*)",
+    EXPIRES: rb"(?P<expires>[0-9]{1,9})",
+    INSTANCE: rb"[0-9a-f-]{36}",
+}
 _is_branch = re.compile(_branch).fullmatch
 _is_cseq = re.compile(rb"( *)[0-9]{1,9} REGISTER").fullmatch
 _is_contact = re.compile(rb"( *)<([!#-;=?-~]*)>([^,\r\n]*);expires=([0-9]{1,9})(;[^,\r\n]*|)").fullmatch
 _are_params = re.compile(rb'(?:;[\w.+~*!%-]+(?:=(?:[\w.+~*!%:\[\]/@-]+|"[^"\\,\r\n]*"))?)*').fullmatch
-_instance = re.compile(rb"[0-9a-f]{8}(?:\\-[0-9a-f]{4}){3}\\-[0-9a-f]{12}")
-_quoted = rb"[!#-\[\]-~]{1,256}"
-_anything = rb"[^\r]{0,300}"  # matched in half the time of [^\r\n]; line feeds are counted instead
-_by_rfc = frozenset((Agent.associated, IetfAgent.associated))
+_instances = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").split
+BY_RFC = frozenset((Agent.associated, IetfAgent.associated))
 
 
 class Forms:
@@ -74,14 +90,24 @@ class Forms:
 class Form:
     """What is the same in every answer, and what was true of the registration that it was learnt from."""
 
-    __slots__ = ("hits", "lines", "local", "match", "pattern", "seen", "terms")
+    __slots__ = ("hits", "lines", "local", "match", "parts", "quick", "seen", "terms")
 
     def __init__(
-        self, pattern: bytes, lines: int, local: tuple[str, int], seen: tuple[str, int] | None, terms: Terms | None
+        self,
+        parts: tuple[Part, ...],
+        lines: int,
+        local: tuple[str, int],
+        seen: tuple[str, int] | None,
+        terms: Terms | None,
     ) -> None:
-        self.pattern = pattern
+        self.parts = parts
         self.lines = lines
-        self.match = re.compile(pattern).fullmatch
+        self.match = re.compile(
+            b"".join([re.escape(part) if isinstance(part, bytes) else _MATCHED_BY[part] for part in parts])
+        ).fullmatch
+        """Linear, since each of its repetitions ends at a byte that it cannot contain."""
+        self.quick: object = None
+        """The same for the compiled way, or None."""
         self.local = local
         self.seen = seen
         """Where the server has seen us, by the Via that it sent back."""
@@ -105,7 +131,7 @@ def ordinary(registration: Registration, flow: Flow) -> bool:
         and plan.contact_uri is None
         and plan.token_source is None
         and not plan.gruu
-        and type(registration.agent).associated in _by_rfc
+        and type(registration.agent).associated in BY_RFC
     )
 
 
@@ -191,7 +217,7 @@ def _granted(
     flow.phase = IDLE
     flow.lease_end = room.same(flow.sent_at + seconds)
     flow.granted = seconds
-    flow.refresh_at = on_grid(flow.sent_at + refresh_delay(seconds, room.random.random()))
+    flow.refresh_at = refresh_at(flow.sent_at, seconds, room.random.random())
     flow.sent_as = flow.carried
     if flow.identities != plan.aor:
         flow.registered_aors = (plan.aor,)
@@ -240,7 +266,7 @@ def learn(room: Registrations, registration: Registration, flow: Flow, data: byt
     if form is None:
         return
     of_kind = forms.challenges if form.terms is not None else forms.grants
-    of_kind[:] = sorted((other for other in of_kind if other.pattern != form.pattern), key=_hits)[: KEPT - 1]
+    of_kind[:] = sorted((other for other in of_kind if other.parts != form.parts), key=_hits)[: KEPT - 1]
     of_kind.insert(0, form)
     for other in known:
         other.hits = 0
@@ -261,25 +287,27 @@ def _form(room: Registrations, registration: Registration, flow: Flow, data: byt
         nonce = flow.nonces[0]
     elif data[8:12] != b"200 " or flow.phase != IDLE or flow.registered_aors != (registration.plan.aor,):
         return None
-    pattern = _pattern(data, branch, flow.contact, nonce)
-    if pattern is None:
+    parts = _parts(data, branch, flow.contact, nonce)
+    if parts is None:
         return None
     seen = seen_as(_via(data), transport.local)
     if seen is not None and seen != (transport.public or transport.local):
         return None
-    return Form(pattern, data.count(b"\n"), transport.local, seen, None if nonce is None else nonce.terms)
+    form = Form(parts, data.count(b"\n"), transport.local, seen, None if nonce is None else nonce.terms)
+    if room.quick is not None:
+        form.quick = room.quick.form(parts)
+    return form
 
 
-def _pattern(data: bytes, branch: bytes, contact: str, nonce: Nonce | None) -> bytes | None:
-    """What matches answers of the form of ``data``; linear, since each of its repetitions ends at a byte that it
-    cannot contain. ``None``: it is not so simple."""
+def _parts(data: bytes, branch: bytes, contact: str, nonce: Nonce | None) -> tuple[Part, ...] | None:
+    """What answers of the form of ``data`` consist of. ``None``: it is not so simple."""
     head, _, body = data.partition(b"\r\n\r\n")
     if body or len(data) > LONGEST:
         return None
     start, *lines = head.split(b"\r\n")
     if b"\r" in head.replace(b"\r\n", b"") or b"\n" in head.replace(b"\r\n", b""):
         return None
-    parts = [re.escape(start)]
+    parts: list[Part] = [start]
     wanted = {"via", "cseq", "contact" if nonce is None else "www-authenticate"}
     once = wanted | {"content-length"}
     seen: set[str] = set()
@@ -291,36 +319,45 @@ def _pattern(data: bytes, branch: bytes, contact: str, nonce: Nonce | None) -> b
             return None
         if not colon or name in seen or name in MEANING or name.startswith("proxy-"):
             return None
-        part: bytes | None = _anything
+        of_value: list[Part] | None = [ANYTHING]
         if name in once:
             seen.add(name)
-            part = _line(name, value, branch, contact, nonce)
-        if part is None:
+            of_value = _line(name, value, branch, contact, nonce)
+        if of_value is None:
             return None
-        parts.append(re.escape(spelling + colon) + part)
-    return b"\r\n".join(parts) + rb"\r\n\r\n" if wanted <= seen else None
+        parts += [b"\r\n" + spelling + colon, *of_value]
+    return tuple(_joined([*parts, b"\r\n\r\n"])) if wanted <= seen else None
 
 
-def _line(name: str, value: bytes, branch: bytes, contact: str, nonce: Nonce | None) -> bytes | None:
-    """What matches the values of a header that is read."""
+def _joined(parts: list[Part]) -> Iterator[Part]:
+    """The same with what is next to each other in one."""
+    for of_bytes, group in groupby(parts, lambda part: isinstance(part, bytes)):
+        if of_bytes:
+            yield b"".join(cast("Iterator[bytes]", group))
+        else:
+            yield from group
+
+
+def _line(name: str, value: bytes, branch: bytes, contact: str, nonce: Nonce | None) -> list[Part] | None:
+    """What the values of a header that is read consist of."""
     if name == "via":
         before, ours, after = value.partition(b";branch=" + branch)
         simple = ours and after[:1] in (b"", b";") and b"branch=" not in before + after
         if not simple or b"," in value or b'"' in value or b";keep=" in value or _is_branch(branch) is None:
             return None
-        return re.escape(before) + b";branch=" + _branch + re.escape(after)
+        return [before + b";branch=", BRANCH, after]
     if name == "cseq":
         number = _is_cseq(value)
-        return None if number is None else number.group(1) + b"(?P<cseq>[0-9]{1,9}) REGISTER"
+        return None if number is None else [number.group(1), CSEQ, b" REGISTER"]
     if name == "contact":
         return _contact(value, contact)
     if name == "www-authenticate" and nonce is not None:
         return _challenge(value, nonce)
-    return re.escape(value)
+    return [value]
 
 
-def _contact(value: bytes, contact: str) -> bytes | None:
-    """What matches Contact when it has ours alone."""
+def _contact(value: bytes, contact: str) -> list[Part] | None:
+    """What Contact consists of when it has ours alone."""
     listed = _is_contact(value) if value.lower().count(b"expires") == 1 else None
     if listed is None or listed[2] != contact.encode():
         return None
@@ -329,16 +366,22 @@ def _contact(value: bytes, contact: str) -> bytes | None:
         return None
     if b"reg-id" in (before + after + b";").lower().replace(b";reg-id=1;", b";", 1):
         return None  # who offers outbound takes it for another flow's, who does not takes it for his own
-    # Who has another instance has the same form all the same.
-    before, after = (_instance.sub(rb"[0-9a-f-]{36}", re.escape(params)) for params in (before, after))
-    return blanks + b"<(?P<contact>[!#-;=?-~]*)>" + before + b";expires=(?P<expires>[0-9]{1,9})" + after
+    return [blanks + b"<", CONTACT, b">", *_params(before), b";expires=", EXPIRES, *_params(after)]
 
 
-def _challenge(value: bytes, nonce: Nonce) -> bytes | None:
-    """What matches WWW-Authenticate when it has one nonce."""
-    pattern = re.escape(value)
-    varying = {b"nonce": nonce.text, b"opaque": nonce.terms.opaque}
-    for name, given in varying.items():
+def _params(params: bytes) -> list[Part]:
+    """Who has another instance has the same form all the same."""
+    first, *others = _instances(params)
+    parts: list[Part] = [first]
+    for other in others:
+        parts += [INSTANCE, other]
+    return parts
+
+
+def _challenge(value: bytes, nonce: Nonce) -> list[Part] | None:
+    """What WWW-Authenticate consists of when it has one nonce."""
+    parts: list[Part] = [value]
+    for name, kind, given in ((b"nonce", NONCE, nonce.text), (b"opaque", OPAQUE, nonce.terms.opaque)):
         count = value.lower().count(name)
         if given is None and not count:
             continue
@@ -346,8 +389,10 @@ def _challenge(value: bytes, nonce: Nonce) -> bytes | None:
         before, ours, _ = value.partition(text)
         if not given or not ours or before[-1:] not in (b" ", b",") or count != 1:
             return None
-        pattern = pattern.replace(re.escape(text), name + b'="(?P<' + name + b">" + _quoted + b')"', 1)
-    return pattern
+        at, part = next((at, part) for at, part in enumerate(parts) if isinstance(part, bytes) and text in part)
+        before, _, after = part.partition(text)
+        parts[at : at + 1] = [before + name + b'="', kind, b'"' + after]
+    return parts
 
 
 def _via(data: bytes) -> str:

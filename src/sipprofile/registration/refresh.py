@@ -26,3 +26,8 @@ def latest_delay(granted: float) -> float:
 def on_grid(at: float) -> float:
     """``at`` moved back to a time that refreshes share, so that one wake-up serves many of them."""
     return at - at % WAKE_UP_GRID
+
+
+def refresh_at(sent_at: float, granted: float, fraction: float) -> float:
+    """When to renew a lease that was asked for at ``sent_at``."""
+    return on_grid(sent_at + refresh_delay(granted, fraction))

@@ -65,7 +65,7 @@ PLACES_KEPT = 1_000
 """Beyond it they begin anew, and later contacts share among themselves."""
 
 
-def _shared(place: str) -> str:
+def shared_place(place: str) -> str:
     if len(_PLACES) >= PLACES_KEPT:
         _PLACES.clear()
     return _PLACES.setdefault(place, place)
@@ -189,7 +189,7 @@ class Flow(msgspec.Struct, gc=False):
         place = uri[4 + len(token) :]
         if place[:1] == "@" and uri[:4] == "sip:" and uri.startswith(token, 4):
             known = _PLACES.get(place)
-            self.place = _shared(place) if known is None else known
+            self.place = shared_place(place) if known is None else known
         else:
             self.place = uri
 

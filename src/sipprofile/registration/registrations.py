@@ -15,19 +15,21 @@ from ..events import RegistrationState, StateChanged
 from ..profile import Profile
 from ..records import RESERVED_BLOCK, FlowRecord, Held, ProfileRecord, RuntimeWrite
 from ..sip.locating import Question, Record
-from ..sip.message import MalformedMessage, Request, parse
+from ..sip.message import Request
 from . import (
     attempt,
     bearer,
     ghosts,
     keepalive,
     machine,
+    native,
     network,
     notified,
     outbound,
-    outcomes,
     plain,
+    quick,
     reachability,
+    receiving,
     regevent,
     restart,
     size,
@@ -48,8 +50,8 @@ from .network import Network
 from .pacing import AUTOMATIC, AWAITED, Pacer, QueueStatus
 from .reachability import Reachabilities
 from .regevent import RegEvents
-from .registration import BEYOND_PROFILES, DEREGISTER, SENT, Flow, Registration
-from .requests import BRANCH, LARGEST_DATAGRAM
+from .registration import BEYOND_PROFILES, DEREGISTER, Flow, Registration
+from .requests import LARGEST_DATAGRAM
 from .settings import RegistrationSettings
 from .state import state_of, store_lease
 from .timers import Timers
@@ -65,6 +67,16 @@ HEALTH_KEPT = 10_000
 class Registrations:
     """Every registration, by profile id; see the inputs below."""
 
+    # fmt: off
+    __slots__ = (
+        "_calls", "_ending", "_last_time", "_next_call", "_next_flow", "_timers", "access_tokens", "act",
+        "addresses", "alike", "boot_id", "by_profile", "cnonce", "emit", "flows", "forms", "ghosts", "health",
+        "identities", "keepalive_failures", "keepalives", "keepalives_sent", "kinds", "locations", "network",
+        "pacers", "quick", "random", "reachabilities", "reg_events", "register_retransmitted", "register_sent",
+        "requests", "save", "settings", "stopping", "stun_requests", "transports", "wall_offset",
+    )
+    # fmt: on
+
     def __init__(
         self,
         *,
@@ -77,6 +89,8 @@ class Registrations:
         boot_id: str,
     ) -> None:
         self.settings = settings
+        self.quick = native.module
+        """The compiled quick path, or None."""
         self.random = random
         self.cnonce = ""
         self.emit = emit
@@ -222,33 +236,7 @@ class Registrations:
 
         What cannot be parsed is dropped: a request that deserves an answer is parsed and judged by its reader.
         """
-        if data[:1] < b"!" and (data[:1] < b"\4" or not data.strip(b"\r\n")):  # STUN or nothing but CRLF
-            keepalive.received(self, data, key, now)
-            return None
-        if self.forms and plain.answered(self, data, source, now):
-            return None
-        try:
-            message = parse(data)
-        except MalformedMessage:
-            return None
-        if isinstance(message, Request):
-            return message
-        branch = message.branch()
-        if branch is None or not branch.startswith("z9hG4bK"):
-            return None
-        if branch.startswith(BRANCH):
-            transactions.answered(self, message, branch, now)
-            return None
-        number, _, _ = branch[7:].partition(".")
-        flow = self.flows.get(int(number, 16)) if number.isascii() and number.isalnum() and _is_hex(number) else None
-        if flow is None or flow.branch != branch or flow.phase != SENT:
-            return None  # a late or forged answer
-        registration = self.owner(flow)
-        lesson = plain.lesson(self, registration, flow, data, source)
-        outcomes.answered(self, registration, flow, message, now)
-        if lesson is not None and flow.id in self.flows:
-            plain.learn(self, registration, flow, data, lesson)
-        return None
+        return receiving.received(self, data, source, key, now)
 
     def requested(self, request: Request, now: float) -> notified.Answer | None:
         """A request came in and is well-formed. Its answer, when it is for a subscription of our own."""
@@ -471,5 +459,4 @@ class Registrations:
         return self._next_flow
 
 
-def _is_hex(text: str) -> bool:
-    return len(text) <= 12 and not text.strip("0123456789abcdef")
+quick.bind(Registrations)

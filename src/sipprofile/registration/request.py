@@ -74,7 +74,7 @@ def middle(
     # Written for each refresh of each profile, so no list of lines is made of what nearly all of them have.
     text = f"\r\nMax-Forwards: 70\r\nFrom: <{aor}>;tag={tag}\r\nTo: <{aor}>\r\nCall-ID: {call_id}\r\n{listed}"
     route = None if chosen.route is None else f"<{plan.request_uri}>" if chosen.strict else chosen.route
-    return f"{text}{_tail(route, plan.headers, user_agent, supported)}".encode()
+    return f"{text}{tail(route, plan.headers, user_agent, supported)}".encode()
 
 
 def _lines(name: str, values: tuple[str, ...]) -> str:
@@ -82,7 +82,7 @@ def _lines(name: str, values: tuple[str, ...]) -> str:
 
 
 @lru_cache(maxsize=1000)
-def _tail(route: str | None, headers: tuple[str, ...], user_agent: str, supported: tuple[str, ...]) -> str:
+def tail(route: str | None, headers: tuple[str, ...], user_agent: str, supported: tuple[str, ...]) -> str:
     """The lines up to the CSeq number, which many profiles have in common."""
     lines = [] if route is None else [f"Route: {route}"]
     lines.extend(headers)

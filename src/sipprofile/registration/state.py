@@ -64,7 +64,7 @@ def _attempts(flow: Flow) -> int:
     return flow.failures if flow.phase in (IDLE, WAITING) else flow.failures + 1
 
 
-def _target(flow: Flow) -> str | None:
+def target_of(flow: Flow) -> str | None:
     """Where the binding is, or else where the attempt goes."""
     key = flow.bound if flow.lease_end > 0 and flow.bound is not None else flow.key
     return None if key is None else f"{key.protocol}:{bracketed(key.host)}:{key.port}"
@@ -73,7 +73,7 @@ def _target(flow: Flow) -> str | None:
 def _way(flow: Flow) -> tuple[str | None, str | None]:
     """The target and the local address of the binding, or else of the attempt."""
     local = flow.bound_local if flow.lease_end > 0 else flow.local
-    return _target(flow), None if local is None else sent_by(local)
+    return target_of(flow), None if local is None else sent_by(local)
 
 
 def _flow_state(
@@ -186,7 +186,7 @@ def tell(
                 told.status_code,
                 told.text,
                 _attempts(best),
-                _target(best),
+                target_of(best),
             )
         )
     change = StateChanged(registration.profile, event, after, registration.reason, machine_room.state, transition)

@@ -27,6 +27,8 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
 
     A ghost's row is gone or is its successor's, so it reserves nothing: it needs few numbers, and never again.
     """
+    if room.quick is not None and room.quick.transmit(room, registration, flow, now):
+        return
     plan, rare = registration.plan, flow.rare
     leaves = flow.purpose == DEREGISTER and flow.lease_end > 0 and not rare.leaving
     if (leaves or flow.cseq >= flow.cseq_reserved) and not registration.ghost:
@@ -58,7 +60,7 @@ def transmit(room: Registrations, registration: Registration, flow: Flow, now: f
     flow.branch = branch = f"z9hG4bK{flow.id:x}.{room.random.getrandbits(64):016x}"
     # A realm goes back as it came, hence the surrogates.
     last = f"{flow.cseq} REGISTER\r\n{expires}{credentials}Content-Length: 0\r\n\r\n".encode("utf-8", "surrogateescape")
-    flow.outstanding = _head(plan, uri, transport) + branch.encode() + prepared + last
+    flow.outstanding = head_of(plan, uri, transport) + branch.encode() + prepared + last
     way: Transport | None = transport
     if len(flow.outstanding) > transport.limit:
         way = size.carrier_of(room, flow, transport, now)
@@ -138,7 +140,7 @@ def _middle(room: Registrations, plan: Plan, flow: Flow, contacts: tuple[str, ..
     return middle(plan, hop, call_id, tag, contacts, room.settings.user_agent, offered(plan, flow))
 
 
-def _head(plan: Plan, uri: str, transport: Transport) -> bytes:
+def head_of(plan: Plan, uri: str, transport: Transport) -> bytes:
     key, local = transport.key, transport.local
     assert local is not None
     if plan.contact_uri is not None:  # a flow that nobody calls us on is not kept alive

@@ -98,7 +98,7 @@ class DigestCredentials(msgspec.Struct, frozen=True, gc=False):
     algorithm: str
 
 
-def _md5(data: bytes) -> str:
+def md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
@@ -115,7 +115,7 @@ def _octets(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-_HASHES: dict[str, Callable[[bytes], str]] = {"MD5": _md5, "SHA-256": _sha256}
+_HASHES: dict[str, Callable[[bytes], str]] = {"MD5": md5, "SHA-256": _sha256}
 if "sha512_256" in hashlib.algorithms_available:
     _HASHES["SHA-512-256"] = _sha512_256
 _HASHES |= {f"{name}-sess": function for name, function in _HASHES.items()}
@@ -348,25 +348,27 @@ def authorization(
 def usual_authorization(
     terms: Terms, nonce: str, username: str, password: str, method: str, uri: str, nonce_count: int, cnonce: str
 ) -> str | None:
-    """What :func:`authorization` gives for ``qop=auth``, in a third of the time; ``None`` where it is not so simple."""
-    usual = _usual(terms, method, uri)
+    """What :func:`authorization` gives for ``qop=auth`` and in the form of RFC 2069, in a third of the time; ``None``
+    where it is not so simple."""
+    usual = usual_parts(terms, method, uri)
     if usual is None:
         return None
     hash_, ha2, before, between, after = usual
     ha1 = hash_(f"{username}:{terms.realm}:{password}".encode("utf-8", "surrogateescape"))
-    response = hash_(f"{ha1}:{nonce}:{nonce_count:08x}:{cnonce}:auth:{ha2}".encode("utf-8", "surrogateescape"))
-    return (
-        f"Digest username={quote(username)}{before}{quote(nonce)}{between}{response}"
-        f'", qop=auth, nc={nonce_count:08x}, cnonce="{cnonce}"{after}'
-    )
+    rounds, used = "", ""
+    if terms.qop:
+        rounds = f"{nonce_count:08x}:{cnonce}:auth:"
+        used = f', qop=auth, nc={nonce_count:08x}, cnonce="{cnonce}"'
+    response = hash_(f"{ha1}:{nonce}:{rounds}{ha2}".encode("utf-8", "surrogateescape"))
+    return f'Digest username={quote(username)}{before}{quote(nonce)}{between}{response}"{used}{after}'
 
 
 @lru_cache(maxsize=256)
-def _usual(terms: Terms, method: str, uri: str) -> tuple[Callable[[bytes], str], str, str, str, str] | None:
+def usual_parts(terms: Terms, method: str, uri: str) -> tuple[Callable[[bytes], str], str, str, str, str] | None:
     """What is the same for every profile at one registrar: the hash function, H(A2), what stands between the user name
     and the nonce, between that and the response, and at the end."""
     algorithm = terms.algorithm
-    if "auth" not in terms.qop or algorithm.endswith("-sess") or terms.userhash or terms.utf8:
+    if (terms.qop and "auth" not in terms.qop) or algorithm.endswith("-sess") or terms.userhash or terms.utf8:
         return None
     after = f", algorithm={algorithm}" if terms.algorithm_given else ""
     if terms.opaque is not None:

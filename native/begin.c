@@ -1,0 +1,107 @@
+/* The begin of an attempt where there is nothing to choose and nothing to wait for: registration/attempt.py. */
+#include "quick.h"
+
+/* attempt._only_way(): the open UDP transport to the only address of the only hop; borrowed. */
+static PyObject *only_way(PyObject *room, PyObject *plan, PyObject *flow, PyObject *now)
+{
+    PyObject *hops = GET(plan, KeptPlan, hops), *common = GET(plan, KeptPlan, common);
+    PyObject *locations = GET(room, Registrations, locations), *network = GET(room, Registrations, network);
+    if (!PyTuple_CheckExact(hops) || PyTuple_GET_SIZE(hops) != 1 || !IS_A(common, Plan) ||
+        GET(common, Plan, dscp) != Py_None || !IS_A(locations, Locations) || !IS_A(network, Network))
+        return NULL;
+    PyObject *hop = PyTuple_GET_ITEM(hops, 0);
+    if (!IS_A(hop, Hop) || PyObject_IsTrue(GET(network, Network, generations)) != 0)
+        return NULL;
+    PyObject *location = PyDict_GetItemWithError(GET(locations, Locations, _locations), GET(hop, Hop, server));
+    if (location == NULL || !IS_A(location, Location) || number_of(GET(location, Location, expires_at)) <= number_of(now))
+        return NULL;
+    PyObject *sole = GET(location, Location, sole);
+    PyObject *way = sole == Py_None ? NULL : PyDict_GetItemWithError(GET(room, Registrations, transports), sole);
+    if (way == NULL || !IS_A(way, Transport) || GET(way, Transport, local) == Py_None)
+        return NULL;
+    PyObject *key = GET(flow, Flow, key);
+    return key == Py_None || key == GET(way, Transport, key) ? way : NULL;
+}
+
+/* attempt.show() after a REGISTER was sent. */
+static Outcome show(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now)
+{
+    PyObject *before = GET(registration, Registration, status), *reason = GET(registration, Registration, reason);
+    bool registered = number_of(GET(flow, Flow, lease_end)) > 0;
+    if (same_text(before, registered ? text_registered : text_registering))
+        return DONE;
+    if (registered || !same_text(before, text_unregistered) || !IS_A(reason, Reason)) {
+        PyObject *shown = PyObject_CallFunctionObjArgs(py_show, room, registration, now, NULL);
+        Py_XDECREF(shown);
+        return shown == NULL ? FAILED : DONE;
+    }
+    int past = PySequence_Contains(py_WANTED_DOWN, GET(reason, Reason, code));
+    return past < 0 ? FAILED : tell(room, registration, flow, now, text_registering, past ? py_NO_REASON : NULL, true);
+}
+
+static Outcome begin(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now, PyObject *kind)
+{
+    PyObject *plan = GET(registration, Registration, plan), *had = GET(flow, Flow, key);
+    if (GET(room, Registrations, stopping) != Py_False || !IS_A(plan, KeptPlan))
+        return NOTHING;
+    PyObject *way = only_way(room, plan, flow, now);
+    if (way == NULL)
+        return NOTHING;
+    PyObject *key = GET(way, Transport, key);
+    PyObject *health = PyDict_GetItemWithError(GET(room, Registrations, health), key);
+    PyObject *pacer = PyDict_GetItemWithError(GET(room, Registrations, pacers), GET(plan, KeptPlan, registrar));
+    if (health == NULL || pacer == NULL || !IS_A(health, Health) || !IS_A(pacer, Pacer) ||
+        number_of(GET(health, Health, down_since)) > 0.0 || PyList_GET_SIZE(GET(pacer, Pacer, queue)))
+        return NOTHING;
+    bool full = PySet_GET_SIZE(GET(way, Transport, active)) >= IN_FLIGHT &&
+                number_of(now) - number_of(GET(health, Health, answered_at)) < SILENT;
+    double tokens;
+    pacer_fill(pacer, number_of(now), &tokens);
+    if (tokens < 1.0 || (full && number_of(GET(flow, Flow, lease_end)) <= 0))
+        return NOTHING;
+    Draft draft;
+    Py_INCREF(way);
+    Py_INCREF(had);
+    SET_SHARED(flow, Flow, key, key);
+    Outcome outcome = draft_request(room, registration, flow, way, NULL, &draft);
+    if (outcome != DONE) {
+        SET_SHARED(flow, Flow, key, had);
+        goto over;
+    }
+    PyObject *left = PyFloat_FromDouble(tokens - 1.0);
+    PyObject *attempt = PyLong_FromLongLong(integer_of(GET(flow, Flow, attempt)) + 1);
+    if (left == NULL || attempt == NULL) {
+        Py_XDECREF(left);
+        Py_XDECREF(attempt);
+        forget_draft(&draft);
+        outcome = FAILED;
+        goto over;
+    }
+    if (number_of(now) > number_of(GET(pacer, Pacer, _filled_at)))
+        SET_SHARED(pacer, Pacer, _filled_at, now);
+    SET(pacer, Pacer, _tokens, left);
+    SET_SHARED(flow, Flow, queue_class, kind);
+    SET(flow, Flow, attempt, attempt);
+    SET_SHARED(flow, Flow, rounds, small[0]);
+    outcome = send_draft(room, registration, flow, way, now, &draft);
+    forget_draft(&draft);
+    if (outcome == DONE)
+        outcome = show(room, registration, flow, now);
+over:
+    Py_DECREF(way);
+    Py_DECREF(had);
+    return outcome;
+}
+
+/* begin(room, registration, flow, now, kind): whether the attempt is under way. */
+PyObject *quick_begin(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)self;
+    if (count != 5 || !all_there() || !IS_A(args[0], Registrations) || !IS_A(args[1], Registration) ||
+        !IS_A(args[2], Flow) || !PyFloat_CheckExact(args[3]))
+        Py_RETURN_FALSE;
+    Outcome outcome = begin(args[0], args[1], args[2], args[3], args[4]);
+    if (outcome == NOTHING && PyErr_Occurred())
+        outcome = FAILED;
+    return outcome == FAILED ? NULL : PyBool_FromLong(outcome == DONE);
+}

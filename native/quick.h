@@ -1,0 +1,194 @@
+/* The quick path of the core: what its files share.
+ *
+ * The objects stay those of Python: a slot of theirs is read where its member descriptor says that it is. Each function
+ * deals with what is usual or says that it has done nothing, and then the Python code of the same name does it, which
+ * is what defines the outcome. tests/unit/test_quick.py holds both to the same effects and the same memory.
+ */
+#ifndef SIPPROFILE_QUICK_H
+#define SIPPROFILE_QUICK_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef Py_GIL_DISABLED
+#error "the quick path needs the interpreter lock"
+#endif
+
+/* What a function has done: an exception is set, nothing at all, or everything. */
+typedef enum { FAILED = -1, NOTHING = 0, DONE = 1 } Outcome;
+
+/* ---- Python's classes, and where each slot of them is ---- */
+
+#define FLOW(S)                                                                                                        \
+    S(id) S(profile) S(call) S(contact_token) S(cseq) S(cseq_reserved) S(cseq_asked) S(phase) S(purpose)               \
+    S(queue_class) S(attempt) S(rounds) S(failures) S(key) S(branch) S(outstanding) S(interval) S(retransmit_at)       \
+    S(retransmitted) S(ends_at) S(sent_at) S(wake_at) S(lease_end) S(granted) S(refresh_at) S(bound) S(bound_local)    \
+    S(keepalive) S(place) S(identities) S(nonces) S(middle) S(local) S(shown) S(carried) S(planned) S(sent_as) S(rare)
+#define REGISTRATION(S)                                                                                                \
+    S(profile) S(plan) S(agent) S(flows) S(wanted) S(kept) S(status) S(since) S(reason) S(revision) S(rare)
+#define REGISTRATIONS(S)                                                                                               \
+    S(settings) S(random) S(cnonce) S(save) S(act) S(wall_offset) S(boot_id) S(register_sent) S(stopping)              \
+    S(by_profile) S(flows) S(health) S(transports) S(keepalives) S(pacers) S(forms) S(locations) S(network)            \
+    S(addresses) S(_timers) S(_last_time)
+#define KEPT_PLAN(S)                                                                                                   \
+    S(aor) S(contact_user) S(credentials) S(instance_id) S(hops) S(registrar) S(contact_uri) S(outbound) S(gruu)       \
+    S(common)
+#define PLAN(S) S(request_uri) S(contact_params) S(expires) S(dscp) S(token_source)
+#define HOP(S) S(server) S(route) S(strict) S(credentials)
+#define CREDENTIALS(S) S(username) S(password) S(realm)
+#define TERMS(S) S(realm) S(algorithm) S(algorithm_given) S(qop) S(opaque) S(proxy) S(userhash) S(utf8)
+#define NONCE(S) S(text) S(terms) S(credentials) S(count) S(limit)
+#define TRANSPORT_KEY(S) S(protocol) S(host) S(port)
+#define TRANSPORT(S) S(key) S(local) S(public) S(moves) S(limit) S(waiting) S(active) S(heads) S(heads_show)
+#define HEALTH(S) S(answered_at) S(down_since) S(canary)
+#define PACER(S) S(_rate) S(_burst) S(_tokens) S(_filled_at) S(queue)
+#define LOCATIONS(S) S(_locations)
+#define LOCATION(S) S(sole) S(expires_at)
+#define NETWORK(S) S(generations)
+#define KEEPALIVE(S) S(bindings)
+#define ADDRESSES(S) S(_learnt)
+#define TIMERS(S) S(_at) S(_due)
+#define FORMS(S) S(challenges) S(grants)
+#define FORM(S) S(quick) S(local) S(seen) S(terms) S(hits)
+#define SETTINGS(S) S(t1) S(t2) S(user_agent)
+#define REASON(S) S(code) S(status_code) S(text)
+
+#define CLASSES(C)                                                                                                     \
+    C(Flow, FLOW) C(Registration, REGISTRATION) C(Registrations, REGISTRATIONS) C(KeptPlan, KEPT_PLAN) C(Plan, PLAN)   \
+    C(Hop, HOP) C(Credentials, CREDENTIALS) C(Terms, TERMS) C(Nonce, NONCE) C(TransportKey, TRANSPORT_KEY)             \
+    C(Transport, TRANSPORT) C(Health, HEALTH) C(Pacer, PACER) C(Locations, LOCATIONS) C(Location, LOCATION)            \
+    C(Network, NETWORK) C(Keepalive, KEEPALIVE) C(Addresses, ADDRESSES) C(Timers, TIMERS) C(Forms, FORMS)              \
+    C(Form, FORM) C(RegistrationSettings, SETTINGS) C(Reason, REASON)
+
+#define AS_FIELD(slot) Py_ssize_t slot;
+#define DECLARE_CLASS(Class, SLOTS)                                                                                    \
+    extern struct Class##_layout {                                                                                     \
+        PyTypeObject *type;                                                                                            \
+        SLOTS(AS_FIELD)                                                                                                \
+    } Class##_at;
+CLASSES(DECLARE_CLASS)
+
+/* The functions and values of Python that are used, by the names under which bind() is given them. */
+#define OBJECTS(O)                                                                                                     \
+    O(USUAL_FLOW) O(USUAL_REGISTRATION) O(NO_REASON) O(WANTED_DOWN) O(BY_RFC) O(Send) O(FlowRecord) O(NonceRecord)     \
+    O(TransitionRecord) O(StateChanged) O(md5) O(usual) O(cnonce_of) O(head) O(tail) O(place) O(sent_as) O(bound_as)   \
+    O(store) O(refresh_at) O(bind_flow) O(join) O(learn) O(other_opaque) O(heappush) O(target) O(show)
+
+#define DECLARE_OBJECT(name) extern PyObject *py_##name;
+OBJECTS(DECLARE_OBJECT)
+
+/* ---- what is the same everywhere ---- */
+
+enum { IDLE, RESOLVING, OPENING, QUEUED, RESERVING, SENT, WAITING, FETCHING };
+enum { REGISTER };
+enum { IN_FLIGHT = 500, RESERVE_AHEAD = 32, RESERVED_BLOCK = 256, NONCE_BLOCK = 16, LARGEST_DATAGRAM = 65507 };
+#define SILENT 1.0
+
+/* The slot of an object whose class is known: a borrowed reference, NULL where nothing was ever put. */
+#define GET(object, Class, slot) (*(PyObject **)((char *)(object) + Class##_at.slot))
+#define IS_A(object, Class) Py_IS_TYPE(object, Class##_at.type)
+
+/* Put a reference that is ours into a slot. */
+static inline void put_in(PyObject **slot, PyObject *value)
+{
+    PyObject *before = *slot;
+    *slot = value;
+    Py_XDECREF(before);
+}
+#define SET(object, Class, slot, value) put_in(&GET(object, Class, slot), value)
+#define SET_SHARED(object, Class, slot, value) put_in(&GET(object, Class, slot), Py_NewRef(value))
+
+static inline double number_of(PyObject *value)
+{
+    return PyFloat_CheckExact(value) ? PyFloat_AS_DOUBLE(value) : PyFloat_AsDouble(value);
+}
+
+static inline long long integer_of(PyObject *value) { return PyLong_AsLongLong(value); }
+
+static inline bool is_ascii(PyObject *value)
+{
+    return value != NULL && PyUnicode_CheckExact(value) && PyUnicode_IS_COMPACT_ASCII(value);
+}
+
+static inline bool same_text(PyObject *left, PyObject *right)
+{
+    return left == right || (PyUnicode_CheckExact(left) && PyUnicode_CheckExact(right) &&
+                             PyUnicode_Compare(left, right) == 0);
+}
+
+/* ---- text under construction: of bounded size, and what does not fit is for Python ---- */
+
+enum { ROOM = 4096 };
+typedef struct {
+    size_t length;
+    bool overflown;
+    char data[ROOM];
+} Text;
+
+static inline void add(Text *text, const char *data, size_t length)
+{
+    if (length > ROOM - text->length) {
+        text->overflown = true;
+        return;
+    }
+    memcpy(text->data + text->length, data, length);
+    text->length += length;
+}
+#define ADD(text, literal) add(text, literal, sizeof(literal) - 1)
+void add_str(Text *text, PyObject *value); /* overflown when it is not ASCII */
+void add_bytes(Text *text, PyObject *value);
+void add_decimal(Text *text, long long value);
+void add_hex(Text *text, uint64_t value, int width); /* width 0: no leading zeros */
+
+/* MD5 (RFC 1321) in the 32 letters of its hexadecimal form. */
+void md5_hex(const char *data, size_t length, char *out);
+
+/* ---- the files ---- */
+
+int bind_objects(PyObject *given);
+bool all_there(void);
+
+extern PyTypeObject QuickFormType;
+typedef struct {
+    const char *branch, *number, *random, *cseq, *nonce, *opaque, *contact, *expires;
+    size_t branch_length, number_length, random_length, cseq_length, nonce_length, opaque_length, contact_length,
+        expires_length;
+    bool has_opaque;
+} Found;
+bool quick_form_matches(PyObject *form, const char *data, size_t length, Found *found);
+
+/* A request that is ready to be sent, and what has to be put into the flow then. */
+typedef struct {
+    Text text;
+    size_t branch_at;
+    PyObject *middle;  /* built anew, or NULL */
+    PyObject *place;   /* with it */
+    PyObject *carried; /* with it, or NULL */
+    PyObject *nonce;   /* whose use counts, or NULL; borrowed */
+} Draft;
+/* Write the request into the draft; nothing else is changed. credentials are those of a nonce that is not in the flow. */
+Outcome draft_request(PyObject *room, PyObject *registration, PyObject *flow, PyObject *transport, PyObject *fresh,
+                      Draft *draft);
+void forget_draft(Draft *draft);
+Outcome send_draft(PyObject *room, PyObject *registration, PyObject *flow, PyObject *transport, PyObject *now,
+                   Draft *draft);
+
+bool is_usual(PyObject *registration, PyObject *flow);
+Outcome arm(PyObject *room, PyObject *flow, PyObject *at);
+Outcome rearm(PyObject *room, PyObject *registration, PyObject *flow);
+Outcome tell(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now, PyObject *after, PyObject *reason,
+             bool transition);
+void pacer_fill(PyObject *pacer, double now, double *tokens);
+
+PyObject *quick_transmit(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *quick_begin(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *quick_answered(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *quick_form(PyObject *self, PyObject *parts);
+
+extern PyObject *text_registered, *text_registering, *text_unregistered, *text_status, *text_udp, *text_empty;
+extern PyObject *bytes_empty, *tuple_empty, *float_zero, *small[16];
+
+#endif

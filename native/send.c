@@ -1,0 +1,428 @@
+/* A REGISTER as it is sent: registration/transmit.py, registration/request.py and usual_authorization of sip/digest.py. */
+#include "quick.h"
+
+/* What many profiles have in common, by the objects that it was made of. */
+enum { REMEMBERED = 64 };
+typedef struct {
+    PyObject *first, *second, *third, *value;
+} Known;
+
+static Known tails[REMEMBERED], usuals[REMEMBERED], places[REMEMBERED];
+
+static Known *known(Known *table, PyObject *first)
+{
+    return &table[((uintptr_t)first >> 4) % REMEMBERED];
+}
+
+static PyObject *remember(Known *entry, PyObject *first, PyObject *second, PyObject *third, PyObject *value)
+{
+    put_in(&entry->first, Py_NewRef(first));
+    put_in(&entry->second, Py_NewRef(second));
+    put_in(&entry->third, Py_NewRef(third));
+    put_in(&entry->value, value);
+    return value;
+}
+
+static bool is(const Known *entry, PyObject *first, PyObject *second, PyObject *third)
+{
+    return entry->value != NULL && entry->first == first && entry->second == second && entry->third == third;
+}
+
+/* The lines of a REGISTER from the Contact to the CSeq number; borrowed. */
+static PyObject *tail_of(PyObject *plan, PyObject *common, PyObject *hop, PyObject *user_agent)
+{
+    PyObject *route = GET(hop, Hop, route);
+    Known *entry = known(tails, common);
+    if (is(entry, common, route, user_agent))
+        return entry->value;
+    PyObject *value = PyObject_CallFunctionObjArgs(py_tail, plan, hop, user_agent, NULL);
+    return value == NULL ? NULL : remember(entry, common, route, user_agent, value);
+}
+
+/* What stands behind the token in a Contact that shows this address; borrowed. */
+static PyObject *place_of(PyObject *local)
+{
+    Known *entry = known(places, local);
+    if (is(entry, local, Py_None, Py_None))
+        return entry->value;
+    PyObject *value = PyObject_CallOneArg(py_place, local);
+    return value == NULL ? NULL : remember(entry, local, Py_None, Py_None, value);
+}
+
+/* What is the same in all digests of these terms, or None; see usual_parts() of sip/digest.py; borrowed. */
+static PyObject *usual_of(PyObject *terms, PyObject *uri)
+{
+    Known *entry = known(usuals, terms);
+    if (is(entry, terms, uri, Py_None))
+        return entry->value;
+    PyObject *value = PyObject_CallFunctionObjArgs(py_usual, terms, uri, NULL);
+    return value == NULL ? NULL : remember(entry, terms, uri, Py_None, value);
+}
+
+static bool needs_no_quoting(PyObject *text)
+{
+    if (!is_ascii(text))
+        return false;
+    const unsigned char *data = PyUnicode_1BYTE_DATA(text);
+    for (Py_ssize_t i = 0; i < PyUnicode_GET_LENGTH(text); i++)
+        if (data[i] == '"' || data[i] == '\\' || data[i] == '\r' || data[i] == '\n')
+            return false;
+    return true;
+}
+
+static Outcome add_authorization(Text *text, PyObject *room, PyObject *nonce, long long count, PyObject *uri)
+{
+    PyObject *terms = GET(nonce, Nonce, terms), *own = GET(nonce, Nonce, credentials);
+    if (!IS_A(terms, Terms) || !IS_A(own, Credentials) || GET(terms, Terms, proxy) != Py_False || count > 0xffffffff)
+        return NOTHING;
+    PyObject *qops = GET(terms, Terms, qop);
+    if (!PyTuple_CheckExact(qops))
+        return NOTHING;
+    bool qop = PyTuple_GET_SIZE(qops) > 0; /* without: the form of RFC 2069 */
+    PyObject *username = GET(own, Credentials, username), *code = GET(nonce, Nonce, text);
+    if (!needs_no_quoting(username) || !needs_no_quoting(code))
+        return NOTHING;
+    PyObject *usual = usual_of(terms, uri);
+    if (usual == NULL)
+        return FAILED;
+    if (!PyTuple_CheckExact(usual) || PyTuple_GET_SIZE(usual) != 5 || PyTuple_GET_ITEM(usual, 0) != py_md5)
+        return NOTHING;
+    if (PyUnicode_GET_LENGTH(GET(room, Registrations, cnonce)) == 0) {
+        PyObject *made = PyObject_CallOneArg(py_cnonce_of, room);
+        if (made == NULL)
+            return FAILED;
+        Py_DECREF(made);
+    }
+    PyObject *cnonce = GET(room, Registrations, cnonce);
+    Text hashed;
+    char first[32], response[32];
+    hashed.length = 0;
+    hashed.overflown = false;
+    add_str(&hashed, username);
+    ADD(&hashed, ":");
+    add_str(&hashed, GET(terms, Terms, realm));
+    ADD(&hashed, ":");
+    add_str(&hashed, GET(own, Credentials, password));
+    md5_hex(hashed.data, hashed.length, first);
+    hashed.length = 0;
+    add(&hashed, first, 32);
+    ADD(&hashed, ":");
+    add_str(&hashed, code);
+    ADD(&hashed, ":");
+    if (qop) {
+        add_hex(&hashed, (uint64_t)count, 8);
+        ADD(&hashed, ":");
+        add_str(&hashed, cnonce);
+        ADD(&hashed, ":auth:");
+    }
+    add_str(&hashed, PyTuple_GET_ITEM(usual, 1));
+    md5_hex(hashed.data, hashed.length, response);
+    memset(hashed.data, 0, sizeof hashed.data);
+    if (hashed.overflown)
+        return NOTHING;
+    ADD(text, "Authorization: Digest username=\"");
+    add_str(text, username);
+    ADD(text, "\"");
+    add_str(text, PyTuple_GET_ITEM(usual, 2));
+    ADD(text, "\"");
+    add_str(text, code);
+    ADD(text, "\"");
+    add_str(text, PyTuple_GET_ITEM(usual, 3));
+    add(text, response, 32);
+    ADD(text, "\"");
+    if (qop) {
+        ADD(text, ", qop=auth, nc=");
+        add_hex(text, (uint64_t)count, 8);
+        ADD(text, ", cnonce=\"");
+        add_str(text, cnonce);
+        ADD(text, "\"");
+    }
+    add_str(text, PyTuple_GET_ITEM(usual, 4));
+    ADD(text, "\r\n");
+    return text->overflown ? NOTHING : DONE;
+}
+
+/* The middle that is there, if it is up to date, else a new one. */
+static Outcome add_middle(PyObject *room, PyObject *flow, PyObject *plan, PyObject *hop, PyObject *local, Draft *draft)
+{
+    Text *text = &draft->text;
+    PyObject *common = GET(plan, KeptPlan, common), *middle = GET(flow, Flow, middle);
+    PyObject *settings = GET(room, Registrations, settings);
+    if (PyBytes_GET_SIZE(middle) && GET(flow, Flow, local) == local && GET(flow, Flow, shown) == local) {
+        add_bytes(text, middle);
+        return text->overflown ? NOTHING : DONE;
+    }
+    PyObject *token = GET(flow, Flow, contact_token), *aor = GET(plan, KeptPlan, aor), *call = GET(flow, Flow, call);
+    if (PyBytes_GET_SIZE(middle) || !same_text(token, GET(plan, KeptPlan, contact_user)) || !is_ascii(aor) ||
+        PyUnicode_GET_LENGTH(aor) < 5 || memcmp(PyUnicode_1BYTE_DATA(aor), "sip:", 4) != 0)
+        return NOTHING;
+    PyObject *place = place_of(local);
+    if (place == NULL)
+        return FAILED;
+    PyObject *had = GET(flow, Flow, place);
+    if (!same_text(had, place) && PyUnicode_GET_LENGTH(had) != 0)
+        return NOTHING; /* another contact than before */
+    if (PyUnicode_GET_LENGTH(had) == 0 && number_of(GET(flow, Flow, lease_end)) > 0)
+        return NOTHING;
+    draft->place = Py_NewRef(place);
+    PyObject *tail = tail_of(plan, common, hop, GET(settings, RegistrationSettings, user_agent));
+    if (tail == NULL)
+        return FAILED;
+    char call_id[32];
+    size_t start = text->length;
+    ADD(text, "\r\nMax-Forwards: 70\r\nFrom: <");
+    add_str(text, aor);
+    ADD(text, ">;tag=");
+    if (PyBytes_CheckExact(call) && PyBytes_GET_SIZE(call) == 16) {
+        const unsigned char *octets = (const unsigned char *)PyBytes_AS_STRING(call);
+        for (int i = 0; i < 16; i++) {
+            call_id[2 * i] = "0123456789abcdef"[octets[i] >> 4];
+            call_id[2 * i + 1] = "0123456789abcdef"[octets[i] & 15];
+        }
+    } else {
+        return NOTHING;
+    }
+    add(text, call_id, 12);
+    add_hex(text, (uint64_t)integer_of(GET(flow, Flow, id)), 0);
+    ADD(text, "\r\nTo: <");
+    add_str(text, aor);
+    ADD(text, ">\r\nCall-ID: ");
+    add(text, call_id, 32);
+    ADD(text, "\r\nContact: <sip:");
+    add_str(text, token);
+    add_str(text, place);
+    ADD(text, ">");
+    PyObject *instance = GET(plan, KeptPlan, instance_id);
+    if (!is_ascii(instance))
+        return NOTHING;
+    if (PyUnicode_GET_LENGTH(instance)) {
+        ADD(text, ";+sip.instance=\"<urn:uuid:");
+        add_str(text, instance);
+        ADD(text, ">\"");
+    }
+    if (GET(plan, KeptPlan, outbound) != Py_False)
+        ADD(text, ";reg-id=1");
+    add_str(text, GET(common, Plan, contact_params));
+    ADD(text, "\r\n");
+    add_bytes(text, tail);
+    if (text->overflown)
+        return NOTHING;
+    draft->middle = PyBytes_FromStringAndSize(text->data + start, (Py_ssize_t)(text->length - start));
+    if (draft->middle == NULL)
+        return FAILED;
+    if (GET(flow, Flow, planned) != plan) {
+        draft->carried = PyObject_CallOneArg(py_sent_as, plan);
+        if (draft->carried == NULL)
+            return FAILED;
+    }
+    return DONE;
+}
+
+void forget_draft(Draft *draft)
+{
+    Py_CLEAR(draft->middle);
+    Py_CLEAR(draft->place);
+    Py_CLEAR(draft->carried);
+}
+
+static Outcome write_draft(PyObject *room, PyObject *registration, PyObject *flow, PyObject *transport, PyObject *fresh,
+                           Draft *draft)
+{
+    Text *text = &draft->text;
+    PyObject *plan = GET(registration, Registration, plan);
+    if (!IS_A(plan, KeptPlan) || !is_usual(registration, flow))
+        return NOTHING;
+    PyObject *common = GET(plan, KeptPlan, common), *hops = GET(plan, KeptPlan, hops);
+    PyObject *local = GET(transport, Transport, local);
+    if (!IS_A(common, Plan) || !PyTuple_CheckExact(hops) || PyTuple_GET_SIZE(hops) < 1 ||
+        GET(transport, Transport, public) != Py_None || !PyTuple_CheckExact(local) ||
+        !PyLong_CheckExact(GET(common, Plan, expires)))
+        return NOTHING;
+    PyObject *hop = PyTuple_GET_ITEM(hops, 0), *uri = GET(common, Plan, request_uri);
+    if (!IS_A(hop, Hop) || GET(hop, Hop, strict) != Py_False)
+        return NOTHING;
+    long long cseq = integer_of(GET(flow, Flow, cseq)) + 1, reserved = integer_of(GET(flow, Flow, cseq_reserved));
+    if (cseq > reserved || reserved - cseq == RESERVE_AHEAD)
+        return NOTHING; /* numbers are to be reserved */
+    PyObject *heads = GET(transport, Transport, heads), *head = NULL;
+    if (GET(transport, Transport, heads_show) == local)
+        head = PyDict_GetItemWithError(heads, uri);
+    if (head == NULL) {
+        if (PyErr_Occurred())
+            return FAILED;
+        PyObject *made = PyObject_CallFunctionObjArgs(py_head, plan, uri, transport, NULL);
+        if (made == NULL)
+            return FAILED;
+        Py_DECREF(made);
+        head = PyDict_GetItemWithError(GET(transport, Transport, heads), uri); /* which keeps it */
+        if (head == NULL)
+            return PyErr_Occurred() ? FAILED : NOTHING;
+    }
+    add_bytes(text, head);
+    draft->branch_at = text->length;
+    ADD(text, "z9hG4bK");
+    add_hex(text, (uint64_t)integer_of(GET(flow, Flow, id)), 0);
+    ADD(text, ".0123456789abcdef");
+    Outcome outcome = add_middle(room, flow, plan, hop, local, draft);
+    if (outcome != DONE)
+        return outcome;
+    add_decimal(text, cseq);
+    ADD(text, " REGISTER\r\nExpires: ");
+    add_decimal(text, integer_of(GET(common, Plan, expires)));
+    ADD(text, "\r\n");
+    PyObject *nonces = GET(flow, Flow, nonces), *nonce = fresh;
+    if (nonce == NULL && PyTuple_GET_SIZE(nonces) == 1)
+        nonce = PyTuple_GET_ITEM(nonces, 0);
+    else if (nonce == NULL && PyTuple_GET_SIZE(nonces) > 1)
+        return NOTHING;
+    if (nonce != NULL) {
+        if (!IS_A(nonce, Nonce))
+            return NOTHING;
+        long long count = integer_of(GET(nonce, Nonce, count)), limit = integer_of(GET(nonce, Nonce, limit));
+        if (limit && count >= limit)
+            return NOTHING;
+        outcome = add_authorization(text, room, nonce, count + 1, uri);
+        if (outcome != DONE)
+            return outcome;
+        draft->nonce = nonce;
+    }
+    ADD(text, "Content-Length: 0\r\n\r\n");
+    if (text->overflown || text->length > LARGEST_DATAGRAM ||
+        (long long)text->length > integer_of(GET(transport, Transport, limit)))
+        return NOTHING;
+    return DONE;
+}
+
+Outcome draft_request(PyObject *room, PyObject *registration, PyObject *flow, PyObject *transport, PyObject *fresh,
+                      Draft *draft)
+{
+    draft->text.length = 0;
+    draft->text.overflown = false;
+    draft->middle = draft->place = draft->carried = draft->nonce = NULL;
+    Outcome outcome = write_draft(room, registration, flow, transport, fresh, draft);
+    if (outcome == DONE && PyErr_Occurred()) /* of a number that was none */
+        outcome = FAILED;
+    if (outcome != DONE)
+        forget_draft(draft);
+    return outcome;
+}
+
+static PyObject *plus(PyObject *number, long long more) { return PyLong_FromLongLong(integer_of(number) + more); }
+
+/* now + T1 and now + 64 T1 as objects: many are sent at one time. */
+static PyObject *sent_last, *t1_last, *retransmit_last, *ends_last;
+
+static Outcome deadlines(PyObject *now, PyObject *t1)
+{
+    if (sent_last == now && t1_last == t1)
+        return DONE;
+    double sent = number_of(now), wait = number_of(t1);
+    PyObject *retransmit = PyFloat_FromDouble(sent + wait), *ends = PyFloat_FromDouble(sent + 64 * wait);
+    if (retransmit == NULL || ends == NULL) {
+        Py_XDECREF(retransmit);
+        Py_XDECREF(ends);
+        return FAILED;
+    }
+    put_in(&sent_last, Py_NewRef(now));
+    put_in(&t1_last, Py_NewRef(t1));
+    put_in(&retransmit_last, retransmit);
+    put_in(&ends_last, ends);
+    return DONE;
+}
+
+Outcome send_draft(PyObject *room, PyObject *registration, PyObject *flow, PyObject *transport, PyObject *now,
+                   Draft *draft)
+{
+    Text *text = &draft->text;
+    PyObject *plan = GET(registration, Registration, plan), *settings = GET(room, Registrations, settings);
+    PyObject *key = GET(transport, Transport, key), *identity = GET(flow, Flow, id);
+    PyObject *bits = PyObject_CallMethod(GET(room, Registrations, random), "getrandbits", "i", 64);
+    unsigned long long random = bits == NULL ? 0 : PyLong_AsUnsignedLongLong(bits);
+    Py_XDECREF(bits);
+    if (PyErr_Occurred())
+        return FAILED;
+    size_t branch_length = 7 + 1 + 16;
+    for (uint64_t rest = (uint64_t)integer_of(identity); rest > 15; rest >>= 4)
+        branch_length++;
+    branch_length++;
+    for (size_t i = 0; i < 16; i++, random >>= 4)
+        text->data[draft->branch_at + branch_length - 1 - i] = "0123456789abcdef"[random & 15];
+    PyObject *branch = PyUnicode_DecodeASCII(text->data + draft->branch_at, (Py_ssize_t)branch_length, NULL);
+    PyObject *outstanding = PyBytes_FromStringAndSize(text->data, (Py_ssize_t)text->length);
+    PyObject *cseq = plus(GET(flow, Flow, cseq), 1), *sent = plus(GET(room, Registrations, register_sent), 1);
+    PyObject *count = draft->nonce == NULL ? Py_NewRef(Py_None) : plus(GET(draft->nonce, Nonce, count), 1);
+    PyObject *arguments[] = {key, outstanding};
+    PyObject *send = outstanding == NULL ? NULL : PyObject_Vectorcall(py_Send, arguments, 2, NULL);
+    if (branch == NULL || cseq == NULL || sent == NULL || count == NULL || send == NULL ||
+        deadlines(now, GET(settings, RegistrationSettings, t1)) != DONE) {
+        Py_XDECREF(branch);
+        Py_XDECREF(outstanding);
+        Py_XDECREF(cseq);
+        Py_XDECREF(sent);
+        Py_XDECREF(count);
+        Py_XDECREF(send);
+        return FAILED;
+    }
+    SET(flow, Flow, cseq, cseq);
+    if (draft->middle != NULL) {
+        PyObject *local = GET(transport, Transport, local);
+        SET_SHARED(flow, Flow, middle, draft->middle);
+        SET_SHARED(flow, Flow, place, draft->place);
+        SET_SHARED(flow, Flow, local, local);
+        SET_SHARED(flow, Flow, shown, local);
+        if (draft->carried != NULL) {
+            SET_SHARED(flow, Flow, planned, plan);
+            SET_SHARED(flow, Flow, carried, draft->carried);
+        }
+    }
+    if (draft->nonce != NULL)
+        SET(draft->nonce, Nonce, count, count);
+    else
+        Py_DECREF(count);
+    SET(flow, Flow, branch, branch);
+    SET(flow, Flow, outstanding, outstanding);
+    SET_SHARED(flow, Flow, phase, small[SENT]);
+    SET_SHARED(flow, Flow, sent_at, now);
+    SET_SHARED(flow, Flow, interval, GET(settings, RegistrationSettings, t1));
+    SET_SHARED(flow, Flow, retransmitted, Py_False);
+    SET_SHARED(flow, Flow, ends_at, ends_last);
+    SET_SHARED(flow, Flow, retransmit_at, retransmit_last);
+    PyObject *waiting = GET(transport, Transport, waiting), *active = GET(transport, Transport, active);
+    SET(room, Registrations, register_sent, sent);
+    PyObject *done = NULL;
+    if (PySet_Discard(waiting, identity) >= 0 && (PySet_GET_SIZE(waiting) || PySet_Clear(waiting) == 0) &&
+        PySet_Add(active, identity) == 0)
+        done = PyObject_CallOneArg(GET(room, Registrations, act), send);
+    Py_DECREF(send);
+    if (done == NULL)
+        return FAILED;
+    Py_DECREF(done);
+    return arm(room, flow, GET(flow, Flow, retransmit_at));
+}
+
+/* transmit(room, registration, flow, now): whether it was sent. */
+PyObject *quick_transmit(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)self;
+    if (count != 4 || !all_there() || !IS_A(args[0], Registrations) || !IS_A(args[1], Registration) ||
+        !IS_A(args[2], Flow) || !PyFloat_CheckExact(args[3]))
+        Py_RETURN_FALSE;
+    PyObject *room = args[0], *registration = args[1], *flow = args[2], *key = GET(flow, Flow, key);
+    PyObject *transport = PyDict_GetItemWithError(GET(room, Registrations, transports), key);
+    if (transport == NULL) {
+        if (PyErr_Occurred())
+            return NULL;
+        Py_RETURN_FALSE;
+    }
+    if (!IS_A(transport, Transport))
+        Py_RETURN_FALSE;
+    Draft draft;
+    Py_INCREF(transport);
+    Outcome outcome = draft_request(room, registration, flow, transport, NULL, &draft);
+    if (outcome == DONE) {
+        outcome = send_draft(room, registration, flow, transport, args[3], &draft);
+        forget_draft(&draft);
+    }
+    Py_DECREF(transport);
+    return outcome == FAILED ? NULL : PyBool_FromLong(outcome == DONE);
+}

@@ -1,0 +1,192 @@
+/* What changes in a registration's memory, whatever was sent or received: registration/machine.py and state.py. */
+#include "quick.h"
+
+static bool is_true(PyObject *value) { return value == Py_True; }
+
+/* ordinary() of registration/plain.py: nothing asks for anything but REGISTER, challenge and grant over UDP. */
+bool is_usual(PyObject *registration, PyObject *flow)
+{
+    static PyTypeObject *by_rfc; /* the agent's class that was seen last to follow the RFCs in this */
+    PyObject *plan = GET(registration, Registration, plan), *flows = GET(registration, Registration, flows);
+    PyObject *key = GET(flow, Flow, key), *agent = GET(registration, Registration, agent);
+    if (GET(flow, Flow, rare) != py_USUAL_FLOW || GET(registration, Registration, rare) != py_USUAL_REGISTRATION ||
+        !(is_true(GET(registration, Registration, wanted)) || is_true(GET(registration, Registration, kept))) ||
+        !PyTuple_CheckExact(flows) || PyTuple_GET_SIZE(flows) != 1 || PyTuple_GET_ITEM(flows, 0) != flow ||
+        GET(flow, Flow, purpose) != small[REGISTER] || !IS_A(key, TransportKey) || !IS_A(plan, KeptPlan))
+        return false;
+    PyObject *common = GET(plan, KeptPlan, common);
+    if (!same_text(GET(key, TransportKey, protocol), text_udp) || GET(plan, KeptPlan, contact_uri) != Py_None ||
+        !IS_A(common, Plan) || GET(common, Plan, token_source) != Py_None || GET(plan, KeptPlan, gruu) != Py_False)
+        return false;
+    if (Py_TYPE(agent) == by_rfc)
+        return true;
+    PyObject *associated = PyObject_GetAttrString((PyObject *)Py_TYPE(agent), "associated");
+    int follows = associated == NULL ? -1 : PySequence_Contains(py_BY_RFC, associated);
+    Py_XDECREF(associated);
+    if (follows != 1) {
+        PyErr_Clear();
+        return false;
+    }
+    Py_INCREF(Py_TYPE(agent)); /* for good: there are few classes of agents */
+    by_rfc = Py_TYPE(agent);
+    return true;
+}
+
+/* Registrations.arm() and Timers.set(). */
+Outcome arm(PyObject *room, PyObject *flow, PyObject *at)
+{
+    double wake_at = number_of(GET(flow, Flow, wake_at));
+    if (wake_at != 0.0 && number_of(at) >= wake_at)
+        return DONE;
+    PyObject *timers = GET(room, Registrations, _timers), *number = GET(flow, Flow, id);
+    if (!IS_A(timers, Timers)) {
+        PyErr_SetString(PyExc_TypeError, "the timers are of another class");
+        return FAILED;
+    }
+    SET_SHARED(flow, Flow, wake_at, at);
+    PyObject *due = PyDict_GetItemWithError(GET(timers, Timers, _due), at);
+    if (due == NULL) {
+        if (PyErr_Occurred() || PyDict_SetItem(GET(timers, Timers, _due), at, number) < 0)
+            return FAILED;
+        PyObject *arguments[] = {GET(timers, Timers, _at), at};
+        PyObject *pushed = PyObject_Vectorcall(py_heappush, arguments, 2, NULL);
+        Py_XDECREF(pushed);
+        return pushed == NULL ? FAILED : DONE;
+    }
+    if (PyList_CheckExact(due))
+        return PyList_Append(due, number) < 0 ? FAILED : DONE;
+    PyObject *both = PyList_New(2);
+    if (both == NULL)
+        return FAILED;
+    PyList_SET_ITEM(both, 0, Py_NewRef(due));
+    PyList_SET_ITEM(both, 1, Py_NewRef(number));
+    int set = PyDict_SetItem(GET(timers, Timers, _due), at, both);
+    Py_DECREF(both);
+    return set < 0 ? FAILED : DONE;
+}
+
+/* machine.rearm() of a usual flow that is idle or has a request on the wire. */
+Outcome rearm(PyObject *room, PyObject *registration, PyObject *flow)
+{
+    PyObject *soonest = GET(flow, Flow, ends_at), *phase = GET(flow, Flow, phase);
+    PyObject *lease_end = GET(flow, Flow, lease_end), *retransmit_at = GET(flow, Flow, retransmit_at);
+    (void)registration;
+    if (phase == small[SENT] && number_of(retransmit_at) != 0.0 && number_of(retransmit_at) < number_of(soonest))
+        soonest = retransmit_at;
+    if (number_of(lease_end) > 0) {
+        if (phase == small[IDLE] && GET(room, Registrations, stopping) == Py_False)
+            soonest = GET(flow, Flow, refresh_at);
+        if (number_of(soonest) == 0.0 || number_of(lease_end) < number_of(soonest))
+            soonest = lease_end;
+    }
+    if (PyErr_Occurred())
+        return FAILED;
+    if (number_of(soonest) == 0.0)
+        return DONE;
+    Py_INCREF(soonest);
+    Outcome outcome = arm(room, flow, soonest);
+    Py_DECREF(soonest);
+    return outcome;
+}
+
+/* Pacer._fill(), and the tokens that there are then. */
+void pacer_fill(PyObject *pacer, double now, double *tokens)
+{
+    double filled_at = number_of(GET(pacer, Pacer, _filled_at)), burst = number_of(GET(pacer, Pacer, _burst));
+    *tokens = number_of(GET(pacer, Pacer, _tokens));
+    if (now > filled_at) {
+        double more = *tokens + (now - filled_at) * number_of(GET(pacer, Pacer, _rate));
+        *tokens = more < burst ? more : burst;
+    }
+}
+
+/* state._target(): where the binding is, or else where the attempt goes. Most have the same, so it is kept; borrowed. */
+static PyObject *target_of(PyObject *flow)
+{
+    static PyObject *last_key, *last_target;
+    PyObject *key = GET(flow, Flow, bound);
+    if (number_of(GET(flow, Flow, lease_end)) <= 0 || key == Py_None)
+        key = GET(flow, Flow, key);
+    if (last_key != key) {
+        PyObject *target = PyObject_CallOneArg(py_target, flow);
+        if (target == NULL)
+            return NULL;
+        put_in(&last_key, Py_NewRef(key));
+        put_in(&last_target, target);
+    }
+    return last_target;
+}
+
+/* state.tell() of a usual registration, whose reason is the given one or stays as it is (NULL). */
+Outcome tell(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now, PyObject *after, PyObject *reason,
+             bool transition)
+{
+    PyObject *before = GET(registration, Registration, status), *event = text_status;
+    PyObject *told = reason == NULL ? GET(registration, Registration, reason) : reason;
+    if (!IS_A(told, Reason)) {
+        PyErr_SetString(PyExc_TypeError, "the reason is of another class");
+        return FAILED;
+    }
+    bool same = same_text(before, after);
+    if (after == text_registered && !same)
+        event = text_registered;
+    PyObject *revision = PyLong_FromLongLong(integer_of(GET(registration, Registration, revision)) + 1);
+    if (revision == NULL || PyErr_Occurred()) {
+        Py_XDECREF(revision);
+        return FAILED;
+    }
+    Py_INCREF(told);
+    SET_SHARED(registration, Registration, status, after);
+    SET(registration, Registration, revision, revision);
+    if (reason != NULL)
+        SET_SHARED(registration, Registration, reason, reason);
+    if (!same)
+        SET_SHARED(registration, Registration, since, now);
+    if (transition) {
+        PyObject *phase = GET(flow, Flow, phase), *failures = GET(flow, Flow, failures);
+        bool under_way = phase != small[IDLE] && phase != small[WAITING];
+        PyObject *attempts = PyLong_FromLongLong(integer_of(failures) + under_way);
+        PyObject *at = PyFloat_FromDouble(number_of(now) + number_of(GET(room, Registrations, wall_offset)));
+        PyObject *target = target_of(flow);
+        PyObject *row = NULL, *saved = NULL;
+        if (attempts != NULL && at != NULL && target != NULL) {
+            PyObject *arguments[] = {GET(registration, Registration, profile),
+                                     revision,
+                                     at,
+                                     after,
+                                     GET(told, Reason, code),
+                                     GET(told, Reason, status_code),
+                                     GET(told, Reason, text),
+                                     attempts,
+                                     target};
+            row = PyObject_Vectorcall(py_TransitionRecord, arguments, 9, NULL);
+            if (row != NULL)
+                saved = PyObject_CallOneArg(GET(room, Registrations, save), row);
+        }
+        Py_XDECREF(attempts);
+        Py_XDECREF(at);
+        Py_XDECREF(row);
+        Py_XDECREF(saved);
+        if (saved == NULL) {
+            Py_DECREF(told);
+            return FAILED;
+        }
+    }
+    Py_DECREF(told);
+    PyObject *look = PyObject_GetAttrString(room, "state"), *changed = NULL;
+    if (look == NULL)
+        return FAILED;
+    PyObject *arguments[] = {GET(registration, Registration, profile),
+                             event,
+                             after,
+                             GET(registration, Registration, reason),
+                             look,
+                             transition ? Py_True : Py_False};
+    PyObject *change = PyObject_Vectorcall(py_StateChanged, arguments, 6, NULL);
+    Py_DECREF(look);
+    if (change != NULL)
+        changed = PyObject_CallMethod(room, "changed", "OOO", registration, change, now);
+    Py_XDECREF(change);
+    Py_XDECREF(changed);
+    return changed == NULL ? FAILED : DONE;
+}

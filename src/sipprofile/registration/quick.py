@@ -1,0 +1,117 @@
+"""What the compiled quick path (``native/``) works on: classes whose slots it reads, functions that it calls.
+
+It is the short way of :func:`~.plain.answered`, :func:`~.transmit.transmit` and :func:`~.attempt.begin`, for what is
+usual; for everything else each of its functions says that it has done nothing, and then these are called.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from msgspec.structs import replace
+
+from ..agents.base import Credentials, Hop, Plan
+from ..events import NO_REASON, Reason, StateChanged
+from ..records import FlowRecord, NonceRecord, TransitionRecord
+from ..sip import digest
+from ..sip.digest import Terms
+from . import acceptance, attempt, changes, keepalive, native, options, plain, refresh, registration, request, state
+from .actions import Send, TransportKey
+from .addresses import Addresses
+from .challenge import cnonce_of
+from .health import Health
+from .keepalive import Keepalive
+from .kept_plan import KeptPlan
+from .locations import Location, Locations
+from .network import Network
+from .pacing import Pacer
+from .rare import USUAL_FLOW, USUAL_REGISTRATION
+from .registration import Flow, Nonce, Registration
+from .settings import RegistrationSettings
+from .timers import Timers
+from .transmit import head_of
+from .transport import Transport
+
+
+def _tail(plan: Plan, hop: Hop, user_agent: str) -> bytes:
+    """The lines of a usual flow's REGISTER between Contact and the CSeq number."""
+    return request.tail(hop.route, plan.headers, user_agent, options.of_plan(plan)).encode()
+
+
+def _place(local: tuple[str, int]) -> str:
+    """What follows the token in a Contact that shows ``local``."""
+    return registration.shared_place(f"@{request.sent_by(local)}")
+
+
+def _usual(terms: Terms, uri: str) -> object:
+    return digest.usual_parts(terms, "REGISTER", uri)
+
+
+def _other_opaque(terms: Terms, opaque: str) -> Terms:
+    return replace(terms, opaque=opaque)
+
+
+def _learn(room: object, owner: Registration) -> None:
+    room.addresses.learn(owner)  # type: ignore[attr-defined]
+
+
+def bind(registrations: type) -> None:
+    """Give it all of this, once for the process."""
+    if native.module is None:
+        return
+    classes = (
+        Flow,
+        Registration,
+        KeptPlan,
+        Plan,
+        Hop,
+        Credentials,
+        Terms,
+        Nonce,
+        TransportKey,
+        Transport,
+        Health,
+        Pacer,
+        Locations,
+        Location,
+        Network,
+        Keepalive,
+        Addresses,
+        Timers,
+        plain.Forms,
+        plain.Form,
+        RegistrationSettings,
+        Reason,
+    )
+    given: dict[str, object] = {each.__name__: each for each in classes}
+    given |= {
+        "Registrations": registrations,
+        "USUAL_FLOW": USUAL_FLOW,
+        "USUAL_REGISTRATION": USUAL_REGISTRATION,
+        "NO_REASON": NO_REASON,
+        "WANTED_DOWN": attempt.WANTED_DOWN,
+        "BY_RFC": plain.BY_RFC,
+        "Send": Send,
+        "FlowRecord": FlowRecord,
+        "NonceRecord": NonceRecord,
+        "TransitionRecord": TransitionRecord,
+        "StateChanged": StateChanged,
+        "md5": digest.md5,
+        "usual": _usual,
+        "cnonce_of": cnonce_of,
+        "head": head_of,
+        "tail": _tail,
+        "place": _place,
+        "sent_as": changes.sent_as,
+        "bound_as": changes.bound_as,
+        "store": state.store,
+        "refresh_at": refresh.refresh_at,
+        "bind_flow": acceptance.bind,
+        "join": keepalive.join,
+        "learn": _learn,
+        "other_opaque": _other_opaque,
+        "heappush": heapq.heappush,
+        "target": state.target_of,
+        "show": attempt.show,
+    }
+    native.module.bind(given)
