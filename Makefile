@@ -2,7 +2,7 @@
 # make shared-line   three programs on one registration at a real SIP server, and what is left when one is killed
 # make serve    the service alone, with its store in ./var
 # make test     everything a change must pass, in less than 10 minutes          make test-long for the rest
-# make native   compile the core's quick path again
+# make native   compile the core's quick path again        make native-check   its tests with the sanitizers
 # make lint     ruff, mypy and the C compiler's warnings        make clean   what make made, but ./var
 # make bench    the benchmarks, 20 min        make bench-publish   the table, the plots and the README from it
 
@@ -13,7 +13,7 @@ SECONDS ?=
 PYTEST_ARGS ?=
 
 .NOTPARALLEL:
-.PHONY: help run shared-line serve setup native test-without-native test test-long lint bench bench-publish counterparts clean
+.PHONY: help run shared-line serve setup native native-check test-without-native test test-long lint bench bench-publish counterparts clean
 
 help:
 	@grep '^# make' $(MAKEFILE_LIST) | cut -c3-
@@ -45,6 +45,9 @@ setup: $(VENV)/.dev $(VENV)/.native
 native:
 	@rm -f src/sipprofile/_native*.so
 	@sh scripts/build-native $(BIN)/python
+
+native-check: setup
+	@sh scripts/check-native $(BIN)/python
 
 counterparts: $(VENV)/.created
 	@sh scripts/install-counterparts $(BIN)/python
@@ -83,7 +86,7 @@ test-without-native: setup
 	SIPPROFILE_NATIVE=0 $(BIN)/python -m pytest -m "not long" -n 2 $(CORE_TESTS) $(SEEDS) \
 		-k "not test_both_come_to_the_same and not test_soon_after and not (TestSpoilt and not kamailio)"
 
-test-long: counterparts setup
+test-long: counterparts setup native-check
 	$(BIN)/python -m pytest -m long -n 2 $(PYTEST_ARGS)
 
 bench: setup

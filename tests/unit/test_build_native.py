@@ -116,6 +116,7 @@ class TestTheModuleThatIsUsed:
         monkeypatch.delenv("SIPPROFILE_NATIVE", raising=False)
         module = SimpleNamespace(VERSION=version_of(sipprofile.__version__, ROOT / "native"))
         monkeypatch.setattr(native, "module", module)
+        monkeypatch.setattr(quick_path, "SOURCES", ROOT / "native")
         return module
 
     def test_it_is_of_the_sources_of_the_checkout(self, current: SimpleNamespace) -> None:

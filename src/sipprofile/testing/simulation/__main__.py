@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from sipprofile.server import quick_path
 from sipprofile.testing.simulation.promise import Violation
 from sipprofile.testing.simulation.run import simulate
 from sipprofile.testing.simulation.sharing.run import share
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument("--shared", action="store_true", help="applications that share profiles, with calls and claims")
     parser.add_argument("--trace", action="store_true", help="print everything that happens")
     options = parser.parse_args()
+    quick_path.choose()
     failed = 0
     show = print if options.trace else None
     for seed in range(options.seed, options.seed + options.count):
