@@ -16,7 +16,7 @@ import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -106,6 +106,10 @@ class Namespace:
         """iproute2 about the inside: ``ip("route", "add", …)``."""
         return _ip("-n", self.name, *arguments)
 
+    def ip_all(self, commands: Iterable[str]) -> None:
+        """Each of ``commands`` as :meth:`ip` would, in one process."""
+        _run("ip", "-n", self.name, "-batch", "-", given="".join(f"{command}\n" for command in commands))
+
     def swallow(self, protocol: str) -> None:
         """Drop what comes in over ``protocol`` (tcp, udp, icmp) on the first link, telling nobody."""
         self.ip("rule", "add", "pref", "10", "lookup", "local")
@@ -176,8 +180,8 @@ def _ip(*arguments: str) -> str:
     return _run("ip", *arguments)
 
 
-def _run(*command: str) -> str:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+def _run(*command: str, given: str = "") -> str:
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=30)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
     return done.stdout

@@ -37,7 +37,7 @@ def authority(tmp_path: Path) -> OpenSslAuthority:
 @pytest.fixture
 def kamailio(start_kamailio: Start, authority: OpenSslAuthority) -> Kamailio:
     return start_kamailio(
-        certificate=authority.issue("good", "DNS:localhost"), token="token-1", users={}, max_expires=10
+        certificate=authority.issue("good", "DNS:localhost"), token="token-1", users={}, max_expires=6
     )
 
 

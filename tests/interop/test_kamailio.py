@@ -256,7 +256,7 @@ class TestServiceEnds:
 
     @pytest.fixture
     def profile(self, start_kamailio: Start, own_daemon: RunningService) -> StoredProfile:
-        self.kamailio = start_kamailio(max_expires=16)  # a refresh comes after 8 s at the earliest
+        self.kamailio = start_kamailio(max_expires=12)  # a refresh comes after 6 s at the earliest
         profile = StoredProfile(own_daemon, alice(self.kamailio))
         profile.wait(status="registered")
         return profile
