@@ -19,7 +19,7 @@ from sipprofile.registration.actions import TransportKey
 
 RECEIVE_BUFFER = 4 << 20  # bytes; the answers to a burst wait here while the loop is busy
 DATAGRAMS_PER_WAKE_UP = 32  # less than a millisecond; applications are read before the next
-MANY = 8  # datagrams; while so many are dealt with, others come that may as well be dealt with at once
+MANY = 16  # datagrams; while so many are dealt with, others come that may as well be dealt with at once
 MAXIMUM_QUEUED = 10_000  # datagrams that the kernel did not take at once
 MAXIMUM_ROUTES = 10_000
 MAXIMUM_SOURCES = 1_000  # whose addresses are kept in both forms
