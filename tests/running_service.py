@@ -24,7 +24,9 @@ WAIT_LIMIT = 10.0
 CHILD = """
 import sys
 from pathlib import Path
-from sipprofile.server.main import ServeOptions, serve
+from sipprofile.server import authorities
+with authorities.unread():
+    from sipprofile.server.main import ServeOptions, serve
 config, state, socket = map(Path, sys.argv[1:4])
 sys.exit(serve(ServeOptions(config=config, state=state, socket=socket)))
 """

@@ -35,8 +35,11 @@ def serve(**options: object) -> None:
     gc.disable()  # what is imported stays, and so does what is loaded next
     try:
         with server_needed():
-            from ..server.main import ServeOptions
-            from ..server.main import serve as run
+            from ..server import authorities
+
+            with authorities.unread():
+                from ..server.main import ServeOptions
+                from ..server.main import serve as run
     finally:
         gc.enable()
     sys.exit(run(ServeOptions(**options)))  # type: ignore[arg-type]

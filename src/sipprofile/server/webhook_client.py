@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
 import os
+import ssl
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -101,6 +103,7 @@ class WebhookClient:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._tls: ssl.SSLContext | None = None
 
     async def post(self, hook: Webhook, number: str, kind: str, body: bytes, limit: float) -> bytes:
         """What a 2xx to ``body`` holds; ``number`` is the same each time that the same thing is posted.
@@ -123,6 +126,7 @@ class WebhookClient:
                 headers=headers,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=limit),
+                ssl=await self._trusted(hook),
             ) as response:
                 return await _read(response)
         except TimeoutError:
@@ -139,6 +143,14 @@ class WebhookClient:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    async def _trusted(self, hook: Webhook) -> ssl.SSLContext | bool:
+        """Whom ``https`` trusts: the authorities of the machine, which are read when they are first needed."""
+        if urlsplit(hook.section.url).scheme != "https":
+            return True
+        if self._tls is None:
+            self._tls = await asyncio.to_thread(ssl.create_default_context)
+        return self._tls
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
