@@ -92,14 +92,25 @@ def _compile(target: Path, flags: tuple[str, ...]) -> None:
         raise NotCompiled(f"{compiler[0]} ended with {done.returncode}, its messages are above.")
 
 
+CHECK = """
+import sipprofile._native
+try:
+    from sipprofile.registration import native, registrations
+except ModuleNotFoundError:
+    raise SystemExit  # what sipprofile needs is not installed yet
+if not native.usable():
+    raise SystemExit("it does not fit the rest of the core")
+"""
+
+
 def _import() -> None:
-    """See that what is in the package can be loaded; raises ``NotCompiled``."""
+    """See that what is in the package can be used; raises ``NotCompiled``."""
     path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-c", "import sipprofile._native"]
+    command = [sys.executable, "-c", CHECK]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines()
-        raise NotCompiled(f"it cannot be loaded: {lines[-1] if lines else f'exit code {done.returncode}'}")
+        raise NotCompiled(f"it cannot be used: {lines[-1] if lines else f'exit code {done.returncode}'}")
 
 
 def main() -> int:

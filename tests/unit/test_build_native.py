@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 import sipprofile
 from interop.missing import cannot_run
-from sipprofile.registration import native
+from sipprofile.registration import native, quick, registrations
 from sipprofile.server import quick_path
 from sipprofile.server.native_sources import version_of
 
@@ -129,6 +130,12 @@ class TestTheModuleThatIsUsed:
     def test_the_environment_turns_it_off(self, current: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SIPPROFILE_NATIVE", "0")
         assert quick_path.choose() == "SIPPROFILE_NATIVE=0"
+        assert not native.usable()
+
+    def test_it_fits_the_rest_of_the_core(self, current: SimpleNamespace) -> None:
+        current.bind = Mock(side_effect=TypeError("<class 'Flow'> has no slot lease"))
+        quick.bind(registrations.Registrations)
+        assert current.bind.called
         assert not native.usable()
 
     def test_the_tests_run_with_it(self) -> None:

@@ -56,7 +56,7 @@ def _learn(room: object, owner: Registration) -> None:
 
 
 def bind(registrations: type) -> None:
-    """Give it all of this, once for the process."""
+    """Give it all of this, once for the process. One of other sources, which misses something, is not used."""
     if native.module is None:
         return
     classes = (
@@ -114,4 +114,7 @@ def bind(registrations: type) -> None:
         "target": state.target_of,
         "show": attempt.show,
     }
-    native.module.bind(given)
+    try:
+        native.module.bind(given)
+    except (AttributeError, KeyError, TypeError):
+        native.module = None
