@@ -103,10 +103,9 @@ static Outcome challenged(PyObject *room, PyObject *registration, PyObject *flow
     double tokens, burst = number_of(GET(pacer, Pacer, _burst));
     pacer_fill(pacer, number_of(now), &tokens);
     tokens = tokens - 1.0 > -burst ? tokens - 1.0 : -burst;
-    PyObject *left = PyFloat_FromDouble(tokens), *one = PyTuple_Pack(1, nonce);
+    PyObject *one = PyTuple_Pack(1, nonce);
     Py_DECREF(nonce); /* the tuple has it */
-    if (left == NULL || one == NULL || end_transaction(flow, transport) != DONE) {
-        Py_XDECREF(left);
+    if (one == NULL || end_transaction(flow, transport) != DONE || pacer_set(pacer, now, tokens) != DONE) {
         Py_XDECREF(one);
         forget_draft(&draft);
         return FAILED;
@@ -114,9 +113,6 @@ static Outcome challenged(PyObject *room, PyObject *registration, PyObject *flow
     SET_SHARED(health, Health, answered_at, now);
     SET_SHARED(flow, Flow, rounds, small[1]);
     SET(flow, Flow, nonces, one);
-    if (number_of(now) > number_of(GET(pacer, Pacer, _filled_at)))
-        SET_SHARED(pacer, Pacer, _filled_at, now);
-    SET(pacer, Pacer, _tokens, left);
     outcome = send_draft(room, registration, flow, transport, now, &draft);
     forget_draft(&draft);
     return outcome == DONE ? rearm(room, registration, flow) : outcome;
@@ -212,7 +208,7 @@ static Outcome store(PyObject *room, PyObject *registration, PyObject *flow)
         PyTuple_Pack(1, identities),
         nonce_records(nonces),
         sum(GET(registration, Registration, since), offset),
-        PyObject_CallOneArg(py_bound_as, GET(registration, Registration, plan)),
+        bound_as(GET(registration, Registration, plan)),
     };
     enum { MADE = sizeof made / sizeof *made };
     PyObject *row = NULL, *saved = NULL;

@@ -23,7 +23,7 @@ static PyObject *only_way(PyObject *room, PyObject *plan, PyObject *flow, PyObje
     return key == Py_None || key == GET(way, Transport, key) ? way : NULL;
 }
 
-/* attempt.show() after a REGISTER was sent. */
+/* attempt.show() after a REGISTER was sent, or has to wait. */
 static Outcome show(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now)
 {
     PyObject *before = GET(registration, Registration, status), *reason = GET(registration, Registration, reason);
@@ -39,57 +39,85 @@ static Outcome show(PyObject *room, PyObject *registration, PyObject *flow, PyOb
     return past < 0 ? FAILED : tell(room, registration, flow, now, text_registering, past ? py_NO_REASON : NULL, true);
 }
 
-static Outcome begin(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now, PyObject *kind)
+/* attempt.pace() of who has no lease and no token: it waits for one. */
+static Outcome enqueue(PyObject *room, PyObject *pacer, PyObject *flow, PyObject *way, PyObject *now, PyObject *kind)
+{
+    PyObject *entry = PyTuple_Pack(3, kind, now, GET(flow, Flow, id));
+    if (entry == NULL)
+        return FAILED;
+    SET_SHARED(flow, Flow, phase, small[QUEUED]);
+    SET_SHARED(flow, Flow, ends_at, float_zero);
+    PyObject *arguments[] = {GET(pacer, Pacer, queue), entry}, *pushed = NULL;
+    if (PySet_Add(GET(way, Transport, waiting), GET(flow, Flow, id)) == 0)
+        pushed = PyObject_Vectorcall(py_heappush, arguments, 2, NULL);
+    Py_DECREF(entry);
+    Py_XDECREF(pushed);
+    if (pushed == NULL)
+        return FAILED;
+    if (number_of(GET(pacer, Pacer, timer)) != 0.0)
+        return DONE;
+    PyObject *armed = PyObject_CallFunctionObjArgs(py_arm_pacer, room, pacer, now, NULL);
+    Py_XDECREF(armed);
+    return armed == NULL ? FAILED : DONE;
+}
+
+Outcome begin(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now, PyObject *kind)
 {
     PyObject *plan = GET(registration, Registration, plan), *had = GET(flow, Flow, key);
     if (GET(room, Registrations, stopping) != Py_False || !IS_A(plan, KeptPlan))
         return NOTHING;
     PyObject *way = only_way(room, plan, flow, now);
     if (way == NULL)
-        return NOTHING;
+        return PyErr_Occurred() ? FAILED : NOTHING;
     PyObject *key = GET(way, Transport, key);
     PyObject *health = PyDict_GetItemWithError(GET(room, Registrations, health), key);
     PyObject *pacer = PyDict_GetItemWithError(GET(room, Registrations, pacers), GET(plan, KeptPlan, registrar));
     if (health == NULL || pacer == NULL || !IS_A(health, Health) || !IS_A(pacer, Pacer) ||
-        number_of(GET(health, Health, down_since)) > 0.0 || PyList_GET_SIZE(GET(pacer, Pacer, queue)))
+        number_of(GET(health, Health, down_since)) > 0.0)
+        return PyErr_Occurred() ? FAILED : NOTHING;
+    bool leased = number_of(GET(flow, Flow, lease_end)) > 0, full = !leased && is_full(way, health, now);
+    bool first = PyList_GET_SIZE(GET(pacer, Pacer, queue)) == 0;
+    double tokens = 0.0;
+    if (first && !full)
+        pacer_fill(pacer, number_of(now), &tokens);
+    bool waits = tokens < 1.0;
+    if (waits && leased)
         return NOTHING;
-    bool full = PySet_GET_SIZE(GET(way, Transport, active)) >= IN_FLIGHT &&
-                number_of(now) - number_of(GET(health, Health, answered_at)) < SILENT;
-    double tokens;
-    pacer_fill(pacer, number_of(now), &tokens);
-    if (tokens < 1.0 || (full && number_of(GET(flow, Flow, lease_end)) <= 0))
-        return NOTHING;
+    PyObject *attempt = PyLong_FromLongLong(integer_of(GET(flow, Flow, attempt)) + 1);
+    if (attempt == NULL)
+        return FAILED;
     Draft draft;
     Py_INCREF(way);
     Py_INCREF(had);
+    Py_INCREF(pacer);
     SET_SHARED(flow, Flow, key, key);
-    Outcome outcome = draft_request(room, registration, flow, way, NULL, &draft);
+    Outcome outcome;
+    if (waits)
+        outcome = is_usual(registration, flow) ? DONE : NOTHING;
+    else
+        outcome = draft_request(room, registration, flow, way, NULL, &draft);
+    if (outcome == DONE && first && !full)
+        outcome = pacer_set(pacer, now, waits ? tokens : tokens - 1.0);
     if (outcome != DONE) {
         SET_SHARED(flow, Flow, key, had);
+        Py_DECREF(attempt);
         goto over;
     }
-    PyObject *left = PyFloat_FromDouble(tokens - 1.0);
-    PyObject *attempt = PyLong_FromLongLong(integer_of(GET(flow, Flow, attempt)) + 1);
-    if (left == NULL || attempt == NULL) {
-        Py_XDECREF(left);
-        Py_XDECREF(attempt);
-        forget_draft(&draft);
-        outcome = FAILED;
-        goto over;
-    }
-    if (number_of(now) > number_of(GET(pacer, Pacer, _filled_at)))
-        SET_SHARED(pacer, Pacer, _filled_at, now);
-    SET(pacer, Pacer, _tokens, left);
     SET_SHARED(flow, Flow, queue_class, kind);
     SET(flow, Flow, attempt, attempt);
     SET_SHARED(flow, Flow, rounds, small[0]);
-    outcome = send_draft(room, registration, flow, way, now, &draft);
-    forget_draft(&draft);
+    if (waits)
+        outcome = enqueue(room, pacer, flow, way, now, kind);
+    else {
+        outcome = send_draft(room, registration, flow, way, now, &draft);
+        forget_draft(&draft);
+    }
     if (outcome == DONE)
         outcome = show(room, registration, flow, now);
 over:
     Py_DECREF(way);
     Py_DECREF(had);
+    Py_DECREF(pacer);
     return outcome;
 }
 
@@ -101,7 +129,5 @@ PyObject *quick_begin(PyObject *self, PyObject *const *args, Py_ssize_t count)
         !IS_A(args[2], Flow) || !PyFloat_CheckExact(args[3]))
         Py_RETURN_FALSE;
     Outcome outcome = begin(args[0], args[1], args[2], args[3], args[4]);
-    if (outcome == NOTHING && PyErr_Occurred())
-        outcome = FAILED;
     return outcome == FAILED ? NULL : PyBool_FromLong(outcome == DONE);
 }

@@ -7,7 +7,7 @@ CLASSES(DEFINE_CLASS)
 #define DEFINE_OBJECT(name) PyObject *py_##name;
 OBJECTS(DEFINE_OBJECT)
 
-PyObject *text_registered, *text_registering, *text_unregistered, *text_status, *text_udp, *text_empty;
+PyObject *text_registered, *text_registering, *text_unregistered, *text_status, *text_state, *text_udp, *text_empty;
 PyObject *bytes_empty, *tuple_empty, *float_zero, *small[16];
 static bool bound;
 
@@ -125,6 +125,8 @@ static PyMethodDef methods[] = {
     {"transmit", FAST(quick_transmit), "transmit(room, registration, flow, now): whether it was sent."},
     {"begin", FAST(quick_begin), "begin(room, registration, flow, now, kind): whether the attempt is under way."},
     {"answered", FAST(quick_answered), "answered(room, data, source, now): whether it was dealt with."},
+    {"draw", FAST(quick_draw), "draw(room, pacer, now): whether the tokens that are there were handed out."},
+    {"timer", FAST(quick_timer), "timer(room, most, now): whether what is due was done, so much of it at most."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -149,12 +151,13 @@ PyMODINIT_FUNC PyInit__native(void)
     text_registering = PyUnicode_InternFromString("registering");
     text_unregistered = PyUnicode_InternFromString("unregistered");
     text_status = PyUnicode_InternFromString("status");
+    text_state = PyUnicode_InternFromString("state");
     text_udp = PyUnicode_InternFromString("udp");
     text_empty = PyUnicode_FromString("");
     bytes_empty = PyBytes_FromStringAndSize("", 0);
     tuple_empty = PyTuple_New(0);
     float_zero = PyFloat_FromDouble(0.0);
-    if (!text_registered || !text_registering || !text_unregistered || !text_status || !text_udp || !text_empty ||
+    if (!text_registered || !text_registering || !text_unregistered || !text_status || !text_state || !text_udp || !text_empty ||
         !bytes_empty || !tuple_empty || !float_zero || PyType_Ready(&QuickFormType) < 0)
         return NULL;
     PyObject *module = PyModule_Create(&definition);

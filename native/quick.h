@@ -28,15 +28,16 @@ typedef enum { FAILED = -1, NOTHING = 0, DONE = 1 } Outcome;
     S(retransmitted) S(ends_at) S(sent_at) S(wake_at) S(lease_end) S(granted) S(refresh_at) S(bound) S(bound_local)    \
     S(keepalive) S(place) S(identities) S(nonces) S(middle) S(local) S(shown) S(carried) S(planned) S(sent_as) S(rare)
 #define REGISTRATION(S)                                                                                                \
-    S(profile) S(plan) S(agent) S(flows) S(wanted) S(kept) S(status) S(since) S(reason) S(revision) S(rare)
+    S(profile) S(plan) S(agent) S(flows) S(wanted) S(kept) S(status) S(since) S(reason) S(revision) S(counted) S(rare)
 #define REGISTRATIONS(S)                                                                                               \
     S(settings) S(random) S(cnonce) S(save) S(act) S(wall_offset) S(boot_id) S(register_sent) S(stopping)              \
     S(by_profile) S(flows) S(health) S(transports) S(keepalives) S(pacers) S(forms) S(locations) S(network)            \
-    S(addresses) S(_timers) S(_last_time)
+    S(addresses) S(_timers) S(_last_time) S(kinds) S(emit) S(reachabilities) S(ghosts) S(_calls)
 #define KEPT_PLAN(S)                                                                                                   \
     S(aor) S(contact_user) S(credentials) S(instance_id) S(hops) S(registrar) S(contact_uri) S(outbound) S(gruu)       \
     S(common)
-#define PLAN(S) S(request_uri) S(contact_params) S(expires) S(dscp) S(token_source)
+#define PLAN(S)                                                                                                        \
+    S(request_uri) S(contact_params) S(expires) S(dscp) S(token_source) S(reg_event) S(reachable_interval)
 #define HOP(S) S(server) S(route) S(strict) S(credentials)
 #define CREDENTIALS(S) S(username) S(password) S(realm)
 #define TERMS(S) S(realm) S(algorithm) S(algorithm_given) S(qop) S(opaque) S(proxy) S(userhash) S(utf8)
@@ -44,13 +45,15 @@ typedef enum { FAILED = -1, NOTHING = 0, DONE = 1 } Outcome;
 #define TRANSPORT_KEY(S) S(protocol) S(host) S(port)
 #define TRANSPORT(S) S(key) S(local) S(public) S(moves) S(limit) S(waiting) S(active) S(heads) S(heads_show)
 #define HEALTH(S) S(answered_at) S(down_since) S(canary)
-#define PACER(S) S(_rate) S(_burst) S(_tokens) S(_filled_at) S(queue)
+#define PACER(S) S(_rate) S(_burst) S(_tokens) S(_filled_at) S(queue) S(timer)
 #define LOCATIONS(S) S(_locations)
 #define LOCATION(S) S(sole) S(expires_at)
 #define NETWORK(S) S(generations)
 #define KEEPALIVE(S) S(bindings)
 #define ADDRESSES(S) S(_learnt)
-#define TIMERS(S) S(_at) S(_due)
+#define TIMERS(S) S(_at) S(_due) S(_rest) S(_began)
+#define COUNTS(S) S(_kinds) S(by_kind)
+#define REACHABILITIES(S) S(by_profile)
 #define FORMS(S) S(challenges) S(grants)
 #define FORM(S) S(quick) S(local) S(seen) S(terms) S(hits)
 #define SETTINGS(S) S(t1) S(t2) S(user_agent)
@@ -61,7 +64,7 @@ typedef enum { FAILED = -1, NOTHING = 0, DONE = 1 } Outcome;
     C(Hop, HOP) C(Credentials, CREDENTIALS) C(Terms, TERMS) C(Nonce, NONCE) C(TransportKey, TRANSPORT_KEY)             \
     C(Transport, TRANSPORT) C(Health, HEALTH) C(Pacer, PACER) C(Locations, LOCATIONS) C(Location, LOCATION)            \
     C(Network, NETWORK) C(Keepalive, KEEPALIVE) C(Addresses, ADDRESSES) C(Timers, TIMERS) C(Forms, FORMS)              \
-    C(Form, FORM) C(RegistrationSettings, SETTINGS) C(Reason, REASON)
+    C(Counts, COUNTS) C(Reachabilities, REACHABILITIES) C(Form, FORM) C(RegistrationSettings, SETTINGS) C(Reason, REASON)
 
 #define AS_FIELD(slot) Py_ssize_t slot;
 #define DECLARE_CLASS(Class, SLOTS)                                                                                    \
@@ -75,7 +78,8 @@ CLASSES(DECLARE_CLASS)
 #define OBJECTS(O)                                                                                                     \
     O(USUAL_FLOW) O(USUAL_REGISTRATION) O(NO_REASON) O(WANTED_DOWN) O(BY_RFC) O(Send) O(FlowRecord) O(NonceRecord)     \
     O(TransitionRecord) O(StateChanged) O(md5) O(usual) O(cnonce_of) O(head) O(tail) O(place) O(sent_as) O(bound_as)   \
-    O(store) O(refresh_at) O(bind_flow) O(join) O(learn) O(other_opaque) O(heappush) O(target) O(show)
+    O(store) O(refresh_at) O(bind_flow) O(join) O(learn) O(other_opaque) O(heappush) O(target) O(show) O(heappop) O(arm_pacer)  \
+    O(drawn) O(due) O(begin) O(rearm) O(carried_rest)
 
 #define DECLARE_OBJECT(name) extern PyObject *py_##name;
 OBJECTS(DECLARE_OBJECT)
@@ -84,8 +88,10 @@ OBJECTS(DECLARE_OBJECT)
 
 enum { IDLE, RESOLVING, OPENING, QUEUED, RESERVING, SENT, WAITING, FETCHING };
 enum { REGISTER };
+enum { REFRESH }; /* the class of waiting requests that draw first */
 enum { IN_FLIGHT = 500, RESERVE_AHEAD = 32, RESERVED_BLOCK = 256, NONCE_BLOCK = 16, LARGEST_DATAGRAM = 65507 };
 #define SILENT 1.0
+#define PAUSE 0.005
 
 /* The slot of an object whose class is known: a borrowed reference, NULL where nothing was ever put. */
 #define GET(object, Class, slot) (*(PyObject **)((char *)(object) + Class##_at.slot))
@@ -182,13 +188,22 @@ Outcome rearm(PyObject *room, PyObject *registration, PyObject *flow);
 Outcome tell(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now, PyObject *after, PyObject *reason,
              bool transition);
 void pacer_fill(PyObject *pacer, double now, double *tokens);
+/* Take over what pacer_fill() found, less what was taken. */
+Outcome pacer_set(PyObject *pacer, PyObject *now, double tokens);
+bool is_full(PyObject *way, PyObject *health, PyObject *now);
+Outcome begin(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now, PyObject *kind);
+Outcome transmit(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now);
+PyObject *bound_as(PyObject *plan);
+PyObject *sent_as(PyObject *plan);
 
 PyObject *quick_transmit(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *quick_begin(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *quick_answered(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *quick_form(PyObject *self, PyObject *parts);
+PyObject *quick_draw(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *quick_timer(PyObject *self, PyObject *const *args, Py_ssize_t count);
 
-extern PyObject *text_registered, *text_registering, *text_unregistered, *text_status, *text_udp, *text_empty;
+extern PyObject *text_registered, *text_registering, *text_unregistered, *text_status, *text_state, *text_udp, *text_empty;
 extern PyObject *bytes_empty, *tuple_empty, *float_zero, *small[16];
 
 #endif

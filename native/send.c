@@ -211,7 +211,7 @@ static Outcome add_middle(PyObject *room, PyObject *flow, PyObject *plan, PyObje
     if (draft->middle == NULL)
         return FAILED;
     if (GET(flow, Flow, planned) != plan) {
-        draft->carried = PyObject_CallOneArg(py_sent_as, plan);
+        draft->carried = sent_as(plan);
         if (draft->carried == NULL)
             return FAILED;
     }
@@ -400,6 +400,22 @@ Outcome send_draft(PyObject *room, PyObject *registration, PyObject *flow, PyObj
     return arm(room, flow, GET(flow, Flow, retransmit_at));
 }
 
+Outcome transmit(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now)
+{
+    PyObject *transport = PyDict_GetItemWithError(GET(room, Registrations, transports), GET(flow, Flow, key));
+    if (transport == NULL || !IS_A(transport, Transport))
+        return PyErr_Occurred() ? FAILED : NOTHING;
+    Draft draft;
+    Py_INCREF(transport);
+    Outcome outcome = draft_request(room, registration, flow, transport, NULL, &draft);
+    if (outcome == DONE) {
+        outcome = send_draft(room, registration, flow, transport, now, &draft);
+        forget_draft(&draft);
+    }
+    Py_DECREF(transport);
+    return outcome;
+}
+
 /* transmit(room, registration, flow, now): whether it was sent. */
 PyObject *quick_transmit(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
@@ -407,22 +423,6 @@ PyObject *quick_transmit(PyObject *self, PyObject *const *args, Py_ssize_t count
     if (count != 4 || !all_there() || !IS_A(args[0], Registrations) || !IS_A(args[1], Registration) ||
         !IS_A(args[2], Flow) || !PyFloat_CheckExact(args[3]))
         Py_RETURN_FALSE;
-    PyObject *room = args[0], *registration = args[1], *flow = args[2], *key = GET(flow, Flow, key);
-    PyObject *transport = PyDict_GetItemWithError(GET(room, Registrations, transports), key);
-    if (transport == NULL) {
-        if (PyErr_Occurred())
-            return NULL;
-        Py_RETURN_FALSE;
-    }
-    if (!IS_A(transport, Transport))
-        Py_RETURN_FALSE;
-    Draft draft;
-    Py_INCREF(transport);
-    Outcome outcome = draft_request(room, registration, flow, transport, NULL, &draft);
-    if (outcome == DONE) {
-        outcome = send_draft(room, registration, flow, transport, args[3], &draft);
-        forget_draft(&draft);
-    }
-    Py_DECREF(transport);
+    Outcome outcome = transmit(args[0], args[1], args[2], args[3]);
     return outcome == FAILED ? NULL : PyBool_FromLong(outcome == DONE);
 }

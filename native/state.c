@@ -100,6 +100,90 @@ void pacer_fill(PyObject *pacer, double now, double *tokens)
     }
 }
 
+Outcome pacer_set(PyObject *pacer, PyObject *now, double tokens)
+{
+    PyObject *left = PyFloat_FromDouble(tokens);
+    if (left == NULL)
+        return FAILED;
+    if (number_of(now) > number_of(GET(pacer, Pacer, _filled_at)))
+        SET_SHARED(pacer, Pacer, _filled_at, now);
+    SET(pacer, Pacer, _tokens, left);
+    return DONE;
+}
+
+/* queueing.is_full(): whether the target has enough to answer. */
+bool is_full(PyObject *way, PyObject *health, PyObject *now)
+{
+    return PySet_GET_SIZE(GET(way, Transport, active)) >= IN_FLIGHT &&
+           number_of(now) - number_of(GET(health, Health, answered_at)) < SILENT;
+}
+
+/* Counts.count() of registration/counts.py. */
+static Outcome count_kind(PyObject *kinds, PyObject *registration, PyObject *registrar)
+{
+    PyObject *counted = GET(registration, Registration, counted), *by_kind = GET(kinds, Counts, by_kind);
+    PyObject *code = GET(GET(registration, Registration, reason), Reason, code);
+    PyObject *status = GET(registration, Registration, status), *known = GET(kinds, Counts, _kinds);
+    if (PyTuple_CheckExact(counted) && PyTuple_GET_SIZE(counted) == 3) {
+        if (same_text(PyTuple_GET_ITEM(counted, 0), status) && same_text(PyTuple_GET_ITEM(counted, 1), code) &&
+            same_text(PyTuple_GET_ITEM(counted, 2), registrar))
+            return DONE;
+        PyObject *number = PyDict_GetItemWithError(by_kind, counted);
+        if (number == NULL) {
+            if (!PyErr_Occurred())
+                PyErr_SetObject(PyExc_KeyError, counted);
+            return FAILED;
+        }
+        long long left = integer_of(number) - 1;
+        int changed;
+        if (left) {
+            PyObject *less = PyLong_FromLongLong(left);
+            changed = less == NULL ? -1 : PyDict_SetItem(by_kind, counted, less);
+            Py_XDECREF(less);
+        } else
+            changed = PyDict_DelItem(by_kind, counted) < 0 ? -1 : PyDict_DelItem(known, counted);
+        if (changed < 0)
+            return FAILED;
+        SET_SHARED(registration, Registration, counted, Py_None);
+    }
+    PyObject *kind = PyTuple_Pack(3, status, code, registrar);
+    PyObject *shared = kind == NULL ? NULL : PyDict_SetDefault(known, kind, kind);
+    Py_XDECREF(kind); /* the dict has the shared one */
+    if (shared == NULL)
+        return FAILED;
+    SET_SHARED(registration, Registration, counted, shared);
+    PyObject *number = PyDict_GetItemWithError(by_kind, shared);
+    if (number == NULL && PyErr_Occurred())
+        return FAILED;
+    PyObject *more = PyLong_FromLongLong((number == NULL ? 0 : integer_of(number)) + 1);
+    int set = more == NULL ? -1 : PyDict_SetItem(by_kind, shared, more);
+    Py_XDECREF(more);
+    return set < 0 ? FAILED : DONE;
+}
+
+/* Registrations.changed(): count the new state and tell the service. */
+static Outcome changed(PyObject *room, PyObject *registration, PyObject *change, PyObject *now)
+{
+    PyObject *plan = GET(registration, Registration, plan), *kinds = GET(room, Registrations, kinds);
+    PyObject *common = GET(plan, KeptPlan, common), *reachabilities = GET(room, Registrations, reachabilities);
+    PyObject *told, *interval = GET(common, Plan, reachable_interval);
+    int probed = 1;
+    if (IS_A(kinds, Counts) && IS_A(reachabilities, Reachabilities) && GET(common, Plan, reg_event) == Py_False &&
+        interval == small[0])
+        probed = PyDict_Contains(GET(reachabilities, Reachabilities, by_profile),
+                                 GET(registration, Registration, profile));
+    if (probed < 0)
+        return FAILED;
+    if (probed)
+        told = PyObject_CallMethod(room, "changed", "OOO", registration, change, now);
+    else if (count_kind(kinds, registration, GET(plan, KeptPlan, registrar)) != DONE)
+        return FAILED;
+    else
+        told = PyObject_CallOneArg(GET(room, Registrations, emit), change);
+    Py_XDECREF(told);
+    return told == NULL ? FAILED : DONE;
+}
+
 /* state._target(): where the binding is, or else where the attempt goes. Most have the same, so it is kept; borrowed. */
 static PyObject *target_of(PyObject *flow)
 {
@@ -173,7 +257,7 @@ Outcome tell(PyObject *room, PyObject *registration, PyObject *flow, PyObject *n
         }
     }
     Py_DECREF(told);
-    PyObject *look = PyObject_GetAttrString(room, "state"), *changed = NULL;
+    PyObject *look = PyObject_GetAttr(room, text_state);
     if (look == NULL)
         return FAILED;
     PyObject *arguments[] = {GET(registration, Registration, profile),
@@ -184,9 +268,9 @@ Outcome tell(PyObject *room, PyObject *registration, PyObject *flow, PyObject *n
                              transition ? Py_True : Py_False};
     PyObject *change = PyObject_Vectorcall(py_StateChanged, arguments, 6, NULL);
     Py_DECREF(look);
-    if (change != NULL)
-        changed = PyObject_CallMethod(room, "changed", "OOO", registration, change, now);
-    Py_XDECREF(change);
-    Py_XDECREF(changed);
-    return changed == NULL ? FAILED : DONE;
+    if (change == NULL)
+        return FAILED;
+    Outcome outcome = changed(room, registration, change, now);
+    Py_DECREF(change);
+    return outcome;
 }

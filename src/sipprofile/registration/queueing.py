@@ -24,11 +24,13 @@ def enqueue(room: Registrations, registrar: str, flow: Flow, kind: int, key: flo
     """Let ``flow`` wait for a token."""
     pacer = room.pacer(registrar, now)
     pacer.wait(flow.id, kind, key)
-    _arm(room, pacer, now)
+    arm(room, pacer, now)
 
 
 def draw(room: Registrations, pacer: Pacer, now: float) -> None:
     """Hand out the tokens that are there, in order."""
+    if room.quick is not None and room.quick.draw(room, pacer, now):
+        return
     pacer.timer = 0.0
     while pacer.queue:
         flow = room.flows.get(pacer.queue[0][2])
@@ -36,10 +38,10 @@ def draw(room: Registrations, pacer: Pacer, now: float) -> None:
             heapq.heappop(pacer.queue)
             continue
         if pacer.queue[0][0] != REFRESH and is_full(room, flow, now):
-            _arm(room, pacer, now, PAUSE)
+            arm(room, pacer, now, PAUSE)
             return
         if not pacer.draw(now):
-            _arm(room, pacer, now)
+            arm(room, pacer, now)
             return
         heapq.heappop(pacer.queue)
         attempt.drawn(room, room.owner(flow), flow, now)
@@ -54,7 +56,8 @@ def is_full(room: Registrations, flow: Flow, now: float) -> bool:
     return now - room.health_of(flow.key).answered_at < SILENT
 
 
-def _arm(room: Registrations, pacer: Pacer, now: float, pause: float = 0.001) -> None:
+def arm(room: Registrations, pacer: Pacer, now: float, pause: float = 0.001) -> None:
+    """Look at the queue again when there is a token, but not before ``pause`` is over."""
     if pacer.timer == 0.0:
         pacer.timer = max(pacer.next_draw(now), now + pause)
         room.call_at(pacer.timer, partial(draw, room, pacer))

@@ -7,6 +7,7 @@ usual; for everything else each of its functions says that it has done nothing, 
 from __future__ import annotations
 
 import heapq
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -15,10 +16,25 @@ from ..events import NO_REASON, Reason, StateChanged
 from ..records import FlowRecord, NonceRecord, TransitionRecord
 from ..sip import digest
 from ..sip.digest import Terms
-from . import acceptance, attempt, changes, keepalive, native, options, plain, refresh, registration, request, state
+from . import (
+    acceptance,
+    attempt,
+    changes,
+    keepalive,
+    machine,
+    native,
+    options,
+    plain,
+    queueing,
+    refresh,
+    registration,
+    request,
+    state,
+)
 from .actions import Send, TransportKey
 from .addresses import Addresses
 from .challenge import cnonce_of
+from .counts import Counts
 from .health import Health
 from .keepalive import Keepalive
 from .kept_plan import KeptPlan
@@ -26,11 +42,15 @@ from .locations import Location, Locations
 from .network import Network
 from .pacing import Pacer
 from .rare import USUAL_FLOW, USUAL_REGISTRATION
+from .reachability import Reachabilities
 from .registration import Flow, Nonce, Registration
 from .settings import RegistrationSettings
 from .timers import Timers
 from .transmit import head_of
 from .transport import Transport
+
+if TYPE_CHECKING:
+    from .registrations import Registrations
 
 
 def _tail(plan: Plan, hop: Hop, user_agent: str) -> bytes:
@@ -51,8 +71,16 @@ def _other_opaque(terms: Terms, opaque: str) -> Terms:
     return replace(terms, opaque=opaque)
 
 
-def _learn(room: object, owner: Registration) -> None:
-    room.addresses.learn(owner)  # type: ignore[attr-defined]
+def _learn(room: Registrations, owner: Registration) -> None:
+    room.addresses.learn(owner)
+
+
+def _drawn(room: Registrations, flow: Flow, now: float) -> None:
+    attempt.drawn(room, room.owner(flow), flow, now)
+
+
+def _due(room: Registrations, flow: Flow, now: float) -> None:
+    machine.due(room, room.owner(flow), flow, now)
 
 
 def bind(registrations: type) -> None:
@@ -78,6 +106,8 @@ def bind(registrations: type) -> None:
         Keepalive,
         Addresses,
         Timers,
+        Counts,
+        Reachabilities,
         plain.Forms,
         plain.Form,
         RegistrationSettings,
@@ -113,6 +143,13 @@ def bind(registrations: type) -> None:
         "heappush": heapq.heappush,
         "target": state.target_of,
         "show": attempt.show,
+        "heappop": heapq.heappop,
+        "arm_pacer": queueing.arm,
+        "drawn": _drawn,
+        "due": _due,
+        "begin": attempt.begin,
+        "rearm": machine.rearm,
+        "carried_rest": changes.carried_behind,
     }
     try:
         native.module.bind(given)

@@ -351,6 +351,8 @@ class Registrations:
 
     def timer(self, now: float) -> None:
         """Do what is due, but no more than :data:`~.turns.AT_ONCE` of it: call it again after a look at the sockets."""
+        if self.quick is not None and self.quick.timer(self, turns.AT_ONCE, now):
+            return
         timers = self._timers
         left = turns.AT_ONCE
         while left and (due := timers.pop(now)) is not None:

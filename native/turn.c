@@ -1,0 +1,223 @@
+/* What is due: Registrations.timer(), machine.due() and queueing.draw(). */
+#include "quick.h"
+
+/* What Python's function does, called with these; DONE unless it raises. */
+static Outcome call(PyObject *function, PyObject *first, PyObject *second, PyObject *third, PyObject *fourth)
+{
+    PyObject *done = PyObject_CallFunctionObjArgs(function, first, second, third, fourth, NULL);
+    Py_XDECREF(done);
+    return done == NULL ? FAILED : DONE;
+}
+
+/* The registration of a flow that is no ghost's; borrowed, NULL where Python has to look. */
+static PyObject *owner_of(PyObject *room, PyObject *flow)
+{
+    if (PyDict_GET_SIZE(GET(room, Registrations, ghosts)))
+        return NULL;
+    PyObject *registration = PyDict_GetItemWithError(GET(room, Registrations, by_profile), GET(flow, Flow, profile));
+    return registration != NULL && IS_A(registration, Registration) ? registration : NULL;
+}
+
+/* attempt.drawn() of a usual flow: its target is as it was. */
+static Outcome drawn(PyObject *room, PyObject *flow, PyObject *health, PyObject *now)
+{
+    PyObject *registration = owner_of(room, flow);
+    Outcome outcome = NOTHING;
+    if (registration != NULL && health != NULL && number_of(GET(health, Health, down_since)) == 0.0) {
+        Py_INCREF(registration);
+        outcome = transmit(room, registration, flow, now);
+        Py_DECREF(registration);
+    }
+    if (outcome == NOTHING && !PyErr_Occurred())
+        outcome = call(py_drawn, room, flow, now, NULL);
+    return PyErr_Occurred() ? FAILED : outcome;
+}
+
+static Outcome draw_first(PyObject *room, PyObject *pacer, PyObject *now, bool *over)
+{
+    PyObject *queue = GET(pacer, Pacer, queue), *first = PyList_GET_ITEM(queue, 0), *pause = NULL;
+    PyObject *flow = PyDict_GetItemWithError(GET(room, Registrations, flows), PyTuple_GET_ITEM(first, 2));
+    if (PyErr_Occurred())
+        return FAILED;
+    if (flow == NULL || !IS_A(flow, Flow) || GET(flow, Flow, phase) != small[QUEUED] ||
+        integer_of(GET(flow, Flow, queue_class)) != integer_of(PyTuple_GET_ITEM(first, 0)))
+        return call(py_heappop, queue, NULL, NULL, NULL);
+    PyObject *key = GET(flow, Flow, key);
+    PyObject *way = PyDict_GetItemWithError(GET(room, Registrations, transports), key);
+    PyObject *health = PyDict_GetItemWithError(GET(room, Registrations, health), key);
+    if (PyErr_Occurred())
+        return FAILED;
+    bool known = way != NULL && health != NULL && IS_A(way, Transport) && IS_A(health, Health);
+    if (known && integer_of(PyTuple_GET_ITEM(first, 0)) != REFRESH && is_full(way, health, now)) {
+        *over = true;
+        pause = PyFloat_FromDouble(PAUSE);
+        Outcome armed = pause == NULL ? FAILED : call(py_arm_pacer, room, pacer, now, pause);
+        Py_XDECREF(pause);
+        return armed;
+    }
+    double tokens;
+    pacer_fill(pacer, number_of(now), &tokens);
+    bool takes = tokens >= 1.0;
+    if (pacer_set(pacer, now, takes ? tokens - 1.0 : tokens) != DONE)
+        return FAILED;
+    if (!takes) {
+        *over = true;
+        return call(py_arm_pacer, room, pacer, now, NULL);
+    }
+    Py_INCREF(flow);
+    Py_XINCREF(health);
+    Outcome outcome = call(py_heappop, queue, NULL, NULL, NULL);
+    if (outcome == DONE)
+        outcome = drawn(room, flow, known ? health : NULL, now);
+    Py_DECREF(flow);
+    Py_XDECREF(health);
+    return outcome;
+}
+
+/* draw(room, pacer, now): whether the tokens that are there were handed out. */
+PyObject *quick_draw(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)self;
+    if (count != 3 || !all_there() || !IS_A(args[0], Registrations) || !IS_A(args[1], Pacer) ||
+        !PyFloat_CheckExact(args[2]))
+        Py_RETURN_FALSE;
+    bool over = false;
+    SET_SHARED(args[1], Pacer, timer, float_zero);
+    while (!over && PyList_GET_SIZE(GET(args[1], Pacer, queue)))
+        if (draw_first(args[0], args[1], args[2], &over) != DONE)
+            return NULL;
+    Py_RETURN_TRUE;
+}
+
+/* machine.due() of a usual flow with nothing but a refresh due. */
+static Outcome due(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now)
+{
+    if (!is_usual(registration, flow))
+        return NOTHING;
+    double lease_end = number_of(GET(flow, Flow, lease_end)), at = number_of(now);
+    double retransmit_at = number_of(GET(flow, Flow, retransmit_at));
+    PyObject *phase = GET(flow, Flow, phase);
+    if (lease_end > 0 && at >= lease_end)
+        return NOTHING;
+    if (phase == small[SENT]) {
+        if (at >= number_of(GET(flow, Flow, ends_at)) || (retransmit_at != 0.0 && at >= retransmit_at))
+            return NOTHING;
+    } else if (phase != small[IDLE])
+        return NOTHING;
+    else if (lease_end > 0 && at >= number_of(GET(flow, Flow, refresh_at))) {
+        Outcome outcome = begin(room, registration, flow, now, small[REFRESH]);
+        if (outcome == NOTHING) {
+            PyObject *begun = PyObject_CallFunctionObjArgs(py_begin, room, registration, flow, now, small[REFRESH], NULL);
+            Py_XDECREF(begun);
+            outcome = begun == NULL ? FAILED : DONE;
+        }
+        if (outcome != DONE)
+            return outcome;
+    }
+    int there = PyDict_Contains(GET(room, Registrations, flows), GET(flow, Flow, id));
+    if (there <= 0)
+        return there < 0 ? FAILED : DONE;
+    phase = GET(flow, Flow, phase);
+    if (phase == small[IDLE] || phase == small[SENT])
+        return is_usual(registration, flow) ? rearm(room, registration, flow) : call(py_rearm, room, registration, flow, NULL);
+    return call(py_rearm, room, registration, flow, NULL);
+}
+
+/* One number whose time has come; counts says whether that was work. */
+static Outcome wake(PyObject *room, PyObject *number, PyObject *at, PyObject *now, bool *counts)
+{
+    long long identity = integer_of(number);
+    *counts = true;
+    if (identity < 0) {
+        PyObject *calls = GET(room, Registrations, _calls), *function = PyDict_GetItemWithError(calls, number);
+        if (function == NULL) {
+            if (!PyErr_Occurred())
+                PyErr_SetObject(PyExc_KeyError, number);
+            return FAILED;
+        }
+        Py_INCREF(function);
+        Outcome outcome = PyDict_DelItem(calls, number) < 0 ? FAILED : call(function, now, NULL, NULL, NULL);
+        Py_DECREF(function);
+        return outcome;
+    }
+    PyObject *flow = PyDict_GetItemWithError(GET(room, Registrations, flows), number);
+    if (flow == NULL || !IS_A(flow, Flow) || number_of(GET(flow, Flow, wake_at)) != number_of(at)) {
+        *counts = false;
+        return PyErr_Occurred() ? FAILED : DONE;
+    }
+    Py_INCREF(flow);
+    SET_SHARED(flow, Flow, wake_at, float_zero);
+    PyObject *registration = owner_of(room, flow);
+    Outcome outcome = NOTHING;
+    if (registration != NULL) {
+        Py_INCREF(registration);
+        outcome = due(room, registration, flow, now);
+        Py_DECREF(registration);
+    }
+    if (outcome == NOTHING)
+        outcome = PyErr_Occurred() ? FAILED : call(py_due, room, flow, now, NULL);
+    Py_DECREF(flow);
+    return outcome;
+}
+
+/* Timers.pop(): the next number that is due, and its time in at; NULL when there is none. */
+static PyObject *pop(PyObject *timers, PyObject *now, PyObject **at)
+{
+    PyObject *rest = GET(timers, Timers, _rest), *times = GET(timers, Timers, _at);
+    if (!PyList_GET_SIZE(rest)) {
+        if (!PyList_GET_SIZE(times) || number_of(PyList_GET_ITEM(times, 0)) > number_of(now))
+            return NULL;
+        *at = PyObject_CallOneArg(py_heappop, times);
+        PyObject *due = *at == NULL ? NULL : PyDict_GetItemWithError(GET(timers, Timers, _due), *at);
+        Py_XINCREF(due);
+        if (due == NULL || PyDict_DelItem(GET(timers, Timers, _due), *at) < 0) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_KeyError, "nothing is due at a time of the heap");
+            Py_XDECREF(due);
+            Py_CLEAR(*at);
+            return NULL;
+        }
+        if (!PyList_CheckExact(due))
+            return due;
+        if (PyList_Reverse(due) < 0) {
+            Py_DECREF(due);
+            Py_CLEAR(*at);
+            return NULL;
+        }
+        SET(timers, Timers, _rest, due);
+        SET(timers, Timers, _began, *at);
+        rest = due;
+    }
+    Py_ssize_t last = PyList_GET_SIZE(rest) - 1;
+    PyObject *number = Py_NewRef(PyList_GET_ITEM(rest, last));
+    *at = Py_NewRef(GET(timers, Timers, _began));
+    if (PyList_SetSlice(rest, last, last + 1, NULL) < 0) {
+        Py_DECREF(number);
+        Py_CLEAR(*at);
+        return NULL;
+    }
+    return number;
+}
+
+/* timer(room, most, now): whether what is due was done, so much of it at most. */
+PyObject *quick_timer(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)self;
+    if (count != 3 || !all_there() || !IS_A(args[0], Registrations) || !PyLong_CheckExact(args[1]) ||
+        !PyFloat_CheckExact(args[2]) || !IS_A(GET(args[0], Registrations, _timers), Timers))
+        Py_RETURN_FALSE;
+    PyObject *timers = GET(args[0], Registrations, _timers), *number, *at = NULL;
+    long long left = integer_of(args[1]);
+    while (left > 0 && (number = pop(timers, args[2], &at)) != NULL) {
+        bool counts;
+        Outcome outcome = wake(args[0], number, at, args[2], &counts);
+        Py_DECREF(number);
+        Py_CLEAR(at);
+        if (outcome != DONE)
+            return NULL;
+        left -= counts;
+    }
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_TRUE;
+}
