@@ -25,6 +25,7 @@ from sipprofile.records import (
     TransitionRecord,
 )
 from sipprofile.store import database, history, journal
+from sipprofile.store.places import Places
 from sipprofile.store.secrets import KeyRing
 from sipprofile.store.store import Store
 
@@ -188,6 +189,45 @@ class TestClearing:
                 assert read == [flow for record in reader.load() for flow in record.flows]
                 reader.close()
             directory.cleanup()
+
+
+class TestPlaces:
+    """Where each flow is written: what a start reads is what was known when it was written."""
+
+    @given(
+        st.sets(st.integers(1, 3000), max_size=20),
+        st.lists(
+            st.tuples(
+                st.integers(0, 3),
+                st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 3), st.integers(0, 2000)), max_size=12),
+            ),
+            max_size=8,
+        ),
+        st.data(),
+    )
+    @settings(max_examples=100, deadline=None)
+    def test_read_as_they_were_written(
+        self, known: set[int], rows: list[tuple[int, list[tuple[int, int, int]]]], data: st.DataObject
+    ) -> None:
+        written, read = Places(), Places()
+        for profile in known:
+            written.add(profile)
+        read.add_all(known)
+        some = sorted(known) or [1]
+        for place, (raised, flows) in enumerate(rows, 1):
+            mine = [(data.draw(st.sampled_from((profile, *some))), number, base) for profile, number, base in flows]
+            written.written(place, 256 * raised, mine)
+            read.read(place, 256 * raised, *([flow[column] for flow in mine] for column in range(3)))
+        written.keep()
+        read.keep()
+        everything = [(profile, number) for profile in (*known, 1, 2, 3000) for number in (1, 2, 3)]
+        assert [read.last(*each) for each in everything] == [written.last(*each) for each in everything]
+        assert read.live == written.live
+        assert all(read.knows(profile) == (profile in known) for profile in range(3001))
+        undone = read.live
+        read.written(99, 0, [(profile, 1, 5) for profile in known])
+        read.undo()
+        assert read.live == undone
 
 
 class TestDamage:

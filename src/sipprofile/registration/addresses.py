@@ -44,7 +44,10 @@ class Addresses:
     def settle(self, token: str, user: str, profile: int) -> None:
         """A registration begins of which nothing is known but the users of its Contact and its AOR."""
         self.tokens[token] = profile
-        self._add(user, profile)
+        if user not in self._users:
+            self._users[user] = profile
+        else:
+            self._add(user, profile)
 
     def remove(self, registration: Registration) -> None:
         """A registration, or its settings, are about to go."""
@@ -73,13 +76,9 @@ class Addresses:
             self._learnt.pop(profile, None)
 
     def _add(self, user: str, profile: int) -> None:
-        users = self._users
-        if user not in users:
-            users[user] = profile
-            return
         known = self.of(user)
         if profile not in known:
-            users[user] = (*known, profile)
+            self._users[user] = (*known, profile) if known else profile
 
     def _remove(self, user: str, profile: int) -> None:
         left = tuple(other for other in self.of(user) if other != profile)

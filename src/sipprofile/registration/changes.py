@@ -57,7 +57,7 @@ def _what_is_sent(plan: Plan) -> tuple[object, ...]:
 
 def bound_to(aor: str, request_uri: str, registrar: str, instance_id: str) -> int:
     """:func:`bound_as` of a plan that has these."""
-    return _checksum((aor, request_uri, registrar, instance_id))
+    return zlib.crc32(_encode((aor, request_uri, registrar, instance_id))) or 1
 
 
 def carried_behind(plan: Plan) -> bytes:

@@ -106,26 +106,25 @@ def granted(room: Registrations, registration: Registration, flow: Flow, respons
 def resumed(room: Registrations, flow: Flow, now: float) -> None:
     """A stored binding goes on after a restart: whatever NAT is between gets its packet at once."""
     assert flow.bound is not None
-    if not flow.keepalive:
-        join(room, flow, now)
-    keepalive = room.keepalives.get(flow.bound)
+    keepalive = room.keepalives.get(flow.bound) if flow.keepalive else join(room, flow, now)
     if keepalive is not None and keepalive.due_at and not keepalive.sent_at:
         keepalive.sent_at = now
         room.keepalives_sent += 1
         room.send(keepalive.key, PING)
 
 
-def join(room: Registrations, flow: Flow, now: float) -> None:
-    """``flow`` has a binding that needs its transport kept alive."""
+def join(room: Registrations, flow: Flow, now: float) -> Keepalive | None:
+    """``flow`` has a binding that needs its transport kept alive; by what it is, unless the service stops."""
     key = flow.bound
     if key is None or room.stopping:
-        return
+        return None
     keepalive = room.keepalives.get(key)
     if keepalive is None:
         keepalive = room.keepalives[key] = Keepalive(key)
         _plan_next(room, keepalive, now)
     keepalive.bindings += 1
     flow.keepalive = True
+    return keepalive
 
 
 def release(room: Registrations, flow: Flow) -> None:

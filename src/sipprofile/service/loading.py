@@ -36,7 +36,8 @@ class Loading:
         refused: list[tuple[str, str]] = []
         for record in records:
             entry = registry.add(record)
-            agent = registry.agents.get(entry.type)
+            manner = entry.manner
+            agent = registry.agents.get(manner.type)
             if agent is None:
                 continue
             try:
@@ -50,9 +51,9 @@ class Loading:
                 self._bridges.configured(entry, record, now)
             if profile.claims or profile.bridge is not None:
                 self._standing.renew(profile, now)
-            if entry.always:
+            if manner.always:
                 self._waiting.append(entry.id)
-            elif not entry.held and registrations.has_binding(entry.id):
+            elif not manner.held and registrations.has_binding(entry.id):
                 self._kept.add(entry.id)
         return refused
 

@@ -111,9 +111,9 @@ class Entry(msgspec.Struct, gc=False):
         self.name = registrar.username if same and registrar and registrar.username else profile.name
         self.revision = record.revision
         always = profile.register == "always" or profile.bridge is not None
-        self.manner = _shared(
-            Manner(profile.type, record.held, profile.locked, always, profile.linger, profile.linger_lost)
-        )
+        manner = Manner(profile.type, record.held, profile.locked, always, profile.linger, profile.linger_lost)
+        if manner != self.manner:
+            self.manner = _shared(manner)
 
 
 Listens = Callable[[EventName, int, str, int, float], bool]
@@ -167,6 +167,7 @@ class Registry:
         """Names in writes that are not on disk yet."""
         self.announced = 0
         """How many events there were, whether anybody was told of them or not."""
+        self._manner = Manner()
         self._entries: dict[int, Entry] = {}
         self._next_id = next_profile_id
 
@@ -216,8 +217,9 @@ class Registry:
     def add(self, record: ProfileRecord) -> Entry:
         """Take in a profile that is stored."""
         number = record.profile.id
-        entry = Entry(number, "", 0, Manner())
+        entry = Entry(number, "", 0, self._manner)
         entry.take(record)
+        self._manner = entry.manner  # often that of the next
         self._entries[number] = entry
         self.names[entry.name] = number
         if self.ids and number < self.ids[-1]:
@@ -226,7 +228,8 @@ class Registry:
             self.ids.append(number)
         if record.profile.default:
             self.default = number
-        self._next_id = max(self._next_id, number + 1)
+        if number >= self._next_id:
+            self._next_id = number + 1
         return entry
 
     def update(self, entry: Entry, record: ProfileRecord) -> None:

@@ -53,7 +53,8 @@ def opened(number: int, document: str, default: bool, keys: KeyRing) -> Profile:
 
 
 def _open(server: ServerParameters, place: str, number: int, keys: KeyRing) -> None:
-    if server.password is not None:
-        server.password = keys.open(server.password, f"profile:{number}:{place}.password")
+    password = server.password
+    if password is not None:
+        server.password = keys.open(password, f"profile:{number}:{place}.password")
     if server.tls is not None and server.tls.private_key is not None:
         server.tls.private_key = keys.open(server.tls.private_key, f"profile:{number}:{place}.tls.private_key")

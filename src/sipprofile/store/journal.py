@@ -55,13 +55,11 @@ class Journal:
         self._raised = raised_by(driver)
         self._rows = 0
         self._rows_kept = 0
-        for (profile,) in driver.execute("SELECT id FROM profiles"):
-            self.places.add(profile)
+        self.places.add_all(profile for (profile,) in driver.execute("SELECT id FROM profiles").fetchall())
         for row, raised, content in driver.execute("SELECT id, raised, flows FROM journal ORDER BY id"):
             flows = _flows(row, content)
             self._rows += len(flows.profiles)
-            self.places.written(row, raised, zip(flows.profiles, flows.numbers, flows.cseq_reserved, strict=True))
-            self.kept()
+            self.places.read(row, raised, flows.profiles, flows.numbers, flows.cseq_reserved)
         self.kept()
 
     def append(self, rows: Sequence[FlowRecord]) -> list[FlowRecord]:
@@ -154,15 +152,16 @@ def load(driver: sqlite3.Connection, journal: Journal) -> Callable[[int], tuple[
                 further.setdefault(profile, {})[number] = record
 
     def flow(profile: int, number: int, record: bytes) -> FlowRecord:
-        since = present - raised[places.place(profile, number)]
-        return _flow(profile, record, places.reserved(profile, number) + present, since)
+        place, base = places.last(profile, number)
+        return _flow(profile, record, base + present, present - raised[place])
 
     def flows_of(profile: int) -> tuple[FlowRecord, ...]:
         record = first.pop(profile, None)
-        own = [] if record is None else [flow(profile, 1, record)]
+        own = () if record is None else (flow(profile, 1, record),)
         if profile in further:
-            own += [flow(profile, number, record) for number, record in sorted(further.pop(profile).items())]
-        return tuple(own)
+            rest = sorted(further.pop(profile).items())
+            return (*own, *[flow(profile, number, record) for number, record in rest])
+        return own
 
     return flows_of
 
@@ -258,7 +257,7 @@ def _flow(profile: int, record: bytes, cseq_reserved: int, since: int) -> FlowRe
     flow = _decoded(profile, record)
     # Each start since the row was written took a block, of nonce counts too; that of the last one is free.
     starts = since // RESERVED_BLOCK
-    if flow.nonces and starts > 1:
+    if starts > 1 and flow.nonces:
         taken = (starts - 1) * NONCE_BLOCK
         raised = (replace(nonce, count_reserved=nonce.count_reserved + taken) for nonce in flow.nonces)
         force_setattr(flow, "nonces", tuple(raised))

@@ -43,6 +43,15 @@ class Places:
         """There is this profile."""
         self._know(profile, 1)
 
+    def add_all(self, profiles: Iterable[int]) -> None:
+        """There are these since before."""
+        knowns = self._known
+        for profile in profiles:
+            span = profile >> _BITS
+            if span not in knowns:
+                knowns[span] = bytearray(_RANGE)
+            knowns[span][profile & _MASK] = 1
+
     def knows(self, profile: int) -> bool:
         """Whether there is this profile."""
         page = self._known.get(profile >> _BITS)
@@ -62,15 +71,36 @@ class Places:
                 page[at] = page[at + 1] = 0
                 self.live -= 1
 
-    def place(self, profile: int, number: int) -> int:
-        """The journal's row that holds the flow's last state; 0 when none does."""
-        page = self._pages.get((profile >> _BITS, number))
-        return 0 if page is None else page[(profile & _MASK) << 1]
+    def read(
+        self, place: int, raised: int, profiles: Sequence[int], numbers: Sequence[int], reserved: Sequence[int]
+    ) -> None:
+        """:meth:`written`, for a row that is there since before: nothing of it is to be taken back or told."""
+        knowns, pages = self._known, self._pages
+        for profile, number, cseq_reserved in zip(profiles, numbers, reserved, strict=True):
+            span, at = profile >> _BITS, profile & _MASK
+            if span not in knowns or not knowns[span][at]:
+                continue
+            page = pages.get((span, number))
+            if page is None:
+                page = pages[span, number] = array("q", bytes(_RANGE * 16))
+                self._numbers = max(self._numbers, number)
+            at <<= 1
+            base = cseq_reserved - raised
+            if not page[at]:
+                self.live += 1
+                page[at + 1] = base
+            elif base > page[at + 1]:
+                page[at + 1] = base
+            page[at] = place
 
-    def reserved(self, profile: int, number: int) -> int:
-        """The highest ``cseq_reserved`` written, less what was to be added to all of them by then."""
+    def last(self, profile: int, number: int) -> tuple[int, int]:
+        """The journal's row that holds the flow's last state, 0 when none does; and the highest ``cseq_reserved``
+        written, less what was to be added to all of them by then."""
         page = self._pages.get((profile >> _BITS, number))
-        return 0 if page is None else page[((profile & _MASK) << 1) + 1]
+        if page is None:
+            return 0, 0
+        at = (profile & _MASK) << 1
+        return page[at], page[at + 1]
 
     def written(
         self, place: int, raised: int, flows: Iterable[tuple[int, int, int]]
