@@ -17,14 +17,11 @@ if TYPE_CHECKING:
 def received(
     room: Registrations, data: bytes, source: tuple[str, int], key: TransportKey, now: float
 ) -> Request | None:
-    """See :meth:`~.registrations.Registrations.received`."""
+    """See :meth:`~.registrations.Registrations.received`; the quick path has done nothing."""
     if data[:1] < b"!" and (data[:1] < b"\4" or not data.strip(b"\r\n")):  # STUN or nothing but CRLF
         keepalive.received(room, data, key, now)
         return None
-    if room.forms and (
-        (room.quick is not None and room.quick.answered(room, data, source, now))
-        or plain.answered(room, data, source, now)
-    ):
+    if room.forms and plain.answered(room, data, source, now):
         return None
     try:
         message = parse(data)

@@ -236,6 +236,8 @@ class Registrations:
 
         What cannot be parsed is dropped: a request that deserves an answer is parsed and judged by its reader.
         """
+        if self.forms and self.quick is not None and self.quick.answered(self, data, source, now):
+            return None
         return receiving.received(self, data, source, key, now)
 
     def requested(self, request: Request, now: float) -> notified.Answer | None:

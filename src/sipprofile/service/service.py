@@ -91,7 +91,7 @@ class Service:
         self._stopping = False
         self._early: list[tuple[Request, tuple[str, int], TransportKey]] = []
         self._told_stopped = False
-        act = self._effect
+        act = self._effect = self._effects.append  # no call of Python's for each: there are several to a request
         self._timers = Timers()
         self._runner = Runner(act, self._timers)
         self._hub = Hub(act, lambda session: self._overrun.append(session), settings.unread, settings.unread_size)
@@ -109,7 +109,7 @@ class Service:
             settings=settings.registration,
             random=random,
             emit=registry.changed,
-            save=lambda row: self._rows.append(row),
+            save=self._rows.append,
             act=act,
             wall_offset=wall_offset,
             boot_id=boot_id,
@@ -135,9 +135,6 @@ class Service:
         self._messages = Messages(registry, self._usage, sharing.agent, auditor)
         self._reading = Reading(registry, now)
         self._explanation = Explanation(registry, self._usage, act)
-
-    def _effect(self, effect: Effect) -> None:
-        self._effects.append(effect)
 
     def load(self, records: Iterable[ProfileRecord], now: float) -> list[tuple[str, str]]:
         """Everything stored, in order of id, at once: :meth:`take_in`, :meth:`loaded` and :meth:`begin` in one."""
@@ -410,10 +407,11 @@ class Service:
     def take(self) -> list[Effect]:
         """Everything to do since the last call, in order."""
         self._settle()
-        effects, self._effects = self._effects, []
+        effects = self._effects.copy()
+        self._effects.clear()
         if self._rows:
             effects.append(Save(tuple(self._rows)))
-            self._rows = []
+            self._rows.clear()
         if self._stopping and not self._told_stopped and self.stopped:
             self._told_stopped = True
             effects.append(Stopped())
