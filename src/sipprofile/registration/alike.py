@@ -224,7 +224,7 @@ def _resumed(
     end = lease_end(room, stored, now)
     if end is None or end <= now or stored.registered_aors != (aor,):
         return None
-    if stored.contact != f"sip:{token}{lease.place}" or not (token.isalnum() and token.isascii()):
+    if stored.contact != f"sip:{token}{lease.place}":
         return None
     if stored.sent_as != sent_with(token, lease.carried):
         return None

@@ -61,13 +61,13 @@ def bound_to(aor: str, request_uri: str, registrar: str, instance_id: str) -> in
 
 
 def carried_behind(plan: Plan) -> bytes:
-    """What :func:`sent_as` is the checksum of, but for ``contact_user``, which is letters and digits."""
+    """What :func:`sent_as` is the checksum of, behind ``contact_user``."""
     return _encode(_what_is_sent(plan))[len(plan.contact_user) + 2 :]
 
 
 def sent_with(contact_user: str, carried: bytes) -> int:
-    """:func:`sent_as` of a plan with this ``contact_user``, letters and digits, and for the rest :func:`carried_behind`
-    says."""
+    """:func:`sent_as` of a plan with this ``contact_user`` and what is behind it; another number where the user has
+    characters that JSON escapes."""
     return zlib.crc32(f'["{contact_user}'.encode() + carried) or 1
 
 
