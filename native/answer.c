@@ -118,14 +118,16 @@ static Outcome challenged(PyObject *room, PyObject *registration, PyObject *flow
     return outcome == DONE ? rearm(room, registration, flow) : outcome;
 }
 
-/* The nonce as it is stored; its count is reserved as far as that says. */
+/* The nonce as it is stored, unless it runs low. */
 static PyObject *nonce_record(PyObject *nonce)
 {
     PyObject *terms = GET(nonce, Nonce, terms), *qop = GET(terms, Terms, qop);
-    PyObject *limit = PyLong_FromLongLong(integer_of(GET(nonce, Nonce, count)) + NONCE_BLOCK);
-    if (limit == NULL)
-        return NULL;
-    SET(nonce, Nonce, limit, limit);
+    if (!integer_of(GET(nonce, Nonce, limit))) {
+        PyObject *limit = PyLong_FromLongLong(integer_of(GET(nonce, Nonce, count)) + NONCE_BLOCK);
+        if (limit == NULL)
+            return NULL;
+        SET(nonce, Nonce, limit, limit);
+    }
     PyObject *offered = PyTuple_GET_SIZE(qop) ? PyTuple_GET_ITEM(qop, 0) : Py_None;
     PyObject *arguments[] = {GET(terms, Terms, realm),
                              GET(nonce, Nonce, text),
@@ -134,7 +136,7 @@ static PyObject *nonce_record(PyObject *nonce)
                              offered,
                              GET(terms, Terms, opaque),
                              GET(terms, Terms, proxy),
-                             limit,
+                             GET(nonce, Nonce, limit),
                              GET(terms, Terms, userhash),
                              GET(terms, Terms, utf8)};
     return PyObject_Vectorcall(py_NonceRecord, arguments, 10, NULL);
@@ -163,6 +165,9 @@ static bool are_recordable(PyObject *nonces)
         PyObject *nonce = PyTuple_GET_ITEM(nonces, i);
         if (!IS_A(nonce, Nonce) || !IS_A(GET(nonce, Nonce, terms), Terms))
             return false;
+        long long limit = integer_of(GET(nonce, Nonce, limit));
+        if (limit && limit <= integer_of(GET(nonce, Nonce, count)) + NONCE_BLOCK / 2)
+            return false;
         PyObject *qop = GET(GET(nonce, Nonce, terms), Terms, qop);
         if (!PyTuple_CheckExact(qop) || PyTuple_GET_SIZE(qop) > 1)
             return false;
@@ -184,7 +189,7 @@ static PyObject *call_id_of(PyObject *flow)
 }
 
 /* store() of registration/state.py, of a lease that was just granted. */
-static Outcome store(PyObject *room, PyObject *registration, PyObject *flow)
+static Outcome store(PyObject *room, PyObject *registration, PyObject *flow, bool refresh)
 {
     PyObject *identities = GET(flow, Flow, identities), *key = GET(flow, Flow, bound);
     PyObject *local = GET(flow, Flow, bound_local), *nonces = GET(flow, Flow, nonces);
@@ -195,10 +200,13 @@ static Outcome store(PyObject *room, PyObject *registration, PyObject *flow)
     if ((reserved - cseq < RESERVED_BLOCK / 4 && asked <= reserved) || !PyUnicode_CheckExact(identities) ||
         !IS_A(key, TransportKey) || !PyTuple_CheckExact(local) || PyTuple_GET_SIZE(local) != 2 ||
         !are_recordable(nonces)) {
-        PyObject *stored = PyObject_CallFunctionObjArgs(py_store, room, registration, flow, NULL);
+        PyObject *stored = PyObject_CallFunctionObjArgs(py_store, room, registration, flow,
+                                                        refresh ? Py_True : Py_False, NULL);
         Py_XDECREF(stored);
         return stored == NULL ? FAILED : DONE;
     }
+    if (!refresh)
+        SET_SHARED(room, Registrations, pressing, Py_True);
     PyObject *offset = GET(room, Registrations, wall_offset);
     PyObject *made[] = {
         call_id_of(flow),
@@ -320,10 +328,9 @@ static Outcome granted(PyObject *room, PyObject *registration, PyObject *flow, P
     if (granted == NULL)
         granted = PyLong_FromLongLong(seconds);
     bool refresh = same_text(GET(registration, Registration, status), text_registered) && lease_end > 0;
-    PyObject *chance = PyObject_CallMethod(GET(room, Registrations, random), "random", NULL), *refresh_at = NULL;
-    if (granted != NULL && chance != NULL)
-        refresh_at = PyObject_CallFunctionObjArgs(py_refresh_at, GET(flow, Flow, sent_at), granted, chance, NULL);
-    Py_XDECREF(chance);
+    PyObject *refresh_at = NULL;
+    if (granted != NULL)
+        refresh_at = PyObject_CallFunctionObjArgs(py_refresh_at, room, flow, granted, NULL);
     PyObject *lease = refresh_at == NULL ? NULL : same_time(room, end);
     if (lease == NULL || end_transaction(flow, transport) != DONE) {
         Py_XDECREF(granted);
@@ -361,7 +368,7 @@ static Outcome granted(PyObject *room, PyObject *registration, PyObject *flow, P
         return FAILED;
     SET_SHARED(flow, Flow, middle, bytes_empty);
     if (tell(room, registration, flow, now, text_registered, py_NO_REASON, !refresh) != DONE ||
-        store(room, registration, flow) != DONE)
+        store(room, registration, flow, refresh) != DONE)
         return FAILED;
     int there = PyDict_Contains(GET(room, Registrations, flows), GET(flow, Flow, id));
     return there < 0 ? FAILED : there ? rearm(room, registration, flow) : DONE;

@@ -30,7 +30,7 @@ typedef enum { FAILED = -1, NOTHING = 0, DONE = 1 } Outcome;
 #define REGISTRATION(S)                                                                                                \
     S(profile) S(plan) S(agent) S(flows) S(wanted) S(kept) S(status) S(since) S(reason) S(revision) S(counted) S(rare)
 #define REGISTRATIONS(S)                                                                                               \
-    S(settings) S(random) S(cnonce) S(save) S(act) S(wall_offset) S(boot_id) S(register_sent) S(stopping)              \
+    S(settings) S(random) S(cnonce) S(save) S(act) S(wall_offset) S(boot_id) S(register_sent) S(stopping) S(pressing)  \
     S(by_profile) S(flows) S(health) S(transports) S(keepalives) S(pacers) S(forms) S(locations) S(network)            \
     S(addresses) S(_timers) S(_last_time) S(kinds) S(emit) S(reachabilities) S(ghosts) S(_calls)
 #define KEPT_PLAN(S)                                                                                                   \

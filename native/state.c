@@ -227,6 +227,7 @@ Outcome tell(PyObject *room, PyObject *registration, PyObject *flow, PyObject *n
     if (!same)
         SET_SHARED(registration, Registration, since, now);
     if (transition) {
+        SET_SHARED(room, Registrations, pressing, Py_True);
         PyObject *phase = GET(flow, Flow, phase), *failures = GET(flow, Flow, failures);
         bool under_way = phase != small[IDLE] && phase != small[WAITING];
         PyObject *attempts = PyLong_FromLongLong(integer_of(failures) + under_way);

@@ -15,7 +15,8 @@ RESERVED_BLOCK = 256
 """How many CSeq numbers are reserved on disk before the first of them is used."""
 
 NONCE_BLOCK = 16
-"""The same for the counts of a nonce; every grant reserves anew, and some registrars count no further than 255."""
+"""The same for the counts of a nonce; the next block is reserved when half of one is left, and some registrars count no
+further than 255."""
 
 HISTORY_LENGTH = 32
 """Transitions kept for each profile."""

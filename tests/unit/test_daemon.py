@@ -66,7 +66,7 @@ class Writer:
     def __init__(self) -> None:
         self.saved: list[list[Any]] = []
 
-    def save(self, rows: list[Any]) -> None:
+    def save(self, rows: list[Any], pressing: bool = True) -> None:
         self.saved.append(rows)
 
     def submit(self, writes: Any, done: Callable[[SipProfileError | None], None]) -> None:

@@ -144,6 +144,42 @@ class TestNonceCounts:
         (nonce,) = driver.flow().nonces
         assert nonce.limit == nonce.count + NONCE_BLOCK
 
+    @pytest.mark.parametrize("refreshes", [0, 1, 5, 40])
+    def test_however_late_the_disk_is_none_is_used_again(self, refreshes: int) -> None:
+        """What is not on disk is not used: then a fresh challenge is asked for."""
+        driver = Driver(settings=RegistrationSettings(rate=1000, burst=1000))
+        challenges = 0
+
+        def respond(request: Request, _: TransportKey) -> bytes | None:
+            nonlocal challenges
+            if request.header("authorization") is not None:
+                return ok(60)(request, _)
+            challenges += 1
+            return challenge(f"n{challenges}")(request, _)
+
+        driver.always = respond
+        driver.registered()
+        for late in (0, refreshes, 40, refreshes):
+            driver.run(20 * 36.0)
+            driver.saving = False
+            driver.run(late * 36.0)
+            driver.crash()
+            driver.saving = True
+            driver.want()
+        driver.run(20 * 36.0)
+        used = [header for each in driver.sent() if (header := each.header("authorization")) is not None]
+        counted = [(value[value.index("nonce=") :][:12], value[value.index("nc=") :][:11]) for value in used]
+        assert len(counted) > 100
+        assert len(set(counted)) == len(counted)
+
+    def test_a_nonce_that_stays_good_is_used_for_ever(self) -> None:
+        """Each half of a block another one is reserved, long before the first is used up."""
+        driver = Driver()
+        driver.always = digest(grant=60)
+        driver.registered()
+        driver.run(100 * 36.0)
+        assert [request for request in driver.sent()[1:] if request.header("authorization") is None] == []
+
 
 class TestRefusedWhereEverythingIsRetransmitted:
     """On a slow path each request is sent again before its answer comes; wrong passwords are found out all the same."""

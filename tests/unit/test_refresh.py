@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipprofile.registration.refresh import WAKE_UP_GRID, latest_delay, on_grid, refresh_delay
+from sipprofile.registration import refresh_times
+from sipprofile.registration.refresh import FINEST_GRID, LEASE_SHARE, latest_delay, refresh_delay
+from sipprofile.registration.refresh_times import MOST, RefreshTimes
+from sipprofile.registration.settings import RegistrationSettings
 
 
 @pytest.mark.parametrize(
@@ -37,7 +40,47 @@ def test_it_is_always_inside_the_lease_and_before_the_last_moment(granted: int, 
     assert delay <= latest_delay(granted) < granted
 
 
-@given(at=st.floats(min_value=0, max_value=1e9))
-def test_a_refresh_is_moved_to_a_shared_time_and_never_later(at: float) -> None:
-    assert at - WAKE_UP_GRID <= on_grid(at) <= at
-    assert on_grid(on_grid(at) + WAKE_UP_GRID / 2) == pytest.approx(on_grid(at), abs=1e-6)
+UNPACED = RegistrationSettings(rate=100_000.0, burst=100.0)
+
+
+class TestSharedTimes:
+    """Refreshes that are due at about the same time are sent together; never later for it, and never too many."""
+
+    @given(st.integers(1, 2**32 - 1), st.floats(0, 1), st.floats(0, 1e7), st.integers(0, 300))
+    def test_a_refresh_is_moved_by_little_and_never_later(
+        self, granted: int, fraction: float, since: float, others: int
+    ) -> None:
+        times = RefreshTimes(UNPACED)
+        for _ in range(others):
+            times.next(since, granted, fraction)
+        alone = since + refresh_delay(granted, fraction)
+        assert alone - max(FINEST_GRID, granted / LEASE_SHARE) <= times.next(since, granted, fraction) <= alone
+
+    @pytest.mark.parametrize(
+        ("granted", "grid"), [(2, 0.0625), (7, 0.0625), (8, 0.125), (15, 0.25), (60, 0.25), (3600, 0.25)]
+    )
+    def test_those_of_long_leases_share_more(self, granted: int, grid: float) -> None:
+        times = RefreshTimes(UNPACED)
+        assert {times.next(1000.0, granted, step / 1000) % grid for step in range(100)} == {0.0}
+
+    @pytest.mark.parametrize(
+        ("settings", "most"),
+        [(RegistrationSettings(), 25), (RegistrationSettings(rate=1.0, burst=1.0), 1), (UNPACED, MOST)],
+        ids=["as it comes", "slow", "pacing lifted"],
+    )
+    def test_half_of_the_bucket_is_left_to_others(self, settings: RegistrationSettings, most: int) -> None:
+        """Where more are due they are spread as finely as the finest grid allows."""
+        times = RefreshTimes(settings)
+        count = 8 * most
+        found = [times.next(1000.0, 60, step / (6 * count)) for step in range(count)]  # in one second
+        assert max(map(found.count, found)) <= most + 1
+
+    def test_what_is_remembered_of_them_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(refresh_times, "KEPT", 100)
+        times = RefreshTimes(UNPACED)
+        for since in range(1000):
+            times.next(float(since), 60, 0.5)
+            assert len(times) <= 100
+        for since in range(1000):
+            times.next(float(since), 1e6, 0.5)
+            assert len(times) <= 100

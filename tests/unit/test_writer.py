@@ -237,6 +237,40 @@ class TestRuntimeRows:
         assert saved.wait() == [[FlowRecord(number) for number in range(1, 1001)]]
         running.stop()
 
+    def test_where_nothing_presses_they_wait_longer(
+        self, running: Writer, saving: Gate, saved: Answers, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each batch costs a write of its own, and nobody waits for a refresh. What presses takes it along."""
+        monkeypatch.setattr(writer, "LINGER_TIME", NEVER)
+        commit(running, put(1), put(2), put(3))
+        running.save([FlowRecord(1, call_id="refreshed")], pressing=False)
+        running.save([FlowRecord(2, call_id="refreshed")], pressing=False)
+        commit(running, put(4))  # the thread has been around
+        assert saving.entered.all == []
+        running.save([FlowRecord(3, call_id="new")])
+        running.save([FlowRecord(4, call_id="refreshed")], pressing=False)
+        saved.wait()
+        assert call_ids(running) == {1: ["refreshed"], 2: ["refreshed"], 3: ["new"], 4: ["refreshed"]}
+        assert len(saving.entered.all) == 1
+        running.save([FlowRecord(1, call_id="again")])  # what waited before leaves nothing behind to wait for
+        saved.wait(1)
+        saving.entered.wait(2)
+
+    def test_they_wait_half_a_second_at_most(self, running: Writer, saved: Answers) -> None:
+        commit(running, put(1))
+        running.save([FlowRecord(1, call_id="refreshed")], pressing=False)
+        assert saved.wait() == [[FlowRecord(1, call_id="refreshed")]]
+
+    def test_a_thousand_of_them_do_not_wait(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(writer, "LINGER_TIME", NEVER)
+        store.commit([put(number) for number in range(1, 1001)])
+        saved = Answers()
+        running = Writer(store, saved)
+        for number in range(1, 1001):
+            running.save([FlowRecord(number)], pressing=False)
+        assert len(saved.wait()[0]) == 1000
+        running.stop()
+
     def test_who_waits_is_told_and_nobody_else(self, running: Writer, saving: Gate, saved: Answers) -> None:
         """A reservation that is raised, a de-registration that begins, a further flow that perhaps is another one."""
         commit(running, put(1, FlowRecord(1, cseq_reserved=256)))
@@ -279,11 +313,11 @@ class TestRuntimeRows:
         assert call_ids(running) == {1: ["newer"]}
 
     def test_stopping_writes_what_waits(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(writer, "BATCH_TIME", NEVER)
+        monkeypatch.setattr(writer, "LINGER_TIME", NEVER)
         answers = Answers()
         running = Writer(store, answers)
         running.submit([put(1)], answers)
-        running.save([FlowRecord(1, call_id="a")])
+        running.save([FlowRecord(1, call_id="a")], pressing=False)
         running.stop()
         assert answers.all == [None, [FlowRecord(1, call_id="a")]]
         again = Store.open_to_read(store.path, store.keys)

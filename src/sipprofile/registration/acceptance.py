@@ -11,7 +11,7 @@ from . import attempt, failures, ghosts, gruu, keepalive, machine, nat, network,
 from .grant import granted
 from .pacing import AWAITED
 from .rare import NO_GRUU, USUAL_FLOW
-from .refresh import refresh_at
+from .refresh_times import refresh_at
 from .registration import IDLE, REGISTER, REMOVE_OLD, Flow, Registration
 from .request import reg_id
 from .state import store, tell
@@ -50,7 +50,7 @@ def accepted(
     flow.phase = IDLE
     flow.lease_end = room.same(flow.sent_at + seconds)
     flow.granted = seconds
-    flow.refresh_at = refresh_at(flow.sent_at, seconds, room.random.random())
+    flow.refresh_at = refresh_at(room, flow, seconds)
     flow.sent_as = flow.carried
     service_route = _values(response, "service-route")
     path = _values(response, "path")
@@ -77,7 +77,7 @@ def accepted(
         machine.finish_unwanted(room, registration, flow, now)
         return
     tell(room, registration, now, NO_REASON, flow=flow, transition=not refresh)
-    store(room, registration, flow)
+    store(room, registration, flow, refreshed=refresh)
     if flow.rare.predecessor:
         ghosts.lay(room, flow, now)
     if (flow.rare.outbound or len(registration.flows) > 1) and not outbound.arrange(room, registration, flow, now):

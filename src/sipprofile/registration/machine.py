@@ -14,6 +14,7 @@ from . import acceptance, attempt, bearer, detour, failures, ghosts, health, out
 from .actions import TransportKey
 from .changes import Consequence, credentials_changed
 from .pacing import AWAITED, REFRESH, RETRY
+from .refresh import WIDEST_GRID
 from .registration import (
     DEREGISTER,
     FETCHING,
@@ -247,8 +248,12 @@ def due(room: Registrations, registration: Registration, flow: Flow, now: float)
             room.send(flow.key, flow.outstanding)
             room.register_retransmitted += 1
             flow.retransmitted = True
-            flow.interval = min(flow.interval * 2, room.settings.t2)
+            before, flow.interval = flow.interval, min(flow.interval * 2, room.settings.t2)
             flow.retransmit_at = now + flow.interval
+            if before < flow.interval == room.settings.t2 and flow.lease_end > 0:
+                # Refreshes begin together, but do not go on together: a registrar that is back is noticed the sooner
+                # the less time is between any two requests.
+                flow.retransmit_at += WIDEST_GRID * room.random.random()
     elif phase == WAITING:
         if flow.next_try and now >= flow.next_try:
             attempt.begin(room, registration, flow, now, REFRESH if flow.lease_end > 0 else RETRY)

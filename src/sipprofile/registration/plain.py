@@ -31,7 +31,7 @@ from .acceptance import bind
 from .challenge import credentials_for
 from .nat import seen_as
 from .rare import USUAL_FLOW, USUAL_REGISTRATION
-from .refresh import refresh_at
+from .refresh_times import refresh_at
 from .registration import IDLE, REGISTER, SENT, Flow, Nonce, Registration
 from .state import store, tell
 from .transmit import end_transaction, transmit
@@ -217,7 +217,7 @@ def _granted(
     flow.phase = IDLE
     flow.lease_end = room.same(flow.sent_at + seconds)
     flow.granted = seconds
-    flow.refresh_at = refresh_at(flow.sent_at, seconds, room.random.random())
+    flow.refresh_at = refresh_at(room, flow, seconds)
     flow.sent_as = flow.carried
     if flow.identities != plan.aor:
         flow.registered_aors = (plan.aor,)
@@ -227,7 +227,7 @@ def _granted(
         keepalive.join(room, flow, now)
     flow.middle = b""
     tell(room, registration, now, NO_REASON, flow=flow, transition=not is_refresh)
-    store(room, registration, flow)
+    store(room, registration, flow, refreshed=is_refresh)
     if flow.id in room.flows:
         machine.rearm(room, registration, flow)
     return True

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 LONG_LEASE = 320.0  # above this the margin is at least 32 s = 64·T1, one whole transaction
 
-WAKE_UP_GRID = 0.05  # seconds
+FINEST_GRID, WIDEST_GRID = 0.0625, 0.25
+"""Seconds between the times that refreshes share. Each grid has half the distance of the next wider one."""
+LEASE_SHARE = 60
+"""A refresh is moved by less than this part of its lease, where that is more than the finest grid."""
 
 
 def refresh_delay(granted: float, fraction: float) -> float:
@@ -23,11 +26,9 @@ def latest_delay(granted: float) -> float:
     return granted - min(32.0, granted * 0.3)
 
 
-def on_grid(at: float) -> float:
-    """``at`` moved back to a time that refreshes share, so that one wake-up serves many of them."""
-    return at - at % WAKE_UP_GRID
-
-
-def refresh_at(sent_at: float, granted: float, fraction: float) -> float:
-    """When to renew a lease that was asked for at ``sent_at``."""
-    return on_grid(sent_at + refresh_delay(granted, fraction))
+def grid_of(granted: float) -> float:
+    """Seconds between the times of refreshes of such leases."""
+    grid = WIDEST_GRID
+    while grid > FINEST_GRID and grid * LEASE_SHARE > granted:
+        grid /= 2
+    return grid

@@ -49,11 +49,12 @@ from .locations import Locations
 from .network import Network
 from .pacing import AUTOMATIC, AWAITED, Pacer, QueueStatus
 from .reachability import Reachabilities
+from .refresh_times import RefreshTimes
 from .regevent import RegEvents
 from .registration import BEYOND_PROFILES, DEREGISTER, Flow, Registration
 from .requests import LARGEST_DATAGRAM
 from .settings import RegistrationSettings
-from .state import state_of, store_lease
+from .state import reserved_by, state_of, store_lease
 from .timers import Timers
 from .transport import FLOW_FAILED, Transport
 
@@ -72,7 +73,8 @@ class Registrations:
         "_calls", "_ending", "_last_time", "_next_call", "_next_flow", "_timers", "access_tokens", "act",
         "addresses", "alike", "boot_id", "by_profile", "cnonce", "emit", "flows", "forms", "ghosts", "health",
         "identities", "keepalive_failures", "keepalives", "keepalives_sent", "kinds", "locations", "network",
-        "pacers", "quick", "random", "reachabilities", "reg_events", "register_retransmitted", "register_sent",
+        "pacers", "pressing", "quick", "random", "reachabilities", "refresh_times", "reg_events",
+        "register_retransmitted", "register_sent",
         "requests", "save", "settings", "stopping", "stun_requests", "transports", "wall_offset",
     )
     # fmt: on
@@ -106,6 +108,8 @@ class Registrations:
         self.keepalive_failures = 0
         """Transports whose flows failed by a keepalive."""
         self.stopping = False
+        self.pressing = False
+        """A row was saved that is not that of a refresh."""
         self.by_profile: dict[int, Registration] = {}
         self.ghosts: dict[int, Registration] = {}
         self.flows: dict[int, Flow] = {}
@@ -130,6 +134,7 @@ class Registrations:
         """Of stored profiles, for those that come next."""
         self.kinds = Counts()
         self._ending = Ending()
+        self.refresh_times = RefreshTimes(settings)
         self._timers = Timers()
         self._last_time = 0.0
         self._calls: dict[int, Callable[[float], None]] = {}
@@ -319,9 +324,7 @@ class Registrations:
             if row.leaving and flow.purpose == DEREGISTER:
                 flow.leaving = True
             if row.leaving or row.cseq_reserved > flow.cseq_reserved:
-                # The row may be that of a flow which had this number before: what it reserved stays reserved.
-                flow.cseq_reserved = max(flow.cseq_reserved, row.cseq_reserved)
-                flow.cseq_asked = max(flow.cseq_asked, flow.cseq_reserved)
+                reserved_by(flow, row)
                 attempt.reserved(self, registration, flow, now)
 
     def network_changed(self, addresses: frozenset[str] | None, now: float) -> None:

@@ -8,7 +8,6 @@ from ..events import Reason
 from . import attempt, failures, machine
 from .losses import Losses
 from .pacing import REFRESH, RETRY
-from .refresh import on_grid, refresh_delay
 from .registration import DEREGISTER, IDLE, SENT, WAITING, Flow, Registration
 from .state import store, tell
 from .transport import unbind
@@ -80,7 +79,7 @@ def shortened(
     elif now + seconds < flow.lease_end - SHORTENED_BY:
         flow.lease_end = now + seconds
         flow.granted = seconds
-        flow.refresh_at = on_grid(now + refresh_delay(seconds, room.random.random()))
+        flow.refresh_at = room.refresh_times.next(now, seconds, room.random.random())
         if flow.phase == WAITING:
             flow.next_try = min(flow.next_try, flow.refresh_at) if flow.next_try else flow.next_try
         tell(room, registration, now)

@@ -175,6 +175,7 @@ def tell(
         elif before in ("registered", "unregistering") and after not in ("registered", "unregistering"):
             event = "deregistered"
     if transition:
+        machine_room.pressing = True
         best = _best(registration)
         machine_room.save(
             TransitionRecord(
@@ -255,7 +256,11 @@ def record(machine_room: Registrations, registration: Registration, flow: Flow) 
 
 def _nonce_record(nonce: Nonce) -> NonceRecord:
     terms = nonce.terms
-    nonce.limit = nonce.count + NONCE_BLOCK
+    reserved = nonce.limit
+    if not reserved:  # it has never been on disk, so no start can use it either
+        reserved = nonce.limit = nonce.count + NONCE_BLOCK
+    elif _runs_low(nonce):
+        reserved = nonce.count + NONCE_BLOCK  # of use once it is on disk, see :func:`reserved_by`
     return NonceRecord(
         terms.realm,
         nonce.text,
@@ -264,19 +269,47 @@ def _nonce_record(nonce: Nonce) -> NonceRecord:
         ",".join(terms.qop) or None,
         terms.opaque,
         terms.proxy,
-        nonce.limit,
+        reserved,
         terms.userhash,
         terms.utf8,
     )
 
 
-def store(machine_room: Registrations, registration: Registration, flow: Flow) -> None:
-    """Write the flow's row, reserving the next CSeq numbers when the present block runs low."""
+def store(machine_room: Registrations, registration: Registration, flow: Flow, refreshed: bool = False) -> None:
+    """Write the flow's row, reserving the next CSeq numbers when the present block runs low.
+
+    ``refreshed``: it says no more than that the lease is a later one. Such a row may come to the disk somewhat later:
+    after a crash the lease before is believed, and refreshed earlier than needed.
+    """
     if registration.rare.ghost:
         return
-    if flow.cseq_reserved - flow.cseq < RESERVED_BLOCK // 4 and flow.cseq_asked <= flow.cseq_reserved:
-        flow.cseq_asked = max(flow.cseq_reserved, flow.cseq) + RESERVED_BLOCK
+    if not refreshed:
+        machine_room.pressing = True
+    if flow.cseq_asked <= flow.cseq_reserved:
+        if flow.cseq_reserved - flow.cseq < RESERVED_BLOCK // 4:
+            flow.cseq_asked = max(flow.cseq_reserved, flow.cseq) + RESERVED_BLOCK
+        elif flow.nonces and any(map(_runs_low, flow.nonces)):
+            flow.cseq_asked = flow.cseq_reserved + 1  # who reserves CSeq numbers is told when they are on disk
     machine_room.save(record(machine_room, registration, flow))
+
+
+def reserved_by(flow: Flow, row: FlowRecord) -> None:
+    """``row`` is on disk, and with it what it reserves.
+
+    Neither CSeq numbers nor counts of a nonce are used before the disk says that they are, however long a row may take
+    to get there: what a crash forgets was not used. A flow's row may be that of another one which had its number
+    before: what that reserved stays reserved.
+    """
+    flow.cseq_reserved = max(flow.cseq_reserved, row.cseq_reserved)
+    flow.cseq_asked = max(flow.cseq_asked, flow.cseq_reserved)
+    for nonce in flow.nonces:
+        for kept in row.nonces:
+            if nonce.limit and kept.nonce == nonce.text and kept.proxy == nonce.terms.proxy:
+                nonce.limit = max(nonce.limit, kept.count_reserved)
+
+
+def _runs_low(nonce: Nonce) -> bool:
+    return 0 < nonce.limit <= nonce.count + NONCE_BLOCK // 2
 
 
 def store_lease(machine_room: Registrations, registration: Registration, flow: Flow, _: float) -> None:

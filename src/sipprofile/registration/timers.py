@@ -1,6 +1,6 @@
 """When each flow, and whatever belongs to none, is to be woken: what is due at one time is one entry of the heap.
 
-Refreshes are due on a grid, and so many are sent at a time that one entry each would be much of what a profile costs.
+Refreshes share times, and so many are sent at a time that one entry each would be much of what a profile costs.
 """
 
 from __future__ import annotations

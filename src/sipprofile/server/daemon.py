@@ -370,12 +370,14 @@ class Daemon:
         try:
             while effects := self._take():
                 rows: list[RuntimeWrite] = []
+                pressing = False
                 for effect in effects:
                     try:
                         if isinstance(effect, Send):
                             send(effect)
                         elif isinstance(effect, Save):
                             rows.extend(effect.rows)
+                            pressing |= effect.pressing
                         else:
                             self._perform[type(effect)](effect)
                     except Exception:  # the other effects belong to other profiles
@@ -385,7 +387,7 @@ class Daemon:
                 except Exception:
                     self._mistake("send_registers")
                 if rows:
-                    self._save(rows)
+                    self._save(rows, pressing)
         finally:
             self._performing = False
         self._set_timer()
@@ -411,11 +413,11 @@ class Daemon:
         delay = due - clock.now()
         self._timer = self._loop.call_later(delay + TIMER_SLACK if delay > 0 else 0, self._timer_fired)
 
-    def _save(self, rows: list[RuntimeWrite]) -> None:
+    def _save(self, rows: list[RuntimeWrite], pressing: bool = True) -> None:
         if self.writer is None:
             self._unsaved.extend(rows)
             return
-        self.writer.save(rows)
+        self.writer.save(rows, pressing)
 
     def _saved(self, rows: list[FlowRecord]) -> None:
         self._completions.post(self._input, self.service.saved, rows)

@@ -27,9 +27,10 @@ class Commit(msgspec.Struct, frozen=True, gc=False):
 
 
 class Save(msgspec.Struct, frozen=True, gc=False):
-    """Write some time soon; answer with ``saved``."""
+    """Write some time soon; answer with ``saved``. Those that are not ``pressing`` may wait longer for others."""
 
     rows: tuple[RuntimeWrite, ...]
+    pressing: bool = True
 
 
 class ReadProfiles(msgspec.Struct, frozen=True, gc=False):

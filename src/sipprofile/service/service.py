@@ -410,7 +410,9 @@ class Service:
         effects = self._effects.copy()
         self._effects.clear()
         if self._rows:
-            effects.append(Save(tuple(self._rows)))
+            registrations = self._registrations
+            effects.append(Save(tuple(self._rows), registrations.pressing))
+            registrations.pressing = False
             self._rows.clear()
         if self._stopping and not self._told_stopped and self.stopped:
             self._told_stopped = True

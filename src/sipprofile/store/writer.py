@@ -17,6 +17,7 @@ from sipprofile.store.store import Store
 
 BATCH_ROWS = 1000
 BATCH_TIME = 0.05  # seconds that a runtime row waits for others
+LINGER_TIME = 0.5  # seconds that it waits where nothing presses: each batch costs a write of its own
 RETRY_TIME = 1.0  # seconds between two tries to write what could not be written
 
 Committed = Callable[[SipProfileError | None], None]
@@ -60,17 +61,19 @@ class Writer:
             self._commits.append((self._submitted, writes, done))
             self._changed.notify()
 
-    def save(self, rows: Sequence[RuntimeWrite]) -> None:
-        """Write within 50 ms, or once 1,000 rows wait; what is given belongs to the writer.
+    def save(self, rows: Sequence[RuntimeWrite], pressing: bool = True) -> None:
+        """Write within 50 ms, within half a second where nothing presses, or once 1,000 rows wait; what presses takes
+        along what waits. What is given belongs to the writer.
 
         A full disk does not lose them: they are tried again every second, and ``failing`` says so.
         """
+        at = time.monotonic() + (BATCH_TIME if pressing else LINGER_TIME)
         with self._changed:
             before = self._waiting
             self._given.append((self._submitted, rows))
             self._waiting = waiting = before + len(rows)
-            if not before:
-                self._write_at = max(self._write_at, time.monotonic() + BATCH_TIME)
+            if not before or (at < self._write_at and self.failing is None):
+                self._write_at = at
                 self._changed.notify()
             elif before < BATCH_ROWS <= waiting:
                 self._changed.notify()
