@@ -448,8 +448,9 @@ PyObject *quick_answered(PyObject *self, PyObject *const *args, Py_ssize_t count
     for (Py_ssize_t i = 0; form == NULL && i < PyList_GET_SIZE(of_kind); i++) {
         PyObject *each = PyList_GET_ITEM(of_kind, i);
         PyObject *quick = IS_A(each, Form) ? GET(each, Form, quick) : NULL;
-        if (quick != NULL && Py_IS_TYPE(quick, &QuickFormType) &&
-            quick_form_matches(quick, text, (size_t)PyBytes_GET_SIZE(data), &found))
+        if (quick == NULL || !Py_IS_TYPE(quick, &QuickFormType))
+            Py_RETURN_FALSE; /* Python may find that it is of this one, and the first counts */
+        if (quick_form_matches(quick, text, (size_t)PyBytes_GET_SIZE(data), &found))
             form = each;
     }
     if (form == NULL || found.number == NULL || found.cseq == NULL)

@@ -6,6 +6,10 @@
 CLASSES(DEFINE_CLASS)
 #define DEFINE_OBJECT(name) PyObject *py_##name;
 OBJECTS(DEFINE_OBJECT)
+#define DEFINE_LIMIT(name) long long name;
+LIMITS(DEFINE_LIMIT)
+#define DEFINE_SECONDS(name) double name;
+SECONDS(DEFINE_SECONDS)
 
 PyObject *text_registered, *text_registering, *text_unregistered, *text_status, *text_state, *text_udp, *text_empty;
 PyObject *bytes_empty, *tuple_empty, *float_zero, *small[16];
@@ -31,12 +35,27 @@ static Py_ssize_t slot_of(PyObject *type, const char *name)
     return offset;
 }
 
-static PyObject *class_of(PyObject *given, const char *name)
+static PyObject *object_of(PyObject *given, const char *name)
 {
     PyObject *value = PyDict_GetItemString(given, name);
     if (value == NULL)
         PyErr_Format(PyExc_KeyError, "%s is not given", name);
-    else if (!PyType_Check(value)) {
+    return value;
+}
+
+static bool number_given(PyObject *given, const char *name, double *number)
+{
+    PyObject *value = object_of(given, name);
+    if (value == NULL)
+        return false;
+    *number = PyFloat_AsDouble(value);
+    return !PyErr_Occurred();
+}
+
+static PyObject *class_of(PyObject *given, const char *name)
+{
+    PyObject *value = object_of(given, name);
+    if (value != NULL && !PyType_Check(value)) {
         PyErr_Format(PyExc_TypeError, "%s is no class", name);
         value = NULL;
     }
@@ -57,19 +76,35 @@ static PyObject *class_of(PyObject *given, const char *name)
     }
 #define FIND_OBJECT(name)                                                                                              \
     {                                                                                                                  \
-        PyObject *value = PyDict_GetItemString(given, #name);                                                          \
-        if (value == NULL) {                                                                                           \
-            PyErr_SetString(PyExc_KeyError, #name " is not given");                                                    \
+        PyObject *value = object_of(given, #name);                                                                     \
+        if (value == NULL)                                                                                             \
             return -1;                                                                                                 \
-        }                                                                                                              \
         put_in(&py_##name, Py_NewRef(value));                                                                          \
+    }
+#define FIND_LIMIT(name)                                                                                               \
+    if (!number_given(given, #name, &number))                                                                          \
+        return -1;                                                                                                     \
+    name = (long long)number;
+#define FIND_SECONDS(name)                                                                                             \
+    if (!number_given(given, #name, &name))                                                                            \
+        return -1;
+#define SEE_COUNTED(name, expected)                                                                                    \
+    if (!number_given(given, #name, &number))                                                                          \
+        return -1;                                                                                                     \
+    if (number != expected) {                                                                                          \
+        PyErr_SetString(PyExc_ValueError, #name " has another number than here");                                      \
+        return -1;                                                                                                     \
     }
 
 int bind_objects(PyObject *given)
 {
+    double number;
     bound = false;
     CLASSES(FIND_CLASS)
     OBJECTS(FIND_OBJECT)
+    COUNTED(SEE_COUNTED)
+    LIMITS(FIND_LIMIT)
+    SECONDS(FIND_SECONDS)
     bound = true;
     return 0;
 }

@@ -13,6 +13,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined __FAST_MATH__ || (defined __FLT_EVAL_METHOD__ && __FLT_EVAL_METHOD__ != 0)
+#error "the quick path needs the sums that Python gets"
+#endif
 #ifdef Py_GIL_DISABLED
 #error "the quick path needs the interpreter lock"
 #endif
@@ -79,19 +82,29 @@ CLASSES(DECLARE_CLASS)
     O(USUAL_FLOW) O(USUAL_REGISTRATION) O(NO_REASON) O(WANTED_DOWN) O(BY_RFC) O(Send) O(FlowRecord) O(NonceRecord)     \
     O(TransitionRecord) O(StateChanged) O(md5) O(usual) O(cnonce_of) O(head) O(tail) O(place) O(sent_as) O(bound_as)   \
     O(store) O(refresh_at) O(bind_flow) O(join) O(learn) O(other_opaque) O(heappush) O(target) O(show) O(heappop) O(arm_pacer)  \
-    O(drawn) O(due) O(begin) O(rearm) O(carried_rest)
+    O(drawn) O(due) O(begin) O(is_full) O(rearm) O(carried_rest)
 
 #define DECLARE_OBJECT(name) extern PyObject *py_##name;
 OBJECTS(DECLARE_OBJECT)
 
 /* ---- what is the same everywhere ---- */
 
-enum { IDLE, RESOLVING, OPENING, QUEUED, RESERVING, SENT, WAITING, FETCHING };
-enum { REGISTER };
-enum { REFRESH }; /* the class of waiting requests that draw first */
-enum { IN_FLIGHT = 500, RESERVE_AHEAD = 32, RESERVED_BLOCK = 256, NONCE_BLOCK = 16, LARGEST_DATAGRAM = 65507 };
-#define SILENT 1.0
-#define PAUSE 0.005
+/* bind() sees that Python counts them likewise: what a flow does and what for, the class of waiting requests that draw
+ * first, and the kinds of parts that an answer's form has. */
+#define COUNTED(C)                                                                                                     \
+    C(IDLE, 0) C(RESOLVING, 1) C(OPENING, 2) C(QUEUED, 3) C(RESERVING, 4) C(SENT, 5) C(WAITING, 6) C(FETCHING, 7)      \
+    C(REGISTER, 0) C(REFRESH, 0)                                                                                       \
+    C(ANYTHING, 1) C(BRANCH, 2) C(CSEQ, 3) C(NONCE_TEXT, 4) C(OPAQUE, 5) C(CONTACT, 6) C(EXPIRES, 7) C(INSTANCE, 8)
+#define AS_ENUMERATOR(name, value) name = value,
+enum { COUNTED(AS_ENUMERATOR) };
+
+/* Limits and times, as bind() is given them. */
+#define LIMITS(L) L(IN_FLIGHT) L(RESERVE_AHEAD) L(RESERVED_BLOCK) L(NONCE_BLOCK)
+#define SECONDS(S) S(SILENT) S(PAUSE)
+#define DECLARE_LIMIT(name) extern long long name;
+#define DECLARE_SECONDS(name) extern double name;
+LIMITS(DECLARE_LIMIT)
+SECONDS(DECLARE_SECONDS)
 
 /* The slot of an object whose class is known: a borrowed reference, NULL where nothing was ever put. */
 #define GET(object, Class, slot) (*(PyObject **)((char *)(object) + Class##_at.slot))
@@ -125,7 +138,7 @@ static inline bool same_text(PyObject *left, PyObject *right)
                              PyUnicode_Compare(left, right) == 0);
 }
 
-/* ---- text under construction: of bounded size, and what does not fit is for Python ---- */
+/* ---- text under construction: of bounded size, less than a datagram, and what does not fit is for Python ---- */
 
 enum { ROOM = 4096 };
 typedef struct {

@@ -117,7 +117,6 @@ static Outcome add_authorization(Text *text, PyObject *room, PyObject *nonce, lo
     }
     add_str(&hashed, PyTuple_GET_ITEM(usual, 1));
     md5_hex(hashed.data, hashed.length, response);
-    memset(hashed.data, 0, sizeof hashed.data);
     if (hashed.overflown)
         return NOTHING;
     ADD(text, "Authorization: Digest username=\"");
@@ -287,8 +286,7 @@ static Outcome write_draft(PyObject *room, PyObject *registration, PyObject *flo
         draft->nonce = nonce;
     }
     ADD(text, "Content-Length: 0\r\n\r\n");
-    if (text->overflown || text->length > LARGEST_DATAGRAM ||
-        (long long)text->length > integer_of(GET(transport, Transport, limit)))
+    if (text->overflown || (long long)text->length > integer_of(GET(transport, Transport, limit)))
         return NOTHING;
     return DONE;
 }

@@ -47,8 +47,19 @@ static Outcome draw_first(PyObject *room, PyObject *pacer, PyObject *now, bool *
     PyObject *health = PyDict_GetItemWithError(GET(room, Registrations, health), key);
     if (PyErr_Occurred())
         return FAILED;
-    bool known = way != NULL && health != NULL && IS_A(way, Transport) && IS_A(health, Health);
-    if (known && integer_of(PyTuple_GET_ITEM(first, 0)) != REFRESH && is_full(way, health, now)) {
+    bool known = way != NULL && health != NULL && IS_A(way, Transport) && IS_A(health, Health), full = false;
+    if (integer_of(PyTuple_GET_ITEM(first, 0)) != REFRESH) {
+        if (known)
+            full = is_full(way, health, now);
+        else {
+            PyObject *answer = PyObject_CallFunctionObjArgs(py_is_full, room, flow, now, NULL);
+            full = answer == Py_True;
+            Py_XDECREF(answer);
+            if (answer == NULL)
+                return FAILED;
+        }
+    }
+    if (full) {
         *over = true;
         pause = PyFloat_FromDouble(PAUSE);
         Outcome armed = pause == NULL ? FAILED : call(py_arm_pacer, room, pacer, now, pause);

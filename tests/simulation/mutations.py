@@ -1,7 +1,7 @@
 """Places where the service is broken on purpose: a simulation that notices nothing of these would prove nothing.
 
-Each mutation patches one function inside the process that simulates. ``seeds`` is within how many seeds it must be
-noticed, ``promise`` what must be found broken by one of them.
+Each mutation patches one function inside the process that simulates, in Python: the compiled quick path is not used
+meanwhile. ``seeds`` is within how many seeds it must be noticed, ``promise`` what must be found broken by one of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,17 @@ from typing import Any, NamedTuple
 import pytest
 
 from sipprofile import profile
-from sipprofile.registration import acceptance, failures, health, keepalive, machine, network, rejection, restart
+from sipprofile.registration import (
+    acceptance,
+    failures,
+    health,
+    keepalive,
+    machine,
+    network,
+    plain,
+    rejection,
+    restart,
+)
 from sipprofile.registration import registration as memory
 from sipprofile.registration.pacing import Pacer
 from sipprofile.service import registry
@@ -41,7 +51,8 @@ class Mutation(NamedTuple):
 
 
 def no_refresh(patch: Patch) -> None:
-    patch.setattr(acceptance, "refresh_delay", lambda granted, fraction: granted + 1e9)
+    for module in (acceptance, plain):
+        patch.setattr(module, "refresh_at", lambda sent_at, granted, fraction: sent_at + granted + 1e9)
 
 
 def lease_end_ignored(patch: Patch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from mutations import Mutation
 
+from sipprofile.registration import native
 from sipprofile.testing.simulation.promise import Promise, Violation
 
 
@@ -22,6 +23,7 @@ def found_by(mutation: Mutation) -> list[Promise | None]:
 
 
 def check(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "module", None)
     mutation.breaks(monkeypatch)
     found = found_by(mutation)
     assert found, f"none of {mutation.seeds} seeds noticed it"

@@ -7,21 +7,25 @@ import hashlib
 import re
 from collections import Counter
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from registrar_formats import FORMATS, Format
+from machine_driver import server
+from registrar_formats import FORMATS, Format, echoing
 from twins import Twins
 
-from sipprofile.registration import machine, native, plain
+from sipprofile.registration import machine, native, plain, queueing, quick, registrations, transmit
 from sipprofile.registration.actions import TransportKey
 from sipprofile.registration.plain import FIRST_MISSES
 from sipprofile.registration.settings import RegistrationSettings
+from sipprofile.sip.message import Request
 
 pytestmark = pytest.mark.skipif(native.module is None, reason="the quick path is not compiled, or turned off")
 
+TAKEN_AS_THEY_ARE = ("IN_FLIGHT", "SILENT", "PAUSE", "RESERVE_AHEAD", "RESERVED_BLOCK", "NONCE_BLOCK")
 UNHURRIED = RegistrationSettings(udp_keepalive=0.0, t2=4000.0, rate=1000.0, burst=1000.0)
 MANY = 60
 
@@ -100,6 +104,45 @@ def test_one_that_is_not_usual_is_left_to_python(twins: Twins) -> None:
     assert done == before
 
 
+def test_an_answer_of_many_parts_is_one_of_a_form_too(twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "FIRST_MISSES", 0)
+
+    def form(request: Request, nonce: str, grant: int | None) -> bytes:
+        return echoing(request, nonce, grant).replace(b"Content-Length", b"X:\r\n" * 140 + b"Content-Length")
+
+    for number in (1, 2, 3):
+        twins.add(number)
+    for _ in range(2):
+        answer_all(twins, form)
+    assert {twins.short.state(number).status for number in twins.profiles} == {"registered"}
+    assert twins.short.quick.done["answered"] > 0
+
+
+def test_what_is_kept_of_requests_is_bounded_alike(twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transmit, "HEADS_KEPT", 3)
+    for number in (1, 2, 3):
+        twins.add(number, registrar=server(f"sip:host{number}.test"), proxies=[server("sip:192.0.2.1")], expires=60)
+    for _ in range(4):
+        answer_all(twins, echoing)
+        twins.pass_time(31.0)
+    ((transport,),) = (twins.short.transports.values(),)
+    assert len(transport.heads) == 3
+
+
+def test_who_waits_for_an_address_of_which_nothing_is_known(twins: Twins) -> None:
+    twins.add(1)
+    key, _ = twins.open_requests()[0]
+    for room in (twins.short, twins.long):
+        room.pacers["192.0.2.1:5060"]._tokens = 0.0
+        room.transports[key].active.update(range(1000, 1000 + queueing.IN_FLIGHT))
+        room.health.clear()
+    twins.add(2, reg_event=True)
+    for room in (twins.short, twins.long):
+        room.health.clear()
+    twins.pass_time(1.0)
+    assert twins.short.quick.done["draw"] or twins.short.quick.done["timer"]
+
+
 @given(st.binary(max_size=300))
 def test_md5_is_that_of_openssl(data: bytes) -> None:
     assert native.module.md5(data) == hashlib.md5(data, usedforsecurity=False).hexdigest()
@@ -161,7 +204,7 @@ def test_a_form_matches_what_its_pattern_matches(data: st.DataObject) -> None:
     assert found == (None if expected is None else {name: expected[name] for name in NAMES})
 
 
-@pytest.mark.parametrize("parts", [(9,), (-1,), (0,), ("text",), (None,), (b"x",) * 1000])
+@pytest.mark.parametrize("parts", [(9,), (-1,), (0,), ("text",), (None,), (b"x",) * 5000])
 def test_what_is_no_form_is_refused(parts: tuple[Any, ...]) -> None:
     with pytest.raises((TypeError, ValueError)):
         native.module.form(parts)
@@ -182,8 +225,21 @@ def test_it_is_bound_to_whole_classes_only() -> None:
     try:
         assert native.module.answered(None, b"", None, 1.0) is False, "not while it is not bound"
     finally:
-        from sipprofile.registration import quick, registrations
+        quick.bind(registrations.Registrations)
 
+
+@pytest.mark.parametrize("name", [*quick.NUMBERS])
+def test_it_is_not_bound_to_other_numbers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound: list[dict[str, Any]] = []
+    monkeypatch.setattr(native, "module", SimpleNamespace(bind=bound.append))
+    quick.bind(registrations.Registrations)
+    monkeypatch.undo()
+    (given,) = bound
+    try:
+        for number in (None,) if name in TAKEN_AS_THEY_ARE else (None, given[name] + 1):
+            with pytest.raises((TypeError, ValueError)):
+                native.module.bind({**given, name: number})
+    finally:
         quick.bind(registrations.Registrations)
 
 

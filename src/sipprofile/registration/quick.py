@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from .. import records
 from ..agents.base import Credentials, Hop, Plan
 from ..events import NO_REASON, Reason, StateChanged
 from ..records import FlowRecord, NonceRecord, TransitionRecord
@@ -24,12 +25,14 @@ from . import (
     machine,
     native,
     options,
+    pacing,
     plain,
     queueing,
     refresh_times,
     registration,
     request,
     state,
+    transmit,
 )
 from .actions import Send, TransportKey
 from .addresses import Addresses
@@ -46,11 +49,39 @@ from .reachability import Reachabilities
 from .registration import Flow, Nonce, Registration
 from .settings import RegistrationSettings
 from .timers import Timers
-from .transmit import head_of
 from .transport import Transport
 
 if TYPE_CHECKING:
     from .registrations import Registrations
+
+
+NUMBERS: dict[str, float] = {
+    "IDLE": registration.IDLE,
+    "RESOLVING": registration.RESOLVING,
+    "OPENING": registration.OPENING,
+    "QUEUED": registration.QUEUED,
+    "RESERVING": registration.RESERVING,
+    "SENT": registration.SENT,
+    "WAITING": registration.WAITING,
+    "FETCHING": registration.FETCHING,
+    "REGISTER": registration.REGISTER,
+    "REFRESH": pacing.REFRESH,
+    "ANYTHING": plain.ANYTHING,
+    "BRANCH": plain.BRANCH,
+    "CSEQ": plain.CSEQ,
+    "NONCE_TEXT": plain.NONCE,
+    "OPAQUE": plain.OPAQUE,
+    "CONTACT": plain.CONTACT,
+    "EXPIRES": plain.EXPIRES,
+    "INSTANCE": plain.INSTANCE,
+    "IN_FLIGHT": queueing.IN_FLIGHT,
+    "SILENT": queueing.SILENT,
+    "PAUSE": queueing.PAUSE,
+    "RESERVE_AHEAD": transmit.RESERVE_AHEAD,
+    "RESERVED_BLOCK": records.RESERVED_BLOCK,
+    "NONCE_BLOCK": records.NONCE_BLOCK,
+}
+"""Those up to ``INSTANCE`` it counts likewise, or it is not used; the others it takes from here."""
 
 
 def _tail(plan: Plan, hop: Hop, user_agent: str) -> bytes:
@@ -129,7 +160,7 @@ def bind(registrations: type) -> None:
         "md5": digest.md5,
         "usual": _usual,
         "cnonce_of": cnonce_of,
-        "head": head_of,
+        "head": transmit.head_of,
         "tail": _tail,
         "place": _place,
         "sent_as": changes.sent_as,
@@ -150,8 +181,10 @@ def bind(registrations: type) -> None:
         "begin": attempt.begin,
         "rearm": machine.rearm,
         "carried_rest": changes.carried_behind,
+        "is_full": queueing.is_full,
     }
+    given |= NUMBERS
     try:
         native.module.bind(given)
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         native.module = None

@@ -145,11 +145,13 @@ def head_of(plan: Plan, uri: str, transport: Transport) -> bytes:
     assert local is not None
     if plan.contact_uri is not None:  # a flow that nobody calls us on is not kept alive
         return head(uri, key, local, keep="")
-    if transport.heads_show is not local or len(transport.heads) >= HEADS_KEPT:
+    if transport.heads_show is not local:
         transport.heads = {}
         transport.heads_show = local
     known = transport.heads.get(uri)
     if known is None:
+        if len(transport.heads) >= HEADS_KEPT:
+            transport.heads = {}
         known = transport.heads[uri] = head(uri, key, local)
     return known
 
