@@ -43,16 +43,19 @@ def compiled() -> dict[str, str]:
 
 class Daemon:
     """A daemon with the store in `directory`; unless it is `paced` the pacing is lifted, all else is as it comes or as
-    in `configuration`.
+    in `configuration`. Without `quick` the core does in Python what is compiled otherwise.
     """
 
-    def __init__(self, directory: Path, core: int, configuration: str = "", *, paced: bool = False) -> None:
+    def __init__(
+        self, directory: Path, core: int, configuration: str = "", *, paced: bool = False, quick: bool = True
+    ) -> None:
         self.answered = self.ready = 0.0
         """Seconds from the last start to the first answer of the HTTP interface, and until everything was loaded."""
         self.state = directory / "state"
         self.socket = directory / "sock"
         self.log = directory / "log"
         self._core = core
+        self._environment = {} if quick else {"SIPPROFILE_NATIVE": "0"}
         self._settings = (PACED if paced else CONFIGURATION) + configuration
         self._configuration = directory / "sipprofile.toml"
         self._notify = directory / "notify"
@@ -80,7 +83,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**compiled(), "NOTIFY_SOCKET": str(self._notify)},
+                env={**compiled(), **self._environment, "NOTIFY_SOCKET": str(self._notify)},
             )
             os.sched_setaffinity(self._process.pid, {self._core})
             with socket.socket(socket.AF_UNIX) as client:

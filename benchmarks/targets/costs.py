@@ -60,9 +60,9 @@ def base() -> Usage:
     return found
 
 
-def cold(stores: Stores, count: int) -> Cold:
-    """`count` profiles that register when the daemon starts."""
-    with daemon() as service, stores.registrar(EXPIRES) as responder:
+def cold(stores: Stores, count: int, *, quick: bool = True) -> Cold:
+    """`count` profiles that register when the daemon starts, by the quick path or in Python."""
+    with daemon(quick=quick) as service, stores.registrar(EXPIRES) as responder:
         stores.put(count, "always", service)
         with service:
             return registered(service, responder, count)
@@ -85,12 +85,22 @@ def rows(stores: Stores, counts: list[int]) -> Iterator[Row]:
     if len(rates) > 1:
         apart = 1 - min(rates) / max(rates)
         yield Row("the slowest of these rates", "≥ 80 % of the fastest", f"{100 - apart * 100:.0f} %", apart <= SAME)
+    yield from worth(runs[0], cold(stores, counts[0], quick=False))
     last = runs[-1]
     each = (last.after.proportional - empty.proportional) / last.count / 1000
     yield at_most(f"memory of a registered profile, {last.count:,}", 2, "kB", each)
     yield at_most("memory of a daemon without profiles", 90, "MB", empty.proportional / 1e6)
     limit = 90 + 2 * last.count / 1000
     yield at_most(f"memory of a daemon with {last.count:,}", limit, "MB", last.after.proportional / 1e6)
+
+
+def worth(quick: Cold, python: Cold) -> Iterator[Row]:
+    """What the compiled quick path is worth from end to end."""
+    rate, cpu = python.counters.accepted_per_second, python.cpu
+    text = f"{rate:,.0f} a second, {cpu:.3f} s of CPU time per 1,000"
+    yield Row(f"without the compiled quick path, {python.count:,}", "", text, None, (rate, cpu))
+    times = quick.counters.accepted_per_second / rate
+    yield at_least("times as many registrations a second with it", 1.3, "", times)
 
 
 def refreshes(stores: Stores, count: int) -> Iterator[Row]:

@@ -40,7 +40,7 @@ class Stores:
 
 
 @contextmanager
-def daemon(*, paced: bool = False) -> Iterator[Daemon]:
+def daemon(*, paced: bool = False, quick: bool = True) -> Iterator[Daemon]:
     """One that is not started, with an empty directory of its own."""
     with TemporaryDirectory(prefix="bench-") as name:  # the path of a socket has 107 bytes at most
-        yield Daemon(Path(name), CORE, paced=paced)
+        yield Daemon(Path(name), CORE, paced=paced, quick=quick)

@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable
 from importlib import import_module
 
 MODULE = "sipprofile.store.profiles"
-INTERVAL = 0.1  # seconds between looks
-IDLE = 0.2  # of an interval; 2,000 refreshes a second take as much
+INTERVAL = 2.0  # seconds between looks
+IDLE = 0.1  # of an interval; 1,000 refreshes a second take less
 
 
 async def idle(
