@@ -44,7 +44,7 @@ void add_hex(Text *text, uint64_t value, int width)
     add(text, digits + at, (size_t)(16 - at));
 }
 
-/* RFC 1321 §3.4: the sine table, and by how much each round rotates. */
+/* RFC 1321 §3.4. */
 static const uint32_t sines[64] = {
     0xd76aa478, 0xe8c7b756, 0x242070db, 0xc1bdceee, 0xf57c0faf, 0x4787c62a, 0xa8304613, 0xfd469501,
     0x698098d8, 0x8b44f7af, 0xffff5bb1, 0x895cd7be, 0x6b901122, 0xfd987193, 0xa679438e, 0x49b40821,
@@ -54,7 +54,25 @@ static const uint32_t sines[64] = {
     0x289b7ec6, 0xeaa127fa, 0xd4ef3085, 0x04881d05, 0xd9d4d039, 0xe6db99e5, 0x1fa27cf8, 0xc4ac5665,
     0xf4292244, 0x432aff97, 0xab9423a7, 0xfc93a039, 0x655b59c3, 0x8f0ccc92, 0xffeff47d, 0x85845dd1,
     0x6fa87e4f, 0xfe2ce6e0, 0xa3014314, 0x4e0811a1, 0xf7537e82, 0xbd3af235, 0x2ad7d2bb, 0xeb86d391};
-static const int rotations[4][4] = {{7, 12, 17, 22}, {5, 9, 14, 20}, {4, 11, 16, 23}, {6, 10, 15, 21}};
+
+static inline uint32_t rotated(uint32_t value, int by) { return value << by | value >> (32 - by); }
+
+/* Four steps of a round: `mix` is its function, the words are `start`, `start + stride`, ... */
+#define STEP(mix, a, b, c, d, i, word, by) a = b + rotated(a + mix(b, c, d) + sines[i] + words[(word) % 16], by);
+#define FOUR(mix, i, start, stride, first, second, third, fourth)                                                      \
+    STEP(mix, a, b, c, d, i, start, first)                                                                             \
+    STEP(mix, d, a, b, c, i + 1, start + stride, second)                                                               \
+    STEP(mix, c, d, a, b, i + 2, start + 2 * stride, third)                                                            \
+    STEP(mix, b, c, d, a, i + 3, start + 3 * stride, fourth)
+#define ROUND(mix, i, start, stride, first, second, third, fourth)                                                     \
+    FOUR(mix, i, start, stride, first, second, third, fourth)                                                          \
+    FOUR(mix, i + 4, start + 4 * stride, stride, first, second, third, fourth)                                         \
+    FOUR(mix, i + 8, start + 8 * stride, stride, first, second, third, fourth)                                         \
+    FOUR(mix, i + 12, start + 12 * stride, stride, first, second, third, fourth)
+#define F(x, y, z) ((x & y) | (~x & z))
+#define G(x, y, z) ((x & z) | (y & ~z))
+#define H(x, y, z) (x ^ y ^ z)
+#define I(x, y, z) (y ^ (x | ~z))
 
 static void md5_block(uint32_t state[4], const unsigned char *block)
 {
@@ -62,33 +80,10 @@ static void md5_block(uint32_t state[4], const unsigned char *block)
     for (int i = 0; i < 16; i++)
         words[i] = (uint32_t)block[4 * i] | (uint32_t)block[4 * i + 1] << 8 | (uint32_t)block[4 * i + 2] << 16 |
                    (uint32_t)block[4 * i + 3] << 24;
-    for (int i = 0; i < 64; i++) {
-        uint32_t mixed;
-        int word;
-        switch (i / 16) {
-        case 0:
-            mixed = (b & c) | (~b & d);
-            word = i;
-            break;
-        case 1:
-            mixed = (b & d) | (c & ~d);
-            word = (5 * i + 1) % 16;
-            break;
-        case 2:
-            mixed = b ^ c ^ d;
-            word = (3 * i + 5) % 16;
-            break;
-        default:
-            mixed = c ^ (b | ~d);
-            word = 7 * i % 16;
-        }
-        uint32_t sum = a + mixed + sines[i] + words[word];
-        int by = rotations[i / 16][i % 4];
-        a = d;
-        d = c;
-        c = b;
-        b += sum << by | sum >> (32 - by);
-    }
+    ROUND(F, 0, 0, 1, 7, 12, 17, 22)
+    ROUND(G, 16, 1, 5, 5, 9, 14, 20)
+    ROUND(H, 32, 5, 3, 4, 11, 16, 23)
+    ROUND(I, 48, 0, 7, 6, 10, 15, 21)
     state[0] += a;
     state[1] += b;
     state[2] += c;
