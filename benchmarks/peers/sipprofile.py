@@ -11,6 +11,13 @@ from benchmarks.daemon import CONFIGURATION, Daemon
 from benchmarks.peers.peer import HOLDER_CORE
 from benchmarks.process import Usage
 from benchmarks.profiles import fill
+from sipprofile.registration import native
+from sipprofile.server import quick_path
+
+
+def _quick_path() -> str:
+    quick_path.choose()
+    return "compiled" if native.usable() else "in Python"
 
 
 class SipProfile:
@@ -29,7 +36,7 @@ class SipProfile:
     def settings(self) -> list[str]:
         set_here = ", ".join(line for line in CONFIGURATION.splitlines() if "=" in line and "bind" not in line)
         return [
-            f"version {version('sipprofile')}, `sipprofile serve`, one process",
+            f"version {version('sipprofile')}, `sipprofile serve`, one process, its quick path {_quick_path()}",
             f"{set_here} (pacing lifted); all else as it comes: SQLite, synchronous = FULL, events, history, metrics",
             'profiles with register = "always"; it refreshes after about half of a lease, with one round trip',
         ]
