@@ -1,16 +1,15 @@
-"""The last transitions of each profile. Those that follow each other share a row, since they are written together."""
+"""The last transitions of each profile, in their places. Those that follow each other share a row."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import msgspec
 
 from sipprofile.errors import SipProfileError
 from sipprofile.records import HISTORY_LENGTH, TransitionRecord
-from sipprofile.store.journal import without_surrogates
 
 TOGETHER = 4
 """A row holds the transitions whose revisions, divided by this, are its bucket; as JSON, one in each line."""
@@ -36,21 +35,19 @@ THEN history.records || char(10) || excluded.records ELSE excluded.records END
 
 _OF_PROFILE = "id BETWEEN ? AND ?"
 
-_encode = msgspec.json.Encoder().encode
+_lines = msgspec.json.Encoder().encode_lines
 _decoder = msgspec.json.Decoder(TransitionRecord)
 
 
-def save(driver: sqlite3.Connection, rows: Sequence[TransitionRecord], known: Callable[[int], bool]) -> None:
-    """Put each transition in its place; those of profiles that are not ``known`` are left out."""
-    buckets: dict[tuple[int, int], str] = {}
+def save(driver: sqlite3.Connection, rows: Iterable[TransitionRecord]) -> None:
+    """Put each transition in its place, in the order in which they came."""
+    buckets: dict[tuple[int, int], dict[int, TransitionRecord]] = {}
     for row in rows:
-        key = row.profile, row.revision // TOGETHER
-        before = buckets.get(key)
-        buckets[key] = _json(row) if before is None else f"{before}\n{_json(row)}"
+        buckets.setdefault((row.profile, row.revision // TOGETHER), {})[row.revision] = row
     values: list[int | str] = []
-    for (profile, bucket), records in buckets.items():
-        if known(profile):
-            values += profile * SLOTS + bucket % SLOTS, bucket, records
+    # The table's own order, which changes fewest pages; those of one profile as they came.
+    for (profile, bucket), together in sorted(buckets.items(), key=lambda item: item[0][0]):
+        values += profile * SLOTS + bucket % SLOTS, bucket, _lines(together.values()).decode().rstrip()
     start = 0
     while left := len(values) // 3 - start:
         # The largest power of two: few different statements, which the driver keeps prepared.
@@ -59,8 +56,10 @@ def save(driver: sqlite3.Connection, rows: Sequence[TransitionRecord], known: Ca
         start += count
 
 
-def of_profile(driver: sqlite3.Connection, profile: int) -> list[TransitionRecord]:
-    """The profile's last transitions, oldest first."""
+def of_profile(
+    driver: sqlite3.Connection, profile: int, recent: Sequence[TransitionRecord] = ()
+) -> list[TransitionRecord]:
+    """The profile's last transitions, oldest first; ``recent`` came after those that are in their places."""
     found: dict[int, TransitionRecord] = {}
     for (records,) in driver.execute(f"SELECT records FROM history WHERE {_OF_PROFILE} ORDER BY bucket", _ids(profile)):
         try:
@@ -68,6 +67,7 @@ def of_profile(driver: sqlite3.Connection, profile: int) -> list[TransitionRecor
         except msgspec.DecodeError as error:
             sentence = f"The history of profile {profile} cannot be read: {error}."
             raise SipProfileError("store_damaged", sentence) from None
+    found.update((row.revision, row) for row in recent)
     return [found[revision] for revision in sorted(found)[-HISTORY_LENGTH:]]
 
 
@@ -83,10 +83,3 @@ def _ids(profile: int) -> tuple[int, int]:
 @cache
 def _with_places(rows: int) -> str:
     return _SAVE % ",".join(["(?,?,?)"] * rows)
-
-
-def _json(row: TransitionRecord) -> str:
-    try:
-        return _encode(row).decode()
-    except UnicodeEncodeError:
-        return _encode(without_surrogates(msgspec.to_builtins(row))).decode()

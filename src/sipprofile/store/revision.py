@@ -1,6 +1,6 @@
 """What identifies the tables; what they are is in :mod:`sipprofile.store.schema`, which takes SQLAlchemy."""
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration; revisions are counted, so that an older store differs from a newer one."""
 
 CSEQ_RAISED = "cseq_raised"

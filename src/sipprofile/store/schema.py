@@ -45,6 +45,14 @@ journal = Table(
     Column("records", LargeBinary, nullable=False),
 )
 
+transitions = Table(
+    "transitions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("profiles", LargeBinary, nullable=False),
+    Column("records", LargeBinary, nullable=False),
+)
+
 history = Table(
     "history",
     metadata,

@@ -20,7 +20,7 @@ from sipprofile.records import (
     RuntimeWrite,
     TransitionRecord,
 )
-from sipprofile.store import database, files, history, journal, loading, secrets
+from sipprofile.store import database, files, journal, loading, secrets, transitions
 from sipprofile.store.journal import Journal
 from sipprofile.store.secrets import KeyRing
 
@@ -128,9 +128,9 @@ class Store:
         """
         with self._writing() as flows:
             of_flows = [row for row in rows if isinstance(row, FlowRecord)]
-            transitions = [row for row in rows if isinstance(row, TransitionRecord)]
+            changes = [row for row in rows if isinstance(row, TransitionRecord)]
             awaited = flows.append(of_flows)
-            history.save(self._driver, transitions, flows.places.knows)
+            transitions.save(self._driver, changes, flows.places.live, flows.places.knows)
         return awaited
 
     @contextmanager
@@ -182,8 +182,8 @@ class Store:
 
     def history(self, profile: int) -> list[TransitionRecord]:
         """The last 32 transitions, oldest first."""
-        with database.explained():
-            return history.of_profile(self._driver, profile)
+        with database.transaction(self._driver, "DEFERRED"):
+            return transitions.of_profile(self._driver, profile)
 
     def names(self) -> list[tuple[int, str]]:
         """Id and name of every profile, in order of id."""
