@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from sipprofile.errors import SipProfileError
 from sipprofile.profile import Profile
 from sipprofile.records import (
-    HISTORY_LENGTH,
     NONCE_BLOCK,
     RESERVED_BLOCK,
     FlowRecord,
@@ -22,9 +21,8 @@ from sipprofile.records import (
     PutProfile,
     Query,
     RemoveProfile,
-    TransitionRecord,
 )
-from sipprofile.store import database, history, journal
+from sipprofile.store import database, journal
 from sipprofile.store.places import Places
 from sipprofile.store.secrets import KeyRing
 from sipprofile.store.store import Store
@@ -254,42 +252,3 @@ class TestDamage:
         flows = msgspec.msgpack.encode([journal.FORMAT, [1], [1], [256], [len(short)]])
         store._driver.execute("UPDATE journal SET flows = ?, records = ?", (flows, short))
         assert [record.flows for record in again(store).load()] == [(FlowRecord(1, 1, "c", 256),)]
-
-
-class TestHistory:
-    def test_transitions_that_follow_each_other_share_a_row(self, store: Store) -> None:
-        store.commit([put(1)])
-        store.save([TransitionRecord(1, 1, 0.0, "registering"), TransitionRecord(1, 2, 0.0, "registered")])
-        store.save([TransitionRecord(1, 3, 0.0, "unregistered")])
-        assert store._driver.execute("SELECT count(*) FROM history").fetchone() == (1,)
-        assert [row.revision for row in store.history(1)] == [1, 2, 3]
-
-    def test_revisions_that_are_no_transitions_leave_the_older_ones_there(self, store: Store) -> None:
-        store.commit([put(1)])
-        for revision in (2, 3, 1000, 1001):
-            store.save([TransitionRecord(1, revision, 0.0, "registered")])
-        assert [row.revision for row in store.history(1)] == [2, 3, 1000, 1001]
-
-    def test_a_revision_that_comes_again_counts_once(self, store: Store) -> None:
-        store.commit([put(1)])
-        store.save([TransitionRecord(1, 5, 0.0, "registering")])
-        store.save([TransitionRecord(1, 5, 1.0, "registered")])
-        assert store.history(1) == [TransitionRecord(1, 5, 1.0, "registered")]
-
-    def test_however_many_there_are_their_number_is_bounded(self, store: Store) -> None:
-        store.commit([put(1)])
-        for revision in range(1, 1000):
-            store.save([TransitionRecord(1, revision, 0.0, "registered")])
-        assert [row.revision for row in store.history(1)] == list(range(1000 - HISTORY_LENGTH, 1000))
-        (lines,) = store._driver.execute(
-            "SELECT sum(1 + length(records) - length(replace(records, char(10), ''))) FROM history"
-        ).fetchone()
-        assert lines <= 2 * HISTORY_LENGTH
-
-    def test_revisions_that_come_again_at_every_start_take_no_more_room(self, store: Store) -> None:
-        store.commit([put(1)])
-        for start in range(500):
-            store.save([TransitionRecord(1, revision, float(start), "registering") for revision in (1, 2, 3)])
-        assert [(row.revision, row.at) for row in store.history(1)] == [(1, 499.0), (2, 499.0), (3, 499.0)]
-        (length,) = store._driver.execute("SELECT sum(length(records)) FROM history").fetchone()
-        assert length <= 2 * history.LONGEST

@@ -132,6 +132,26 @@ def test_flows_and_history_go_into_the_journal_and_its_buckets(tmp_path: Path) -
     store.close()
 
 
+def test_what_the_history_had_is_followed_by_what_is_appended(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.touch()
+    migrate(path, "0002")
+    connection = sqlite3.connect(path)
+    names = "id, name, type, aor, aor_key, revision, is_default, held, document"
+    connection.execute(f"INSERT INTO profiles ({names}) VALUES (1, 'p', 'ietf', 'sip:a@b', 'a@b', 1, 1, '', '{{}}')")
+    kept = [TransitionRecord(1, number, 1.0, "registered") for number in (2, 3)]
+    lines = "\n".join(msgspec.json.encode(row).decode() for row in kept)
+    connection.execute("INSERT INTO history (id, bucket, records) VALUES (16, 0, ?)", (lines,))
+    connection.commit()
+    connection.close()
+    migrate(path)
+    store = Store.open(path, KeyRing.generate())
+    later = TransitionRecord(1, 4, 2.0, "unregistered")
+    store.save([later])
+    assert store.history(1) == [*kept, later]
+    store.close()
+
+
 def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
     Store.open(tmp_path / "store.db", KeyRing.generate()).close()
     before = definitions(tmp_path / "store.db")

@@ -711,7 +711,7 @@ def kill_at(place: str, directory: Path, program: str) -> None:
         "import os, pathlib, signal, sys\n"
         "from sipprofile.profile import *\n"
         "from sipprofile.records import *\n"
-        "from sipprofile.store import database, files, history, journal, profiles, schema, store as store_module\n"
+        "from sipprofile.store import database, files, journal, profiles, schema, transitions, store as store_module\n"
         "from sipprofile.store.secrets import KeyRing\n"
         "from sipprofile.store.store import Store\n"
         "directory = pathlib.Path(sys.argv[1])\n"
@@ -784,7 +784,7 @@ class TestKilled:
             "start()\n"
             "store.save([FlowRecord(1), TransitionRecord(1, 1, 0.0, 'registered')])\n"
         )
-        kill_at("history.save", tmp_path, program)
+        kill_at("transitions.save", tmp_path, program)
         store = self.reopened(tmp_path)
         assert [record.flows for record in store.load()] == [()]
         store.close()

@@ -39,8 +39,9 @@ def save(
     first, last = driver.execute(_ENDS).fetchone()
     for start in range(0, len(rows), PIECE):
         last = _append(driver, last or 0, rows[start : start + PIECE])
-    most = 4 * flows + LEFT
-    waiting = last - first if first else 0
+    if first is None:
+        return
+    waiting, most = last - first, 4 * flows + LEFT
     if waiting > most and (len(rows) <= FEW or waiting > 2 * most):
         _put_in_place(driver, first + PIECE + 2 * len(rows), known)
 
