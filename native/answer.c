@@ -67,8 +67,8 @@ static Outcome challenged(PyObject *room, PyObject *registration, PyObject *flow
     if (!PyTuple_CheckExact(nonces) || PyTuple_GET_SIZE(nonces) || GET(flow, Flow, rounds) != small[0] ||
         GET(flow, Flow, retransmitted) != Py_False)
         return NOTHING;
-    PyObject *own = credentials_for(plan, terms);
-    PyObject *pacer = PyDict_GetItemWithError(GET(room, Registrations, pacers), GET(plan, KeptPlan, registrar));
+    PyObject *own = credentials_for(plan, terms), *common = GET(plan, KeptPlan, common);
+    PyObject *pacer = PyDict_GetItemWithError(GET(room, Registrations, pacers), GET(common, Plan, registrar));
     if (own == NULL || pacer == NULL || !IS_A(pacer, Pacer))
         return PyErr_Occurred() ? FAILED : NOTHING;
     Py_INCREF(terms);

@@ -69,9 +69,9 @@ Outcome begin(PyObject *room, PyObject *registration, PyObject *flow, PyObject *
     PyObject *way = only_way(room, plan, flow, now);
     if (way == NULL)
         return PyErr_Occurred() ? FAILED : NOTHING;
-    PyObject *key = GET(way, Transport, key);
+    PyObject *key = GET(way, Transport, key), *common = GET(plan, KeptPlan, common);
     PyObject *health = PyDict_GetItemWithError(GET(room, Registrations, health), key);
-    PyObject *pacer = PyDict_GetItemWithError(GET(room, Registrations, pacers), GET(plan, KeptPlan, registrar));
+    PyObject *pacer = PyDict_GetItemWithError(GET(room, Registrations, pacers), GET(common, Plan, registrar));
     if (health == NULL || pacer == NULL || !IS_A(health, Health) || !IS_A(pacer, Pacer) ||
         number_of(GET(health, Health, down_since)) > 0.0)
         return PyErr_Occurred() ? FAILED : NOTHING;

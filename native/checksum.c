@@ -36,7 +36,7 @@ static PyObject *checksum(uint32_t crc) { return PyLong_FromUnsignedLong(crc ? c
 PyObject *bound_as(PyObject *plan)
 {
     PyObject *common = GET(plan, KeptPlan, common);
-    PyObject *values[] = {GET(plan, KeptPlan, aor), GET(common, Plan, request_uri), GET(plan, KeptPlan, registrar),
+    PyObject *values[] = {GET(plan, KeptPlan, aor), GET(common, Plan, request_uri), GET(common, Plan, registrar),
                           GET(plan, KeptPlan, instance_id)};
     Text text;
     text.length = 0;

@@ -36,11 +36,11 @@ typedef enum { FAILED = -1, NOTHING = 0, DONE = 1 } Outcome;
     S(settings) S(random) S(cnonce) S(save) S(act) S(wall_offset) S(boot_id) S(register_sent) S(stopping) S(pressing)  \
     S(by_profile) S(flows) S(health) S(transports) S(keepalives) S(pacers) S(forms) S(locations) S(network)            \
     S(addresses) S(_timers) S(_last_time) S(kinds) S(emit) S(reachabilities) S(ghosts) S(_calls)
-#define KEPT_PLAN(S)                                                                                                   \
-    S(aor) S(contact_user) S(credentials) S(instance_id) S(hops) S(registrar) S(contact_uri) S(outbound) S(gruu)       \
-    S(common)
+#define KEPT_PLAN(S) \
+    S(aor) S(contact_user) S(credentials) S(instance_id) S(hops) S(common)
 #define PLAN(S)                                                                                                        \
-    S(request_uri) S(contact_params) S(expires) S(dscp) S(token_source) S(reg_event) S(reachable_interval)
+    S(request_uri) S(registrar) S(contact_uri) S(contact_params) S(expires) S(dscp) S(token_source) S(reg_event)       \
+    S(reachable_interval) S(outbound) S(gruu)
 #define HOP(S) S(server) S(route) S(strict) S(credentials)
 #define CREDENTIALS(S) S(username) S(password) S(realm)
 #define TERMS(S) S(realm) S(algorithm) S(algorithm_given) S(qop) S(opaque) S(proxy) S(userhash) S(utf8)

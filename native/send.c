@@ -199,7 +199,7 @@ static Outcome add_middle(PyObject *room, PyObject *flow, PyObject *plan, PyObje
         add_str(text, instance);
         ADD(text, ">\"");
     }
-    if (GET(plan, KeptPlan, outbound) != Py_False)
+    if (GET(common, Plan, outbound) != Py_False)
         ADD(text, ";reg-id=1");
     add_str(text, GET(common, Plan, contact_params));
     ADD(text, "\r\n");
@@ -307,6 +307,26 @@ Outcome draft_request(PyObject *room, PyObject *registration, PyObject *flow, Py
 
 static PyObject *plus(PyObject *number, long long more) { return PyLong_FromLongLong(integer_of(number) + more); }
 
+/* The number after this one, as one object for all whose CSeq is as high. */
+static PyObject *next_cseq(PyObject *cseq)
+{
+    enum { SHARED = 1024 };
+    static struct {
+        long long value;
+        PyObject *object;
+    } table[SHARED];
+    long long value = integer_of(cseq) + 1;
+    unsigned at = (unsigned long long)value % SHARED;
+    if (table[at].object == NULL || table[at].value != value) {
+        PyObject *object = PyLong_FromLongLong(value);
+        if (object == NULL)
+            return NULL;
+        put_in(&table[at].object, object);
+        table[at].value = value;
+    }
+    return Py_NewRef(table[at].object);
+}
+
 /* now + T1 and now + 64 T1 as objects: many are sent at one time. */
 static PyObject *sent_last, *t1_last, *retransmit_last, *ends_last;
 
@@ -347,7 +367,7 @@ Outcome send_draft(PyObject *room, PyObject *registration, PyObject *flow, PyObj
         text->data[draft->branch_at + branch_length - 1 - i] = "0123456789abcdef"[random & 15];
     PyObject *branch = PyUnicode_DecodeASCII(text->data + draft->branch_at, (Py_ssize_t)branch_length, NULL);
     PyObject *outstanding = PyBytes_FromStringAndSize(text->data, (Py_ssize_t)text->length);
-    PyObject *cseq = plus(GET(flow, Flow, cseq), 1), *sent = plus(GET(room, Registrations, register_sent), 1);
+    PyObject *cseq = next_cseq(GET(flow, Flow, cseq)), *sent = plus(GET(room, Registrations, register_sent), 1);
     PyObject *count = draft->nonce == NULL ? Py_NewRef(Py_None) : plus(GET(draft->nonce, Nonce, count), 1);
     PyObject *arguments[] = {key, outstanding};
     PyObject *send = outstanding == NULL ? NULL : PyObject_Vectorcall(py_Send, arguments, 2, NULL);

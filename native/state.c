@@ -15,8 +15,9 @@ bool is_usual(PyObject *registration, PyObject *flow)
         GET(flow, Flow, purpose) != small[REGISTER] || !IS_A(key, TransportKey) || !IS_A(plan, KeptPlan))
         return false;
     PyObject *common = GET(plan, KeptPlan, common);
-    if (!same_text(GET(key, TransportKey, protocol), text_udp) || GET(plan, KeptPlan, contact_uri) != Py_None ||
-        !IS_A(common, Plan) || GET(common, Plan, token_source) != Py_None || GET(plan, KeptPlan, gruu) != Py_False)
+    if (!same_text(GET(key, TransportKey, protocol), text_udp) || !IS_A(common, Plan) ||
+        GET(common, Plan, contact_uri) != Py_None || GET(common, Plan, token_source) != Py_None ||
+        GET(common, Plan, gruu) != Py_False)
         return false;
     if (Py_TYPE(agent) == by_rfc)
         return true;
@@ -176,7 +177,7 @@ static Outcome changed(PyObject *room, PyObject *registration, PyObject *change,
         return FAILED;
     if (probed)
         told = PyObject_CallMethod(room, "changed", "OOO", registration, change, now);
-    else if (count_kind(kinds, registration, GET(plan, KeptPlan, registrar)) != DONE)
+    else if (count_kind(kinds, registration, GET(common, Plan, registrar)) != DONE)
         return FAILED;
     else
         told = PyObject_CallOneArg(GET(room, Registrations, emit), change);

@@ -23,7 +23,7 @@ from .changes import bound_to, carried_behind, sent_as, sent_with
 from .counts import Kind
 from .kept_plan import KeptPlan
 from .rare import USUAL_FLOW, USUAL_REGISTRATION, FlowRarities
-from .registration import IDLE, Flow, Nonce, Registration, kept_call_id
+from .registration import IDLE, Flow, Nonce, Registration, kept_call_id, shared_number
 from .restart import lease_end
 from .transport import Transport
 
@@ -124,20 +124,9 @@ class Alike:
         credentials = Credentials(username, password, server.realm)
         like = form.plan
         token = stored.contact_token
-        plan = KeptPlan(
-            aor,
-            token,
-            credentials,
-            instance,
-            like.hops,
-            like.registrar,
-            like.contact_uri,
-            like.outbound,
-            like.gruu,
-            like.common,
-        )
-        reserved = stored.cseq_reserved
-        used = reserved - RESERVED_BLOCK if reserved > RESERVED_BLOCK else 0
+        plan = KeptPlan(aor, token, credentials, instance, like.hops, like.common)
+        reserved = shared_number(stored.cseq_reserved)
+        used = shared_number(reserved - RESERVED_BLOCK) if reserved > RESERVED_BLOCK else 0
         flow = Flow(number, number, kept_call_id(stored.call_id), token, used, reserved, reserved)
         registration = Registration(number, cast(Plan, plan), agent, (flow,), since=now)
         if stored.lease_ends > 0:

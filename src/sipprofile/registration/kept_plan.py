@@ -30,13 +30,13 @@ class KeptPlan(msgspec.Struct, frozen=True, gc=False):
     credentials: Credentials | None
     instance_id: str
     hops: tuple[Hop, ...]
-    registrar: str
-    contact_uri: str | None
-    outbound: bool
-    gruu: bool
     common: Plan
-    """The rest. These four are in it too: they are asked for several times in each registration."""
+    """The rest."""
 
+    registrar = _in_common(lambda plan: plan.registrar)
+    contact_uri = _in_common(lambda plan: plan.contact_uri)
+    outbound = _in_common(lambda plan: plan.outbound)
+    gruu = _in_common(lambda plan: plan.gruu)
     request_uri = _in_common(lambda plan: plan.request_uri)
     domain = _in_common(lambda plan: plan.domain)
     contact_params = _in_common(lambda plan: plan.contact_params)
@@ -71,18 +71,7 @@ class Plans:
             with suppress(TypeError):  # its own fields cannot be hashed
                 common = self._known.setdefault(common, common)
             self._last = common
-        kept = KeptPlan(
-            plan.aor,
-            plan.contact_user,
-            plan.credentials,
-            plan.instance_id,
-            plan.hops,
-            common.registrar,
-            common.contact_uri,
-            common.outbound,
-            common.gruu,
-            common,
-        )
+        kept = KeptPlan(plan.aor, plan.contact_user, plan.credentials, plan.instance_id, plan.hops, common)
         return cast(Plan, kept)
 
 

@@ -29,7 +29,8 @@ class RefreshTimes:
 
     def __init__(self, settings: RegistrationSettings) -> None:
         self._most = min(MOST, (settings.burst + settings.rate * WHILE_SENT) / 2)
-        self._given: dict[float, int] = {}
+        self._given: dict[float, list[float]] = {}
+        """The time, as one object for all who share it, and how many do."""
 
     def __len__(self) -> int:
         return len(self._given)
@@ -40,19 +41,22 @@ class RefreshTimes:
         alone = since + refresh_delay(granted, fraction)
         grid = grid_of(granted)
         at = alone - alone % grid
-        before = given.get(at, 0)
-        while before >= self._most and grid > FINEST_GRID:
+        shared = given.get(at)
+        while shared is not None and shared[1] >= self._most and grid > FINEST_GRID:
             grid /= 2
             at = alone - alone % grid
-            before = given.get(at, 0)
-        if not before and len(given) >= KEPT:
-            self._forget(since)
-        given[at] = before + 1
-        return at
+            shared = given.get(at)
+        if shared is None:
+            if len(given) >= KEPT:
+                self._forget(since)
+            self._given[at] = [at, 1]
+            return at
+        shared[1] += 1
+        return shared[0]
 
     def _forget(self, now: float) -> None:
         """Times that have passed; all of them where too many are still to come, as with leases of years."""
-        self._given = {at: count for at, count in self._given.items() if at > now}
+        self._given = {at: shared for at, shared in self._given.items() if at > now}
         if len(self._given) > KEPT // 2:
             self._given = {}
 

@@ -71,6 +71,18 @@ def shared_place(place: str) -> str:
     return _PLACES.setdefault(place, place)
 
 
+_NUMBERS: dict[int, int] = {}
+NUMBERS_KEPT = 1_000
+"""Beyond it they begin anew, as for places."""
+
+
+def shared_number(number: int) -> int:
+    """``number`` as one object for all: many flows have used equally many CSeq numbers, and reserved them."""
+    if len(_NUMBERS) >= NUMBERS_KEPT:
+        _NUMBERS.clear()
+    return _NUMBERS.setdefault(number, number)
+
+
 def kept_call_id(call_id: str) -> str | bytes:
     """``call_id`` in less memory: the bytes that it writes, if it is one like those that we make."""
     try:

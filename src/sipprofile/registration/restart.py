@@ -13,7 +13,7 @@ from .actions import TransportKey
 from .challenge import credentials_for
 from .changes import bound_as, sent_as
 from .pacing import AUTOMATIC, REFRESH
-from .registration import IDLE, OPENING, REGISTER, RESUME, Flow, Nonce, Registration, kept_call_id
+from .registration import IDLE, OPENING, REGISTER, RESUME, Flow, Nonce, Registration, kept_call_id, shared_number
 from .state import status_of
 from .targets import identity_of
 
@@ -89,14 +89,15 @@ def restored_flow(room: Registrations, plan: Plan, stored: FlowRecord, profile: 
 
     The first one has the number of its ``profile``: one object and one number for most.
     """
+    reserved = shared_number(stored.cseq_reserved)
     flow = Flow(
         id=profile if stored.number == 1 and profile not in room.flows else room.new_identity(),
         profile=profile,
         call=kept_call_id(stored.call_id),
         contact_token=stored.contact_token,
-        cseq=max(0, stored.cseq_reserved - RESERVED_BLOCK),
-        cseq_reserved=stored.cseq_reserved,
-        cseq_asked=stored.cseq_reserved,
+        cseq=shared_number(max(0, reserved - RESERVED_BLOCK)),
+        cseq_reserved=reserved,
+        cseq_asked=reserved,
     )
     if stored.number > 1:
         flow.number = stored.number

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from ..events import EventName, FlowState, Reason, RegistrationState, StateChanged, Status
 from ..records import NONCE_BLOCK, RESERVED_BLOCK, FlowRecord, Held, NonceRecord, TransitionRecord
 from .changes import bound_as
-from .registration import DEREGISTER, IDLE, WAITING, Flow, Nonce, Registration
+from .registration import DEREGISTER, IDLE, WAITING, Flow, Nonce, Registration, shared_number
 from .request import bracketed, sent_by
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ def store(machine_room: Registrations, registration: Registration, flow: Flow, r
         machine_room.pressing = True
     if flow.cseq_asked <= flow.cseq_reserved:
         if flow.cseq_reserved - flow.cseq < RESERVED_BLOCK // 4:
-            flow.cseq_asked = max(flow.cseq_reserved, flow.cseq) + RESERVED_BLOCK
+            flow.cseq_asked = shared_number(max(flow.cseq_reserved, flow.cseq) + RESERVED_BLOCK)
         elif flow.nonces and any(map(_runs_low, flow.nonces)):
             flow.cseq_asked = flow.cseq_reserved + 1  # who reserves CSeq numbers is told when they are on disk
     machine_room.save(record(machine_room, registration, flow))
@@ -300,7 +300,7 @@ def reserved_by(flow: Flow, row: FlowRecord) -> None:
     to get there: what a crash forgets was not used. A flow's row may be that of another one which had its number
     before: what that reserved stays reserved.
     """
-    flow.cseq_reserved = max(flow.cseq_reserved, row.cseq_reserved)
+    flow.cseq_reserved = shared_number(max(flow.cseq_reserved, row.cseq_reserved))
     flow.cseq_asked = max(flow.cseq_asked, flow.cseq_reserved)
     for nonce in flow.nonces:
         for kept in row.nonces:

@@ -135,6 +135,8 @@ class Daemon:
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None
         self._heard = False
+        self._heard_at: float | None = None
+        """The time of all that is received until it is acted on."""
         self._deferred_since: float | None = None
         self._check: asyncio.TimerHandle | None = None
         lookups = Lookups(service, resolver, token_sources or {}, log, self._begin, self._input)
@@ -302,10 +304,16 @@ class Daemon:
         return True
 
     def _received(self, data: bytes, source: tuple[str, int], key: TransportKey) -> None:
-        """One of many: the transports call for the effects when they have no more."""
+        """One of many: the transports call for the effects when they have no more.
+
+        All of them have come by the time of the first, and one object for it is less to keep for each.
+        """
         self._heard = True
+        now = self._heard_at
+        if now is None:
+            now = self._heard_at = clock.now()
         try:
-            self.service.received(data, source, key, clock.now())
+            self.service.received(data, source, key, now)
         except Exception:  # one message must not stop the others
             self._mistake("received")
 
@@ -363,6 +371,7 @@ class Daemon:
 
     def _flush(self) -> None:
         """Perform effects until there are none, then set the timer; an effect may be answered while it is performed."""
+        self._heard_at = None
         if self._performing:
             return
         self._performing = True

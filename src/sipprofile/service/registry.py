@@ -40,6 +40,7 @@ class Manner(msgspec.Struct, frozen=True, gc=False):
     """Registered whether anybody uses it or not; a bridge uses it always."""
     linger: float = 0.0
     linger_lost: float = 0.0
+    bridge_port: int = 0
 
 
 _MANNERS: dict[Manner, Manner] = {}
@@ -65,8 +66,6 @@ class Entry(msgspec.Struct, gc=False):
     """Sessions that have enabled it, lost ones that may still come back included."""
     lingers: bool = False
     """Nobody uses it any more, but its registration is kept for a while."""
-    bridge_port: int = 0
-    """Where its local program sends requests; 0 = there is no socket."""
 
     @property
     def type(self) -> str:
@@ -102,6 +101,15 @@ class Entry(msgspec.Struct, gc=False):
         """The same where that user's connection was lost."""
         return self.manner.linger_lost
 
+    @property
+    def bridge_port(self) -> int:
+        """Where its local program sends requests; 0 = there is no socket."""
+        return self.manner.bridge_port
+
+    @bridge_port.setter
+    def bridge_port(self, port: int) -> None:
+        self.manner = _shared(msgspec.structs.replace(self.manner, bridge_port=port))
+
     def take(self, record: ProfileRecord) -> None:
         """Note another version of the profile."""
         profile = record.profile
@@ -111,7 +119,8 @@ class Entry(msgspec.Struct, gc=False):
         self.name = registrar.username if same and registrar and registrar.username else profile.name
         self.revision = record.revision
         always = profile.register == "always" or profile.bridge is not None
-        manner = Manner(profile.type, record.held, profile.locked, always, profile.linger, profile.linger_lost)
+        lingers = profile.linger, profile.linger_lost
+        manner = Manner(profile.type, record.held, profile.locked, always, *lingers, self.manner.bridge_port)
         if manner != self.manner:
             self.manner = _shared(manner)
 
