@@ -18,7 +18,7 @@ from ..errors import SipProfileError
 from ..net.resolver import Resolver
 from ..registration import native
 from ..service.service import Service
-from . import clock, configuration, connections, http, listening, logging, quick_path, state
+from . import allocator, clock, configuration, connections, http, listening, logging, quick_path, state
 from .access import Access, PeerRights
 from .agents import load_agents
 from .audit import AuditLog
@@ -116,6 +116,7 @@ def _runner() -> Any:
 
 async def _serve(settings: Configuration, log: Any) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)
+    allocator.configure()
     directory = Path(settings.service.state or configuration.default_state())
     path = Path(settings.service.socket or configuration.default_socket())
     async with contextlib.AsyncExitStack() as stack:

@@ -1,0 +1,27 @@
+"""The C library gives back to the kernel what is no longer used."""
+
+from __future__ import annotations
+
+import sys
+
+LARGE = 1 << 20
+"""Bytes from which on a block is mapped by itself, so that it goes back as soon as it is freed."""
+KEPT = 4 << 20
+"""Bytes free at the end of the heap before they go back; less would go and come with every burst."""
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of <malloc.h>
+
+
+def configure() -> None:
+    """Keep glibc from raising these two by itself: each table of profiles that grows leaves a hole of half its size,
+    with 100,000 profiles 15 MB in all. Does nothing where there is another C library."""
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        import ctypes  # not everywhere, see net/datagrams.py
+
+        mallopt = ctypes.CDLL(None).mallopt
+    except (ImportError, OSError, AttributeError, MemoryError):
+        return
+    mallopt(_MMAP_THRESHOLD, LARGE)
+    mallopt(_TRIM_THRESHOLD, KEPT)
