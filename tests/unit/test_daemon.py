@@ -283,6 +283,16 @@ class TestClocks:
         shell.daemon.frame(1, b"")
         await shell.until("timer")
 
+    async def test_what_comes_together_has_one_time(self, shell: Shell) -> None:
+        """One object, which thousands of flows may keep."""
+        for _ in range(2):
+            shell.daemon._received(b"", ("192.0.2.1", 5060), KEY)
+        shell.daemon.frame(1, b"")
+        shell.daemon._received(b"", ("192.0.2.1", 5060), KEY)
+        first, second, later = (arguments[-1] for arguments in shell.core.named("received"))
+        assert first is second
+        assert first < later
+
     async def test_congested_loop_reads_answers_first(self, shell: Shell) -> None:
         """An answer that waits in the socket makes its request's retransmission needless."""
         shell.core.due = clock.now() - 1

@@ -14,10 +14,11 @@ from benchmarks.workload import registered
 from sipprofile.agents.base import Plan, Verdict
 from sipprofile.agents.ietf import IetfAgent
 from sipprofile.profile import Profile
+from sipprofile.registration import registration
 from sipprofile.registration.identities import Identities
 from sipprofile.registration.kept_plan import KeptPlan, whole
 from sipprofile.registration.rare import USUAL_FLOW
-from sipprofile.registration.registration import Flow, kept_call_id
+from sipprofile.registration.registration import Flow, kept_call_id, shared_number
 from sipprofile.sip.message import Response
 
 REGISTERED = 1613
@@ -190,6 +191,14 @@ class TestWhatAFlowSaysIsKeptInLessMemory:
         for flow in (one, other):
             flow.contact = f"sip:{flow.contact_token}@{'192.0.2.1'}:5060"
         assert one.place is other.place
+
+    def test_equal_numbers_are_one_object(self) -> None:
+        assert shared_number(int("70000")) is shared_number(int("70000"))
+
+    def test_numbers_are_remembered_within_bounds(self) -> None:
+        for number in range(3 * registration.NUMBERS_KEPT):
+            assert shared_number(number) == number
+        assert len(registration._NUMBERS) <= registration.NUMBERS_KEPT
 
     @pytest.mark.parametrize("aors", [(), ("sip:a@example.com",), ("sip:a@example.com", "tel:+1")])
     def test_the_identities_come_back_as_they_were(self, aors: tuple[str, ...]) -> None:

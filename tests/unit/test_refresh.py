@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sipprofile.registration import refresh_times
 from sipprofile.registration.refresh import FINEST_GRID, LEASE_SHARE, latest_delay, refresh_delay
-from sipprofile.registration.refresh_times import MOST, RefreshTimes
+from sipprofile.registration.refresh_times import FEW, MOST, RefreshTimes
 from sipprofile.registration.settings import RegistrationSettings
 
 
@@ -84,3 +84,9 @@ class TestSharedTimes:
         for since in range(1000):
             times.next(float(since), 1e6, 0.5)
             assert len(times) <= 100
+
+    def test_a_time_that_many_have_is_one_object(self) -> None:
+        times = RefreshTimes(UNPACED)
+        found = [times.next(1000.0, 60, 0.5) for _ in range(10)]
+        assert len(set(found)) == 1
+        assert len(set(map(id, found))) <= FEW + 1

@@ -20,17 +20,19 @@ MOST = 128
 """Refreshes that share a time: a socket with the receive buffer that Linux gives it (212,992 bytes) holds more."""
 WHILE_SENT = 0.01  # seconds in which those are sent, and in which the bucket gets further tokens
 KEPT = 20_000  # times
+FEW = 4  # refreshes at one time, whose objects take less memory than finding one for all of them
 
 
 class RefreshTimes:
     """How many refreshes were given each time."""
 
-    __slots__ = ("_given", "_most")
+    __slots__ = ("_given", "_most", "_shared")
 
     def __init__(self, settings: RegistrationSettings) -> None:
         self._most = min(MOST, (settings.burst + settings.rate * WHILE_SENT) / 2)
-        self._given: dict[float, list[float]] = {}
-        """The time, as one object for all who share it, and how many do."""
+        self._given: dict[float, int] = {}
+        self._shared: dict[float, float] = {}
+        """The times that many have, as one object for each."""
 
     def __len__(self) -> int:
         return len(self._given)
@@ -41,22 +43,20 @@ class RefreshTimes:
         alone = since + refresh_delay(granted, fraction)
         grid = grid_of(granted)
         at = alone - alone % grid
-        shared = given.get(at)
-        while shared is not None and shared[1] >= self._most and grid > FINEST_GRID:
+        before = given.get(at, 0)
+        while before >= self._most and grid > FINEST_GRID:
             grid /= 2
             at = alone - alone % grid
-            shared = given.get(at)
-        if shared is None:
-            if len(given) >= KEPT:
-                self._forget(since)
-            self._given[at] = [at, 1]
-            return at
-        shared[1] += 1
-        return shared[0]
+            before = given.get(at, 0)
+        if not before and len(given) >= KEPT:
+            self._forget(since)
+        self._given[at] = before + 1
+        return at if before < FEW else self._shared.setdefault(at, at)
 
     def _forget(self, now: float) -> None:
         """Times that have passed; all of them where too many are still to come, as with leases of years."""
-        self._given = {at: shared for at, shared in self._given.items() if at > now}
+        self._shared = {}
+        self._given = {at: count for at, count in self._given.items() if at > now}
         if len(self._given) > KEPT // 2:
             self._given = {}
 
