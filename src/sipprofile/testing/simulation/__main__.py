@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1, help="how many seeds, one after the other")
     parser.add_argument("--profiles", type=int, help="how many profiles instead of the seed's own number")
     parser.add_argument("--fault", action="append", default=[], help="only this of the catalogue; may be repeated")
+    parser.add_argument("--usual", action="store_true", help="registrations as most are, which take the short ways")
     parser.add_argument("--shared", action="store_true", help="applications that share profiles, with calls and claims")
     parser.add_argument("--trace", action="store_true", help="print everything that happens")
     options = parser.parse_args()
@@ -33,7 +34,7 @@ def main() -> int:
                     f" {shared.kills} kills, {shared.seconds:.0f} s, {shared.digest[:16]}"
                 )
                 continue
-            result = simulate(seed, profiles=options.profiles, only=options.fault, show=show)
+            result = simulate(seed, profiles=options.profiles, only=options.fault, usual=options.usual, show=show)
         except Violation as violation:
             print(violation, file=sys.stderr)
             failed += 1

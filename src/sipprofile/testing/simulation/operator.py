@@ -21,10 +21,16 @@ LEASES = (120, 600, 900, 900, 1800, 3600)  # seconds
 
 
 class Operator:
-    """Asks for what a schedule says. ``account(user, password)`` opens an account at every registrar."""
+    """Asks for what a schedule says. ``account(user, password)`` opens an account at every registrar,
+    ``document_of`` makes the profile of a user."""
 
     def __init__(
-        self, computer: Computer, random: random.Random, trace: Trace, account: Callable[[str, str], None]
+        self,
+        computer: Computer,
+        random: random.Random,
+        trace: Trace,
+        account: Callable[[str, str], None],
+        document_of: Callable[[random.Random, str], dict[str, Any]],
     ) -> None:
         self.ledger = Ledger()
         self.asked = 0
@@ -32,12 +38,13 @@ class Operator:
         self._random = random
         self._trace = trace
         self._account = account
+        self._document_of = document_of
         self._names = 0
 
     def create(self) -> None:
         """A new profile with an account of its own."""
         self._names += 1
-        document = new_document(self._random, f"new{self._names}")
+        document = self._document_of(self._random, f"new{self._names}")
         user, password = f"new{self._names}", document["registrar"]["password"]
         self._account(user, password)
         self.ledger.creating[user] = password

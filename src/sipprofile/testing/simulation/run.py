@@ -14,6 +14,7 @@ import msgspec
 from sipprofile.registration.settings import RegistrationSettings
 from sipprofile.service.settings import ServiceSettings
 from sipprofile.testing.simulation.promise import Violation
+from sipprofile.testing.simulation.usual import PROFILES, usual_settings
 from sipprofile.testing.simulation.world import World
 
 FEW, MANY = 20, 50  # profiles
@@ -47,17 +48,21 @@ def simulate(
     *,
     profiles: int | None = None,
     only: Collection[str] = (),
+    usual: bool = False,
     show: Callable[[str], None] | None = None,
 ) -> Result:
     """Run one simulation. Raises :class:`Violation`.
 
     ``only``: names of the :mod:`~sipprofile.testing.simulation.catalogue`, the only faults there will be; empty: those
-    that the service copes with. ``show`` gets every line of the trace.
+    that the service copes with. ``usual``: with registrations that most are like, see :mod:`.usual`. ``show`` gets
+    every line of the trace.
     """
-    profiles = profiles_of(seed) if profiles is None else profiles
+    usually = PROFILES if usual else profiles_of(seed)
+    profiles = usually if profiles is None else profiles
     with tempfile.TemporaryDirectory(prefix="sipprofile-simulation-") as directory:
         chosen = random.Random(seed)
-        world = World(chosen, profiles, seed, settings_of(chosen), Path(directory) / "store.db", show, only)
+        settings = usual_settings(settings_of(chosen)) if usual else settings_of(chosen)
+        world = World(chosen, profiles, seed, settings, Path(directory) / "store.db", show, only, usual=usual)
         try:
             world.begin()
             for _ in range(ACTIONS + profiles // 4):
@@ -69,7 +74,9 @@ def simulate(
             world.afterwards.run()
         except Exception as error:
             command = f"python -m sipprofile.testing.simulation --seed {seed} --trace"
-            if profiles != profiles_of(seed):
+            if usual:
+                command += " --usual"
+            if profiles != usually:
                 command += f" --profiles {profiles}"
             command += "".join(f" --fault {shlex.quote(name)}" for name in only)
             last = "\n".join(world.trace.lines)

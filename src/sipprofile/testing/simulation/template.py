@@ -52,9 +52,11 @@ class Template:
 
 
 @functools.cache
-def template(profiles: int, variant: int) -> Template:
+def template(
+    profiles: int, variant: int, document_of: Callable[[random.Random, str], dict[str, Any]] = new_document
+) -> Template:
     """The template with so many profiles."""
-    return Template(profiles, variant)
+    return Template(profiles, variant, document_of)
 
 
 def _profile(number: int, document: dict[str, Any], chosen: random.Random) -> Profile:

@@ -11,7 +11,7 @@ from sipprofile.testing.simulation.afterwards import Afterwards
 from sipprofile.testing.simulation.applications import Application
 from sipprofile.testing.simulation.computer import ELSEWHERE, HOST, Computer
 from sipprofile.testing.simulation.faults import Outages
-from sipprofile.testing.simulation.operator import Operator
+from sipprofile.testing.simulation.operator import Operator, new_document
 from sipprofile.testing.simulation.promises import Promises
 from sipprofile.testing.simulation.schedule import Schedule
 from sipprofile.testing.simulation.settled import Settled
@@ -19,6 +19,7 @@ from sipprofile.testing.simulation.sites import FLOW_TIMERS, NUMERIC, TTLS, Site
 from sipprofile.testing.simulation.template import VARIANTS, template
 from sipprofile.testing.simulation.trace import Trace
 from sipprofile.testing.simulation.travel import Travel
+from sipprofile.testing.simulation.usual import usual_document
 from sipprofile.testing.simulation.wire import Wire
 from sipprofile.testing.virtual import SuspendableClock, VirtualClock
 from sipprofile.testing.virtual_nat import VirtualNat
@@ -41,8 +42,11 @@ class World:
         path: Path,
         show: Callable[[str], None] | None,
         only: Collection[str] = (),
+        *,
+        usual: bool = False,
     ) -> None:
-        """``only``: the names of the faults that happen, of all those of the catalogue; empty: any of them."""
+        """``only``: the names of the faults that happen, of all those of the catalogue; empty: any of them. ``usual``:
+        with profiles that most are like, see :mod:`.usual`."""
 
         def derived() -> random.Random:
             return random.Random(chosen.getrandbits(64))
@@ -62,18 +66,19 @@ class World:
         places = {**self.sites, **{NUMERIC[site.name]: site for site in (one, two)}}
         one.publish(services=False, ttl=chosen.choice(TTLS))
         two.publish(services=True, ttl=chosen.choice(TTLS))
-        self.nat = self._nat(chosen)
+        self.nat = None if usual else self._nat(chosen)
         for address in (HOST, ELSEWHERE):
             network.translate(address, self.nat)
         local = SuspendableClock(clock)
         self.wire = Wire(trace, settings.registration, lambda: clock.now, lambda: self.promises.overdrawn())
-        flow_timer = chosen.choice(FLOW_TIMERS)  # the same for both: each is the other's proxy
+        flow_timer = None if usual else chosen.choice(FLOW_TIMERS)  # the same for both: each is the other's proxy
         for site in (one, two):
             site.promise(flow_timer)
             site.others = places
             site.attempts = lambda aor: self.wire.attempts.get(f"<{aor}>", 0)
         self.promises = Promises(self.sites, places, self.wire)
-        store = template(profiles, variant % VARIANTS)
+        document_of = usual_document if usual else new_document
+        store = template(profiles, variant % VARIANTS, document_of)
         store.copy(path)
         self.computer = computer = Computer(
             clock=local,
@@ -85,7 +90,7 @@ class World:
             trace=trace,
             watcher=self.promises,
         )
-        self.operator = Operator(computer, derived(), trace, self.open_account)
+        self.operator = Operator(computer, derived(), trace, self.open_account, document_of)
         self.operator.ledger.adopt(store.records)
         self.applications = [
             Application(f"app{number}", computer, local, derived(), trace, self.operator.touched)
