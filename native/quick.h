@@ -2,7 +2,7 @@
  *
  * The objects stay those of Python: a slot of theirs is read where its member descriptor says that it is. Each function
  * deals with what is usual or says that it has done nothing, and then the Python code of the same name does it, which
- * is what defines the outcome. tests/unit/test_quick.py holds both to the same effects and the same memory.
+ * is what defines the outcome. docs/architecture.md says how both are changed, and which tests hold one to the other.
  */
 #ifndef SIPPROFILE_QUICK_H
 #define SIPPROFILE_QUICK_H

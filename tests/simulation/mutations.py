@@ -52,7 +52,7 @@ class Mutation(NamedTuple):
 
 def no_refresh(patch: Patch) -> None:
     for module in (acceptance, plain):
-        patch.setattr(module, "refresh_at", lambda sent_at, granted, fraction: sent_at + granted + 1e9)
+        patch.setattr(module, "refresh_at", lambda room, flow, granted: flow.sent_at + granted + 1e9)
 
 
 def lease_end_ignored(patch: Patch) -> None:
