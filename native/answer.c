@@ -63,8 +63,8 @@ static PyObject *credentials_for(PyObject *plan, PyObject *terms)
 static Outcome challenged(PyObject *room, PyObject *registration, PyObject *flow, PyObject *transport, PyObject *health,
                           PyObject *terms, const Found *found, PyObject *now)
 {
-    PyObject *plan = GET(registration, Registration, plan), *nonces = GET(flow, Flow, nonces);
-    if (!PyTuple_CheckExact(nonces) || PyTuple_GET_SIZE(nonces) || GET(flow, Flow, rounds) != small[0] ||
+    PyObject *plan = GET(registration, Registration, plan);
+    if (GET(flow, Flow, known) != tuple_empty || GET(flow, Flow, rounds) != small[0] ||
         GET(flow, Flow, retransmitted) != Py_False)
         return NOTHING;
     PyObject *own = credentials_for(plan, terms), *common = GET(plan, KeptPlan, common);
@@ -103,16 +103,14 @@ static Outcome challenged(PyObject *room, PyObject *registration, PyObject *flow
     double tokens, burst = number_of(GET(pacer, Pacer, _burst));
     pacer_fill(pacer, number_of(now), &tokens);
     tokens = tokens - 1.0 > -burst ? tokens - 1.0 : -burst;
-    PyObject *one = PyTuple_Pack(1, nonce);
-    Py_DECREF(nonce); /* the tuple has it */
-    if (one == NULL || end_transaction(flow, transport) != DONE || pacer_set(pacer, now, tokens) != DONE) {
-        Py_XDECREF(one);
+    if (end_transaction(flow, transport) != DONE || pacer_set(pacer, now, tokens) != DONE) {
+        Py_DECREF(nonce);
         forget_draft(&draft);
         return FAILED;
     }
     SET_SHARED(health, Health, answered_at, now);
     SET_SHARED(flow, Flow, rounds, small[1]);
-    SET(flow, Flow, nonces, one);
+    SET(flow, Flow, known, nonce);
     outcome = send_draft(room, registration, flow, transport, now, &draft);
     forget_draft(&draft);
     return outcome == DONE ? rearm(room, registration, flow) : outcome;
@@ -142,12 +140,19 @@ static PyObject *nonce_record(PyObject *nonce)
     return PyObject_Vectorcall(py_NonceRecord, arguments, 10, NULL);
 }
 
-static PyObject *nonce_records(PyObject *nonces)
+/* How many nonces a flow has, and each of them; borrowed. */
+static Py_ssize_t count_of(PyObject *known) { return PyTuple_CheckExact(known) ? PyTuple_GET_SIZE(known) : 1; }
+static PyObject *nonce_at(PyObject *known, Py_ssize_t i)
 {
-    Py_ssize_t count = PyTuple_GET_SIZE(nonces);
+    return PyTuple_CheckExact(known) ? PyTuple_GET_ITEM(known, i) : known;
+}
+
+static PyObject *nonce_records(PyObject *known)
+{
+    Py_ssize_t count = count_of(known);
     PyObject *records = PyTuple_New(count);
     for (Py_ssize_t i = 0; records != NULL && i < count; i++) {
-        PyObject *record = nonce_record(PyTuple_GET_ITEM(nonces, i));
+        PyObject *record = nonce_record(nonce_at(known, i));
         if (record == NULL)
             Py_CLEAR(records);
         else
@@ -157,12 +162,10 @@ static PyObject *nonce_records(PyObject *nonces)
 }
 
 /* Whether nonce_record() can write them all. */
-static bool are_recordable(PyObject *nonces)
+static bool are_recordable(PyObject *known)
 {
-    if (!PyTuple_CheckExact(nonces))
-        return false;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(nonces); i++) {
-        PyObject *nonce = PyTuple_GET_ITEM(nonces, i);
+    for (Py_ssize_t i = 0; i < count_of(known); i++) {
+        PyObject *nonce = nonce_at(known, i);
         if (!IS_A(nonce, Nonce) || !IS_A(GET(nonce, Nonce, terms), Terms))
             return false;
         long long limit = integer_of(GET(nonce, Nonce, limit));
@@ -192,7 +195,7 @@ static PyObject *call_id_of(PyObject *flow)
 static Outcome store(PyObject *room, PyObject *registration, PyObject *flow, bool refresh)
 {
     PyObject *identities = GET(flow, Flow, identities), *key = GET(flow, Flow, bound);
-    PyObject *local = GET(flow, Flow, bound_local), *nonces = GET(flow, Flow, nonces);
+    PyObject *local = GET(flow, Flow, bound_local), *nonces = GET(flow, Flow, known);
     long long cseq = integer_of(GET(flow, Flow, cseq)), reserved = integer_of(GET(flow, Flow, cseq_reserved));
     long long asked = integer_of(GET(flow, Flow, cseq_asked));
     if (PyErr_Occurred())

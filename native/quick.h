@@ -29,7 +29,7 @@ typedef enum { FAILED = -1, NOTHING = 0, DONE = 1 } Outcome;
     S(id) S(profile) S(call) S(contact_token) S(cseq) S(cseq_reserved) S(cseq_asked) S(phase) S(purpose)               \
     S(queue_class) S(attempt) S(rounds) S(failures) S(key) S(branch) S(outstanding) S(interval) S(retransmit_at)       \
     S(retransmitted) S(ends_at) S(sent_at) S(wake_at) S(lease_end) S(granted) S(refresh_at) S(bound) S(bound_local)    \
-    S(keepalive) S(place) S(identities) S(nonces) S(middle) S(local) S(shown) S(carried) S(planned) S(sent_as) S(rare)
+    S(keepalive) S(place) S(identities) S(known) S(middle) S(local) S(shown) S(carried) S(planned) S(sent_as) S(rare)
 #define REGISTRATION(S)                                                                                                \
     S(profile) S(plan) S(agent) S(flows) S(wanted) S(kept) S(status) S(since) S(reason) S(revision) S(counted) S(rare)
 #define REGISTRATIONS(S)                                                                                               \

@@ -269,12 +269,8 @@ static Outcome write_draft(PyObject *room, PyObject *registration, PyObject *flo
     ADD(text, " REGISTER\r\nExpires: ");
     add_decimal(text, integer_of(GET(common, Plan, expires)));
     ADD(text, "\r\n");
-    PyObject *nonces = GET(flow, Flow, nonces), *nonce = fresh;
-    if (nonce == NULL && PyTuple_GET_SIZE(nonces) == 1)
-        nonce = PyTuple_GET_ITEM(nonces, 0);
-    else if (nonce == NULL && PyTuple_GET_SIZE(nonces) > 1)
-        return NOTHING;
-    if (nonce != NULL) {
+    PyObject *nonce = fresh == NULL ? GET(flow, Flow, known) : fresh;
+    if (nonce != tuple_empty) {
         if (!IS_A(nonce, Nonce))
             return NOTHING;
         long long count = integer_of(GET(nonce, Nonce, count)), limit = integer_of(GET(nonce, Nonce, limit));

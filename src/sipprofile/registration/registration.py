@@ -140,7 +140,8 @@ class Flow(msgspec.Struct, gc=False):
     identities: str | tuple[str, ...] = ()
     """What ``registered_aors`` is made of."""
 
-    nonces: tuple[Nonce, ...] = ()
+    known: Nonce | tuple[Nonce, ...] = ()
+    """What ``nonces`` is made of: mostly there is one."""
     middle: bytes = b""
     """The part of REGISTER that does not change inside an attempt; empty = to be built."""
     local: tuple[str, int] | None = None
@@ -204,6 +205,16 @@ class Flow(msgspec.Struct, gc=False):
             self.place = shared_place(place) if known is None else known
         else:
             self.place = uri
+
+    @property
+    def nonces(self) -> tuple[Nonce, ...]:
+        """The challenges that it can answer, one for each realm."""
+        known = self.known
+        return known if isinstance(known, tuple) else (known,)
+
+    @nonces.setter
+    def nonces(self, nonces: tuple[Nonce, ...]) -> None:
+        self.known = nonces[0] if len(nonces) == 1 else nonces
 
     @property
     def registered_aors(self) -> tuple[str, ...]:
