@@ -37,12 +37,17 @@ static bool is_contact_of(PyObject *flow, const char *data, size_t length)
 /* end_transaction() of registration/transmit.py. */
 static Outcome end_transaction(PyObject *flow, PyObject *transport)
 {
-    PyObject *active = GET(transport, Transport, active);
+    HELD(active, GET(transport, Transport, active));
+    HELD(identity, GET(flow, Flow, id));
+    if (!PySet_CheckExact(active)) {
+        PyErr_SetString(PyExc_TypeError, "a transport's flows are no set");
+        return FAILED;
+    }
     SET_SHARED(flow, Flow, branch, text_empty);
     SET_SHARED(flow, Flow, outstanding, bytes_empty);
     SET_SHARED(flow, Flow, retransmit_at, float_zero);
     SET_SHARED(flow, Flow, ends_at, float_zero);
-    if (PySet_Discard(active, GET(flow, Flow, id)) < 0 || (!PySet_GET_SIZE(active) && PySet_Clear(active) < 0))
+    if (PySet_Discard(active, identity) < 0 || (!PySet_GET_SIZE(active) && PySet_Clear(active) < 0))
         return FAILED;
     return DONE;
 }
@@ -51,7 +56,7 @@ static Outcome end_transaction(PyObject *flow, PyObject *transport)
 static PyObject *credentials_for(PyObject *plan, PyObject *terms)
 {
     PyObject *own = GET(plan, KeptPlan, credentials), *hops = GET(plan, KeptPlan, hops);
-    if (!IS_A(own, Credentials) || !PyTuple_CheckExact(hops) || PyTuple_GET_SIZE(hops) < 1)
+    if (!IS_A(own, Credentials))
         return NULL;
     PyObject *realm = GET(own, Credentials, realm), *hop = PyTuple_GET_ITEM(hops, 0);
     if (realm == Py_None)
@@ -63,13 +68,14 @@ static PyObject *credentials_for(PyObject *plan, PyObject *terms)
 static Outcome challenged(PyObject *room, PyObject *registration, PyObject *flow, PyObject *transport, PyObject *health,
                           PyObject *terms, const Found *found, PyObject *now)
 {
-    PyObject *plan = GET(registration, Registration, plan);
+    HELD(plan, GET(registration, Registration, plan));
     if (GET(flow, Flow, known) != tuple_empty || GET(flow, Flow, rounds) != small[0] ||
         GET(flow, Flow, retransmitted) != Py_False)
         return NOTHING;
-    PyObject *own = credentials_for(plan, terms), *common = GET(plan, KeptPlan, common);
-    PyObject *pacer = PyDict_GetItemWithError(GET(room, Registrations, pacers), GET(common, Plan, registrar));
-    if (own == NULL || pacer == NULL || !IS_A(pacer, Pacer))
+    PyObject *common = GET(plan, KeptPlan, common);
+    HELD(own, credentials_for(plan, terms));
+    HELD(pacer, PyDict_GetItemWithError(GET(room, Registrations, pacers), GET(common, Plan, registrar)));
+    if (own == NULL || pacer == NULL || !is_sound_pacer(pacer))
         return PyErr_Occurred() ? FAILED : NOTHING;
     Py_INCREF(terms);
     if (found->has_opaque != (GET(terms, Terms, opaque) != Py_None)) {
@@ -119,7 +125,8 @@ static Outcome challenged(PyObject *room, PyObject *registration, PyObject *flow
 /* The nonce as it is stored, unless it runs low. */
 static PyObject *nonce_record(PyObject *nonce)
 {
-    PyObject *terms = GET(nonce, Nonce, terms), *qop = GET(terms, Terms, qop);
+    HELD(terms, GET(nonce, Nonce, terms));
+    PyObject *qop = GET(terms, Terms, qop);
     if (!integer_of(GET(nonce, Nonce, limit))) {
         PyObject *limit = PyLong_FromLongLong(integer_of(GET(nonce, Nonce, count)) + NONCE_BLOCK);
         if (limit == NULL)
@@ -166,7 +173,7 @@ static bool are_recordable(PyObject *known)
 {
     for (Py_ssize_t i = 0; i < count_of(known); i++) {
         PyObject *nonce = nonce_at(known, i);
-        if (!IS_A(nonce, Nonce) || !IS_A(GET(nonce, Nonce, terms), Terms))
+        if (!is_sound_nonce(nonce))
             return false;
         long long limit = integer_of(GET(nonce, Nonce, limit));
         if (limit && limit <= integer_of(GET(nonce, Nonce, count)) + NONCE_BLOCK / 2)
@@ -194,13 +201,16 @@ static PyObject *call_id_of(PyObject *flow)
 /* store() of registration/state.py, of a lease that was just granted. */
 static Outcome store(PyObject *room, PyObject *registration, PyObject *flow, bool refresh)
 {
-    PyObject *identities = GET(flow, Flow, identities), *key = GET(flow, Flow, bound);
-    PyObject *local = GET(flow, Flow, bound_local), *nonces = GET(flow, Flow, known);
+    HELD(identities, GET(flow, Flow, identities));
+    HELD(key, GET(flow, Flow, bound));
+    HELD(local, GET(flow, Flow, bound_local));
+    HELD(nonces, GET(flow, Flow, known));
+    HELD(plan, GET(registration, Registration, plan));
+    HELD(offset, GET(room, Registrations, wall_offset));
     long long cseq = integer_of(GET(flow, Flow, cseq)), reserved = integer_of(GET(flow, Flow, cseq_reserved));
     long long asked = integer_of(GET(flow, Flow, cseq_asked));
-    if (PyErr_Occurred())
-        return FAILED;
-    if ((reserved - cseq < RESERVED_BLOCK / 4 && asked <= reserved) || !PyUnicode_CheckExact(identities) ||
+    if (!is_sound_room(room) || !is_sound_flow(flow) || !is_sound_registration(registration) ||
+        (reserved - cseq < RESERVED_BLOCK / 4 && asked <= reserved) || !PyUnicode_CheckExact(identities) ||
         !IS_A(key, TransportKey) || !PyTuple_CheckExact(local) || PyTuple_GET_SIZE(local) != 2 ||
         !are_recordable(nonces)) {
         PyObject *stored = PyObject_CallFunctionObjArgs(py_store, room, registration, flow,
@@ -210,7 +220,6 @@ static Outcome store(PyObject *room, PyObject *registration, PyObject *flow, boo
     }
     if (!refresh)
         SET_SHARED(room, Registrations, pressing, Py_True);
-    PyObject *offset = GET(room, Registrations, wall_offset);
     PyObject *made[] = {
         call_id_of(flow),
         sum(GET(flow, Flow, lease_end), offset),
@@ -219,7 +228,7 @@ static Outcome store(PyObject *room, PyObject *registration, PyObject *flow, boo
         PyTuple_Pack(1, identities),
         nonce_records(nonces),
         sum(GET(registration, Registration, since), offset),
-        bound_as(GET(registration, Registration, plan)),
+        bound_as(plan),
     };
     enum { MADE = sizeof made / sizeof *made };
     PyObject *row = NULL, *saved = NULL;
@@ -292,9 +301,10 @@ static Outcome bind_flow(PyObject *room, PyObject *flow, PyObject *key, PyObject
     }
     if (GET(flow, Flow, keepalive) != Py_False)
         return DONE;
-    PyObject *keepalive = PyDict_GetItemWithError(GET(room, Registrations, keepalives), key);
-    if (keepalive != NULL && IS_A(keepalive, Keepalive)) {
-        PyObject *bindings = PyLong_FromLongLong(integer_of(GET(keepalive, Keepalive, bindings)) + 1);
+    HELD(keepalive, PyDict_GetItemWithError(GET(room, Registrations, keepalives), key));
+    PyObject *had = keepalive != NULL && IS_A(keepalive, Keepalive) ? GET(keepalive, Keepalive, bindings) : NULL;
+    if (had != NULL && PyLong_CheckExact(had)) {
+        PyObject *bindings = PyLong_FromLongLong(integer_of(had) + 1);
         if (bindings == NULL)
             return FAILED;
         SET(keepalive, Keepalive, bindings, bindings);
@@ -312,17 +322,17 @@ static Outcome bind_flow(PyObject *room, PyObject *flow, PyObject *key, PyObject
 static Outcome granted(PyObject *room, PyObject *registration, PyObject *flow, PyObject *transport, PyObject *health,
                        const Found *found, PyObject *now)
 {
-    PyObject *plan = GET(registration, Registration, plan), *key = GET(flow, Flow, key);
-    PyObject *common = GET(plan, KeptPlan, common), *local = GET(transport, Transport, local);
-    PyObject *expires = GET(common, Plan, expires), *public = GET(transport, Transport, public);
-    if (!PyLong_CheckExact(expires))
-        return NOTHING;
+    HELD(plan, GET(registration, Registration, plan));
+    HELD(key, GET(flow, Flow, key));
+    HELD(local, GET(transport, Transport, local));
+    HELD(public, GET(transport, Transport, public));
+    PyObject *expires = GET(GET(plan, KeptPlan, common), Plan, expires);
     long long asked = integer_of(expires), seconds = decimal(found->expires, found->expires_length);
     PyObject *granted = NULL;
     if (seconds >= asked)
         seconds = asked, granted = Py_NewRef(expires);
     double end = number_of(GET(flow, Flow, sent_at)) + (double)seconds, lease_end = number_of(GET(flow, Flow, lease_end));
-    if (PyErr_Occurred() || !seconds || end <= number_of(now) || !is_contact_of(flow, found->contact, found->contact_length) ||
+    if (!seconds || end <= number_of(now) || !is_contact_of(flow, found->contact, found->contact_length) ||
         !equal(GET(flow, Flow, shown), public == Py_None ? local : public) || !equal(GET(flow, Flow, local), local)) {
         Py_XDECREF(granted);
         PyErr_Clear();
@@ -348,13 +358,14 @@ static Outcome granted(PyObject *room, PyObject *registration, PyObject *flow, P
     SET(flow, Flow, granted, granted);
     SET(flow, Flow, refresh_at, refresh_at);
     SET_SHARED(flow, Flow, sent_as, GET(flow, Flow, carried));
-    PyObject *identities = GET(flow, Flow, identities), *aor = GET(plan, KeptPlan, aor);
+    HELD(identities, GET(flow, Flow, identities));
+    PyObject *aor = GET(plan, KeptPlan, aor);
     if (!equal(identities, aor)) {
-        PyObject *addresses = GET(room, Registrations, addresses), *learnt = NULL;
+        HELD(addresses, GET(room, Registrations, addresses));
         bool nothing_learnt = false;
         SET_SHARED(flow, Flow, identities, aor);
         if (IS_A(addresses, Addresses)) {
-            learnt = GET(addresses, Addresses, _learnt);
+            HELD(learnt, GET(addresses, Addresses, _learnt));
             int has = PyDict_Contains(learnt, GET(registration, Registration, profile));
             if (has < 0)
                 return FAILED;
@@ -379,17 +390,22 @@ static Outcome granted(PyObject *room, PyObject *registration, PyObject *flow, P
 
 static Outcome taken(PyObject *room, PyObject *form, PyObject *flow, const Found *found, PyObject *now)
 {
-    PyObject *registration = PyDict_GetItemWithError(GET(room, Registrations, by_profile), GET(flow, Flow, profile));
-    if (registration == NULL || !IS_A(registration, Registration) || !is_usual(registration, flow) ||
+    if (!is_sound_flow(flow))
+        return NOTHING;
+    HELD(registration, PyDict_GetItemWithError(GET(room, Registrations, by_profile), GET(flow, Flow, profile)));
+    if (registration == NULL || !is_usual(registration, flow) ||
         GET(room, Registrations, stopping) != Py_False)
         return PyErr_Occurred() ? FAILED : NOTHING;
-    PyObject *key = GET(flow, Flow, key);
-    PyObject *transport = PyDict_GetItemWithError(GET(room, Registrations, transports), key);
-    PyObject *health = transport == NULL ? NULL : PyDict_GetItemWithError(GET(room, Registrations, health), key);
-    if (health == NULL || !IS_A(transport, Transport) || !IS_A(health, Health))
+    HELD(key, GET(flow, Flow, key));
+    HELD(transport, PyDict_GetItemWithError(GET(room, Registrations, transports), key));
+    HELD(health, transport == NULL ? NULL : PyDict_GetItemWithError(GET(room, Registrations, health), key));
+    if (health == NULL || !is_sound_transport(transport) || !is_sound_health(health))
         return PyErr_Occurred() ? FAILED : NOTHING;
-    PyObject *local = GET(transport, Transport, local), *public = GET(transport, Transport, public);
-    PyObject *seen = GET(form, Form, seen), *settings = GET(room, Registrations, settings);
+    HELD(local, GET(transport, Transport, local));
+    HELD(public, GET(transport, Transport, public));
+    HELD(seen, GET(form, Form, seen));
+    HELD(terms, GET(form, Form, terms));
+    PyObject *settings = GET(room, Registrations, settings);
     if (!equal(local, GET(form, Form, local)) || number_of(GET(health, Health, down_since)) > 0.0 ||
         integer_of(GET(health, Health, canary)) == integer_of(GET(flow, Flow, id)) ||
         number_of(now) - number_of(GET(health, Health, answered_at)) > number_of(GET(settings, RegistrationSettings, t2)))
@@ -400,19 +416,9 @@ static Outcome taken(PyObject *room, PyObject *form, PyObject *flow, const Found
         PyErr_Clear();
         return NOTHING;
     }
-    PyObject *terms = GET(form, Form, terms);
-    Outcome outcome;
-    Py_INCREF(registration);
-    Py_INCREF(transport);
-    Py_INCREF(health);
     if (terms == Py_None)
-        outcome = granted(room, registration, flow, transport, health, found, now);
-    else
-        outcome = IS_A(terms, Terms) ? challenged(room, registration, flow, transport, health, terms, found, now) : NOTHING;
-    Py_DECREF(registration);
-    Py_DECREF(transport);
-    Py_DECREF(health);
-    return outcome;
+        return granted(room, registration, flow, transport, health, found, now);
+    return IS_A(terms, Terms) ? challenged(room, registration, flow, transport, health, terms, found, now) : NOTHING;
 }
 
 static Outcome count_hit(PyObject *form, PyObject *of_kind)
@@ -421,8 +427,12 @@ static Outcome count_hit(PyObject *form, PyObject *of_kind)
     if (hits == NULL)
         return FAILED;
     SET(form, Form, hits, hits);
+    if (!PyList_GET_SIZE(of_kind)) {
+        PyErr_SetString(PyExc_IndexError, "the form was forgotten meanwhile");
+        return FAILED;
+    }
     PyObject *first = PyList_GET_ITEM(of_kind, 0);
-    if (first == form || integer_of(hits) <= integer_of(GET(first, Form, hits)))
+    if (first == form || !IS_A(first, Form) || GET(first, Form, hits) == NULL || integer_of(hits) <= integer_of(GET(first, Form, hits)))
         return DONE;
     Py_ssize_t at = PySequence_Index(of_kind, form);
     Py_INCREF(form);
@@ -437,7 +447,7 @@ static Outcome count_hit(PyObject *form, PyObject *of_kind)
 PyObject *quick_answered(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     (void)self;
-    if (count != 4 || !all_there() || !IS_A(args[0], Registrations) || !PyBytes_CheckExact(args[1]) ||
+    if (count != 4 || !all_there() || !is_sound_room(args[0]) || !PyBytes_CheckExact(args[1]) ||
         !PyFloat_CheckExact(args[3]))
         Py_RETURN_FALSE;
     PyObject *room = args[0], *data = args[1], *now = args[3];
@@ -448,12 +458,13 @@ PyObject *quick_answered(PyObject *self, PyObject *const *args, Py_ssize_t count
     PyObject *of_kind = text[8] == '2' ? GET(forms, Forms, grants) : GET(forms, Forms, challenges);
     Found found;
     PyObject *form = NULL;
+    if (of_kind == NULL || !PyList_CheckExact(of_kind))
+        Py_RETURN_FALSE;
     for (Py_ssize_t i = 0; form == NULL && i < PyList_GET_SIZE(of_kind); i++) {
         PyObject *each = PyList_GET_ITEM(of_kind, i);
-        PyObject *quick = IS_A(each, Form) ? GET(each, Form, quick) : NULL;
-        if (quick == NULL || !Py_IS_TYPE(quick, &QuickFormType))
+        if (!is_sound_form(each))
             Py_RETURN_FALSE; /* Python may find that it is of this one, and the first counts */
-        if (quick_form_matches(quick, text, (size_t)PyBytes_GET_SIZE(data), &found))
+        if (quick_form_matches(GET(each, Form, quick), text, (size_t)PyBytes_GET_SIZE(data), &found))
             form = each;
     }
     if (form == NULL || found.number == NULL || found.cseq == NULL)
@@ -466,7 +477,7 @@ PyObject *quick_answered(PyObject *self, PyObject *const *args, Py_ssize_t count
         return NULL;
     PyObject *flow = PyDict_GetItemWithError(GET(room, Registrations, flows), identity);
     Py_DECREF(identity);
-    if (flow == NULL || !IS_A(flow, Flow) || GET(flow, Flow, phase) != small[SENT] ||
+    if (flow == NULL || !is_sound_flow(flow) || GET(flow, Flow, phase) != small[SENT] ||
         integer_of(GET(flow, Flow, cseq)) != decimal(found.cseq, found.cseq_length) ||
         !reads(GET(flow, Flow, branch), found.branch, found.branch_length))
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_False);
@@ -479,5 +490,5 @@ PyObject *quick_answered(PyObject *self, PyObject *const *args, Py_ssize_t count
     Py_DECREF(form);
     Py_DECREF(of_kind);
     Py_DECREF(flow);
-    return outcome == FAILED ? NULL : PyBool_FromLong(outcome == DONE);
+    return outcome_of(outcome);
 }

@@ -6,18 +6,17 @@ static PyObject *only_way(PyObject *room, PyObject *plan, PyObject *flow, PyObje
 {
     PyObject *hops = GET(plan, KeptPlan, hops), *common = GET(plan, KeptPlan, common);
     PyObject *locations = GET(room, Registrations, locations), *network = GET(room, Registrations, network);
-    if (!PyTuple_CheckExact(hops) || PyTuple_GET_SIZE(hops) != 1 || !IS_A(common, Plan) ||
-        GET(common, Plan, dscp) != Py_None || !IS_A(locations, Locations) || !IS_A(network, Network))
+    if (PyTuple_GET_SIZE(hops) != 1 || GET(common, Plan, dscp) != Py_None || !IS_A(locations, Locations) || !IS_A(network, Network))
         return NULL;
     PyObject *hop = PyTuple_GET_ITEM(hops, 0);
-    if (!IS_A(hop, Hop) || PyObject_IsTrue(GET(network, Network, generations)) != 0)
+    if (PyObject_IsTrue(GET(network, Network, generations)) != 0)
         return NULL;
     PyObject *location = PyDict_GetItemWithError(GET(locations, Locations, _locations), GET(hop, Hop, server));
     if (location == NULL || !IS_A(location, Location) || number_of(GET(location, Location, expires_at)) <= number_of(now))
         return NULL;
-    PyObject *sole = GET(location, Location, sole);
-    PyObject *way = sole == Py_None ? NULL : PyDict_GetItemWithError(GET(room, Registrations, transports), sole);
-    if (way == NULL || !IS_A(way, Transport) || GET(way, Transport, local) == Py_None)
+    HELD(sole, GET(location, Location, sole));
+    PyObject *way = sole == NULL || sole == Py_None ? NULL : PyDict_GetItemWithError(GET(room, Registrations, transports), sole);
+    if (way == NULL || !is_sound_transport(way) || GET(way, Transport, local) == Py_None)
         return NULL;
     PyObject *key = GET(flow, Flow, key);
     return key == Py_None || key == GET(way, Transport, key) ? way : NULL;
@@ -26,7 +25,8 @@ static PyObject *only_way(PyObject *room, PyObject *plan, PyObject *flow, PyObje
 /* attempt.show() after a REGISTER was sent, or has to wait. */
 static Outcome show(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now)
 {
-    PyObject *before = GET(registration, Registration, status), *reason = GET(registration, Registration, reason);
+    PyObject *before = GET(registration, Registration, status);
+    HELD(reason, GET(registration, Registration, reason));
     bool registered = number_of(GET(flow, Flow, lease_end)) > 0;
     if (same_text(before, registered ? text_registered : text_registering))
         return DONE;
@@ -42,13 +42,15 @@ static Outcome show(PyObject *room, PyObject *registration, PyObject *flow, PyOb
 /* attempt.pace() of who has no lease and no token: it waits for one. */
 static Outcome enqueue(PyObject *room, PyObject *pacer, PyObject *flow, PyObject *way, PyObject *now, PyObject *kind)
 {
+    HELD(queue, GET(pacer, Pacer, queue));
+    HELD(waiting, GET(way, Transport, waiting));
     PyObject *entry = PyTuple_Pack(3, kind, now, GET(flow, Flow, id));
     if (entry == NULL)
         return FAILED;
     SET_SHARED(flow, Flow, phase, small[QUEUED]);
     SET_SHARED(flow, Flow, ends_at, float_zero);
-    PyObject *arguments[] = {GET(pacer, Pacer, queue), entry}, *pushed = NULL;
-    if (PySet_Add(GET(way, Transport, waiting), GET(flow, Flow, id)) == 0)
+    PyObject *arguments[] = {queue, entry}, *pushed = NULL;
+    if (PySet_Add(waiting, GET(flow, Flow, id)) == 0)
         pushed = PyObject_Vectorcall(py_heappush, arguments, 2, NULL);
     Py_DECREF(entry);
     Py_XDECREF(pushed);
@@ -63,16 +65,19 @@ static Outcome enqueue(PyObject *room, PyObject *pacer, PyObject *flow, PyObject
 
 Outcome begin(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now, PyObject *kind)
 {
-    PyObject *plan = GET(registration, Registration, plan), *had = GET(flow, Flow, key);
-    if (GET(room, Registrations, stopping) != Py_False || !IS_A(plan, KeptPlan))
+    if (!is_sound_room(room) || !is_sound_flow(flow) || !is_sound_registration(registration) ||
+        GET(room, Registrations, stopping) != Py_False)
         return NOTHING;
-    PyObject *way = only_way(room, plan, flow, now);
+    HELD(plan, GET(registration, Registration, plan));
+    HELD(had, GET(flow, Flow, key));
+    HELD(way, only_way(room, plan, flow, now));
     if (way == NULL)
         return PyErr_Occurred() ? FAILED : NOTHING;
-    PyObject *key = GET(way, Transport, key), *common = GET(plan, KeptPlan, common);
+    HELD(key, GET(way, Transport, key));
+    PyObject *common = GET(plan, KeptPlan, common);
     PyObject *health = PyDict_GetItemWithError(GET(room, Registrations, health), key);
-    PyObject *pacer = PyDict_GetItemWithError(GET(room, Registrations, pacers), GET(common, Plan, registrar));
-    if (health == NULL || pacer == NULL || !IS_A(health, Health) || !IS_A(pacer, Pacer) ||
+    HELD(pacer, PyDict_GetItemWithError(GET(room, Registrations, pacers), GET(common, Plan, registrar)));
+    if (health == NULL || pacer == NULL || !is_sound_health(health) || !is_sound_pacer(pacer) ||
         number_of(GET(health, Health, down_since)) > 0.0)
         return PyErr_Occurred() ? FAILED : NOTHING;
     bool leased = number_of(GET(flow, Flow, lease_end)) > 0, full = !leased && is_full(way, health, now);
@@ -87,9 +92,7 @@ Outcome begin(PyObject *room, PyObject *registration, PyObject *flow, PyObject *
     if (attempt == NULL)
         return FAILED;
     Draft draft;
-    Py_INCREF(way);
-    Py_INCREF(had);
-    Py_INCREF(pacer);
+    draft.middle = draft.place = draft.carried = draft.nonce = draft.plan = draft.local = NULL;
     SET_SHARED(flow, Flow, key, key);
     Outcome outcome;
     if (waits)
@@ -101,7 +104,8 @@ Outcome begin(PyObject *room, PyObject *registration, PyObject *flow, PyObject *
     if (outcome != DONE) {
         SET_SHARED(flow, Flow, key, had);
         Py_DECREF(attempt);
-        goto over;
+        forget_draft(&draft);
+        return outcome;
     }
     SET_SHARED(flow, Flow, queue_class, kind);
     SET(flow, Flow, attempt, attempt);
@@ -112,22 +116,14 @@ Outcome begin(PyObject *room, PyObject *registration, PyObject *flow, PyObject *
         outcome = send_draft(room, registration, flow, way, now, &draft);
         forget_draft(&draft);
     }
-    if (outcome == DONE)
-        outcome = show(room, registration, flow, now);
-over:
-    Py_DECREF(way);
-    Py_DECREF(had);
-    Py_DECREF(pacer);
-    return outcome;
+    return outcome == DONE ? show(room, registration, flow, now) : outcome;
 }
 
 /* begin(room, registration, flow, now, kind): whether the attempt is under way. */
 PyObject *quick_begin(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     (void)self;
-    if (count != 5 || !all_there() || !IS_A(args[0], Registrations) || !IS_A(args[1], Registration) ||
-        !IS_A(args[2], Flow) || !PyFloat_CheckExact(args[3]))
+    if (count != 5 || !all_there() || !PyFloat_CheckExact(args[3]))
         Py_RETURN_FALSE;
-    Outcome outcome = begin(args[0], args[1], args[2], args[3], args[4]);
-    return outcome == FAILED ? NULL : PyBool_FromLong(outcome == DONE);
+    return outcome_of(begin(args[0], args[1], args[2], args[3], args[4]));
 }

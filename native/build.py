@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "native"
 PACKAGE = ROOT / "src/sipprofile"
 FILE_NAME = f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
-FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-ffp-contract=off", "-shared", "-fvisibility=hidden")
+FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-ffp-contract=off", "-fwrapv", "-shared", "-fvisibility=hidden")
 WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers")
 SWITCH = "SIPPROFILE_NATIVE"
 """In the environment: ``0`` leaves the compiled module out."""
@@ -73,6 +73,8 @@ def build(directory: Path, flags: tuple[str, ...] = ("-DNDEBUG",)) -> Path:
 def _compile(target: Path, flags: tuple[str, ...]) -> None:
     if sys.implementation.name != "cpython":
         raise CannotCompile(f"it is for CPython, and this is {sys.implementation.name}.")
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        raise CannotCompile("it needs the interpreter's lock, and this Python is built without.")
     compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
     if shutil.which(compiler[0]) is None:
         raise CannotCompile(f"there is no C compiler ({compiler[0]}); Debian's package is gcc, with libc6-dev.")

@@ -55,6 +55,7 @@ PyObject *sent_as(PyObject *plan)
 {
     static PyObject *last_common, *last_hop, *last_rest;
     PyObject *common = GET(plan, KeptPlan, common), *hops = GET(plan, KeptPlan, hops);
+    __attribute__((cleanup(let_go))) PyObject *its = NULL;
     Text text;
     text.length = 0;
     text.overflown = false;
@@ -65,12 +66,17 @@ PyObject *sent_as(PyObject *plan)
         PyObject *rest = PyObject_CallOneArg(py_carried_rest, plan);
         if (rest == NULL)
             return NULL;
-        put_in(&last_common, Py_NewRef(common));
-        put_in(&last_hop, Py_NewRef(PyTuple_GET_ITEM(hops, 0)));
-        put_in(&last_rest, rest);
-    }
-    if (!PyBytes_CheckExact(last_rest))
+        PyObject *before[] = {last_common, last_hop, last_rest}; /* whose end may run Python, which may come here */
+        last_common = Py_NewRef(common);
+        last_hop = Py_NewRef(PyTuple_GET_ITEM(hops, 0));
+        last_rest = Py_NewRef(rest);
+        for (int i = 0; i < 3; i++)
+            Py_XDECREF(before[i]);
+        its = rest;
+    } else
+        its = Py_NewRef(last_rest);
+    if (!PyBytes_CheckExact(its))
         return PyObject_CallOneArg(py_sent_as, plan);
     uint32_t crc = crc32_of(0, text.data, text.length - 1); /* the rest begins with the quotation mark */
-    return checksum(crc32_of(crc, PyBytes_AS_STRING(last_rest), (size_t)PyBytes_GET_SIZE(last_rest)));
+    return checksum(crc32_of(crc, PyBytes_AS_STRING(its), (size_t)PyBytes_GET_SIZE(its)));
 }

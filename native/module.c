@@ -26,7 +26,8 @@ static Py_ssize_t slot_of(PyObject *type, const char *name)
         return -1;
     if (Py_IS_TYPE(descriptor, &PyMemberDescr_Type)) {
         PyMemberDef *member = ((PyMemberDescrObject *)descriptor)->d_member;
-        if (member->type == T_OBJECT_EX || member->type == T_OBJECT)
+        bool is_own = PyType_IsSubtype((PyTypeObject *)type, PyDescr_TYPE(descriptor)); /* not lent by another class */
+        if (is_own && (member->type == T_OBJECT_EX || member->type == T_OBJECT))
             offset = member->offset;
     }
     Py_DECREF(descriptor);
@@ -107,6 +108,13 @@ int bind_objects(PyObject *given)
     SECONDS(FIND_SECONDS)
     bound = true;
     return 0;
+}
+
+PyObject *outcome_of(Outcome outcome)
+{
+    if (outcome == FAILED && !PyErr_Occurred())
+        PyErr_SetString(PyExc_RuntimeError, "the quick path failed and does not say why");
+    return PyErr_Occurred() ? NULL : PyBool_FromLong(outcome == DONE);
 }
 
 static PyObject *quick_bind(PyObject *self, PyObject *given)

@@ -120,12 +120,22 @@ static inline void put_in(PyObject **slot, PyObject *value)
 #define SET(object, Class, slot, value) put_in(&GET(object, Class, slot), value)
 #define SET_SHARED(object, Class, slot, value) put_in(&GET(object, Class, slot), Py_NewRef(value))
 
+/* A reference of our own until the block ends: what of Python is called may take it from whoever else has it. */
+static inline void let_go(PyObject **held) { Py_XDECREF(*held); }
+#define HELD(name, value) __attribute__((cleanup(let_go))) PyObject *name = Py_XNewRef(value)
+
+double double_of_long(PyObject *value);
+/* Both are 0 for what is no such number, run nothing of Python and raise nothing; sound.c refuses such before. */
 static inline double number_of(PyObject *value)
 {
-    return PyFloat_CheckExact(value) ? PyFloat_AS_DOUBLE(value) : PyFloat_AsDouble(value);
+    return PyFloat_CheckExact(value) ? PyFloat_AS_DOUBLE(value) : PyLong_CheckExact(value) ? double_of_long(value) : 0.0;
 }
 
-static inline long long integer_of(PyObject *value) { return PyLong_AsLongLong(value); }
+static inline long long integer_of(PyObject *value)
+{
+    int overflow;
+    return PyLong_CheckExact(value) ? PyLong_AsLongLongAndOverflow(value, &overflow) : 0;
+}
 
 static inline bool is_ascii(PyObject *value)
 {
@@ -182,11 +192,13 @@ bool quick_form_matches(PyObject *form, const char *data, size_t length, Found *
 /* A request that is ready to be sent, and what has to be put into the flow then. */
 typedef struct {
     Text text;
-    size_t branch_at;
+    size_t branch_at, number_length;
     PyObject *middle;  /* built anew, or NULL */
     PyObject *place;   /* with it */
     PyObject *carried; /* with it, or NULL */
-    PyObject *nonce;   /* whose use counts, or NULL; borrowed */
+    PyObject *nonce;   /* whose use counts, or NULL */
+    PyObject *plan;    /* of which it is written */
+    PyObject *local;   /* the address that it shows */
 } Draft;
 /* Write the request into the draft; nothing else is changed. credentials are those of a nonce that is not in the flow. */
 Outcome draft_request(PyObject *room, PyObject *registration, PyObject *flow, PyObject *transport, PyObject *fresh,
@@ -194,6 +206,18 @@ Outcome draft_request(PyObject *room, PyObject *registration, PyObject *flow, Py
 void forget_draft(Draft *draft);
 Outcome send_draft(PyObject *room, PyObject *registration, PyObject *flow, PyObject *transport, PyObject *now,
                    Draft *draft);
+
+/* Whether what is read of them is there and of the kind that it has to be; anything else is for Python. */
+bool is_sound_room(PyObject *room);
+bool is_sound_timers(PyObject *timers);
+bool is_sound_flow(PyObject *flow);
+bool is_sound_registration(PyObject *registration);
+bool is_sound_plan(PyObject *plan);
+bool is_sound_transport(PyObject *transport);
+bool is_sound_health(PyObject *health);
+bool is_sound_pacer(PyObject *pacer);
+bool is_sound_nonce(PyObject *nonce);
+bool is_sound_form(PyObject *form);
 
 bool is_usual(PyObject *registration, PyObject *flow);
 Outcome arm(PyObject *room, PyObject *flow, PyObject *at);
@@ -209,6 +233,7 @@ Outcome transmit(PyObject *room, PyObject *registration, PyObject *flow, PyObjec
 PyObject *bound_as(PyObject *plan);
 PyObject *sent_as(PyObject *plan);
 
+PyObject *outcome_of(Outcome outcome); /* as the functions of the module return it */
 PyObject *quick_transmit(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *quick_begin(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *quick_answered(PyObject *self, PyObject *const *args, Py_ssize_t count);

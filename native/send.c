@@ -14,12 +14,15 @@ static Known *known(Known *table, PyObject *first)
     return &table[((uintptr_t)first >> 4) % REMEMBERED];
 }
 
+/* The entry is whole again before anything of the one before goes: what goes may run Python, which may look here. */
 static PyObject *remember(Known *entry, PyObject *first, PyObject *second, PyObject *third, PyObject *value)
 {
-    put_in(&entry->first, Py_NewRef(first));
-    put_in(&entry->second, Py_NewRef(second));
-    put_in(&entry->third, Py_NewRef(third));
-    put_in(&entry->value, value);
+    Known before = *entry;
+    *entry = (Known){Py_NewRef(first), Py_NewRef(second), Py_NewRef(third), Py_NewRef(value)};
+    Py_XDECREF(before.first);
+    Py_XDECREF(before.second);
+    Py_XDECREF(before.third);
+    Py_XDECREF(before.value);
     return value;
 }
 
@@ -28,33 +31,33 @@ static bool is(const Known *entry, PyObject *first, PyObject *second, PyObject *
     return entry->value != NULL && entry->first == first && entry->second == second && entry->third == third;
 }
 
-/* The lines of a REGISTER from the Contact to the CSeq number; borrowed. */
+/* The lines of a REGISTER from the Contact to the CSeq number. */
 static PyObject *tail_of(PyObject *plan, PyObject *common, PyObject *hop, PyObject *user_agent)
 {
     PyObject *route = GET(hop, Hop, route);
     Known *entry = known(tails, common);
     if (is(entry, common, route, user_agent))
-        return entry->value;
+        return Py_NewRef(entry->value);
     PyObject *value = PyObject_CallFunctionObjArgs(py_tail, plan, hop, user_agent, NULL);
     return value == NULL ? NULL : remember(entry, common, route, user_agent, value);
 }
 
-/* What stands behind the token in a Contact that shows this address; borrowed. */
+/* What stands behind the token in a Contact that shows this address. */
 static PyObject *place_of(PyObject *local)
 {
     Known *entry = known(places, local);
     if (is(entry, local, Py_None, Py_None))
-        return entry->value;
+        return Py_NewRef(entry->value);
     PyObject *value = PyObject_CallOneArg(py_place, local);
     return value == NULL ? NULL : remember(entry, local, Py_None, Py_None, value);
 }
 
-/* What is the same in all digests of these terms, or None; see usual_parts() of sip/digest.py; borrowed. */
+/* What is the same in all digests of these terms, or None; see usual_parts() of sip/digest.py. */
 static PyObject *usual_of(PyObject *terms, PyObject *uri)
 {
     Known *entry = known(usuals, terms);
     if (is(entry, terms, uri, Py_None))
-        return entry->value;
+        return Py_NewRef(entry->value);
     PyObject *value = PyObject_CallFunctionObjArgs(py_usual, terms, uri, NULL);
     return value == NULL ? NULL : remember(entry, terms, uri, Py_None, value);
 }
@@ -72,17 +75,19 @@ static bool needs_no_quoting(PyObject *text)
 
 static Outcome add_authorization(Text *text, PyObject *room, PyObject *nonce, long long count, PyObject *uri)
 {
-    PyObject *terms = GET(nonce, Nonce, terms), *own = GET(nonce, Nonce, credentials);
-    if (!IS_A(terms, Terms) || !IS_A(own, Credentials) || GET(terms, Terms, proxy) != Py_False || count > 0xffffffff)
+    HELD(terms, GET(nonce, Nonce, terms));
+    HELD(own, GET(nonce, Nonce, credentials));
+    HELD(code, GET(nonce, Nonce, text));
+    if (GET(terms, Terms, proxy) != Py_False || count > 0xffffffff)
         return NOTHING;
     PyObject *qops = GET(terms, Terms, qop);
     if (!PyTuple_CheckExact(qops))
         return NOTHING;
     bool qop = PyTuple_GET_SIZE(qops) > 0; /* without: the form of RFC 2069 */
-    PyObject *username = GET(own, Credentials, username), *code = GET(nonce, Nonce, text);
+    PyObject *username = GET(own, Credentials, username);
     if (!needs_no_quoting(username) || !needs_no_quoting(code))
         return NOTHING;
-    PyObject *usual = usual_of(terms, uri);
+    __attribute__((cleanup(let_go))) PyObject *usual = usual_of(terms, uri);
     if (usual == NULL)
         return FAILED;
     if (!PyTuple_CheckExact(usual) || PyTuple_GET_SIZE(usual) != 5 || PyTuple_GET_ITEM(usual, 0) != py_md5)
@@ -93,7 +98,7 @@ static Outcome add_authorization(Text *text, PyObject *room, PyObject *nonce, lo
             return FAILED;
         Py_DECREF(made);
     }
-    PyObject *cnonce = GET(room, Registrations, cnonce);
+    HELD(cnonce, GET(room, Registrations, cnonce));
     Text hashed;
     char first[32], response[32];
     hashed.length = 0;
@@ -145,26 +150,27 @@ static Outcome add_authorization(Text *text, PyObject *room, PyObject *nonce, lo
 static Outcome add_middle(PyObject *room, PyObject *flow, PyObject *plan, PyObject *hop, PyObject *local, Draft *draft)
 {
     Text *text = &draft->text;
-    PyObject *common = GET(plan, KeptPlan, common), *middle = GET(flow, Flow, middle);
-    PyObject *settings = GET(room, Registrations, settings);
+    PyObject *common = GET(plan, KeptPlan, common), *settings = GET(room, Registrations, settings);
+    HELD(middle, GET(flow, Flow, middle));
+    HELD(token, GET(flow, Flow, contact_token));
+    HELD(call, GET(flow, Flow, call));
     if (PyBytes_GET_SIZE(middle) && GET(flow, Flow, local) == local && GET(flow, Flow, shown) == local) {
         add_bytes(text, middle);
         return text->overflown ? NOTHING : DONE;
     }
-    PyObject *token = GET(flow, Flow, contact_token), *aor = GET(plan, KeptPlan, aor), *call = GET(flow, Flow, call);
+    PyObject *aor = GET(plan, KeptPlan, aor);
     if (PyBytes_GET_SIZE(middle) || !same_text(token, GET(plan, KeptPlan, contact_user)) || !is_ascii(aor) ||
         PyUnicode_GET_LENGTH(aor) < 5 || memcmp(PyUnicode_1BYTE_DATA(aor), "sip:", 4) != 0)
         return NOTHING;
-    PyObject *place = place_of(local);
+    PyObject *place = draft->place = place_of(local), *had = GET(flow, Flow, place);
     if (place == NULL)
         return FAILED;
-    PyObject *had = GET(flow, Flow, place);
     if (!same_text(had, place) && PyUnicode_GET_LENGTH(had) != 0)
         return NOTHING; /* another contact than before */
     if (PyUnicode_GET_LENGTH(had) == 0 && number_of(GET(flow, Flow, lease_end)) > 0)
         return NOTHING;
-    draft->place = Py_NewRef(place);
-    PyObject *tail = tail_of(plan, common, hop, GET(settings, RegistrationSettings, user_agent));
+    __attribute__((cleanup(let_go))) PyObject *tail =
+        tail_of(plan, common, hop, GET(settings, RegistrationSettings, user_agent));
     if (tail == NULL)
         return FAILED;
     char call_id[32];
@@ -222,23 +228,24 @@ void forget_draft(Draft *draft)
     Py_CLEAR(draft->middle);
     Py_CLEAR(draft->place);
     Py_CLEAR(draft->carried);
+    Py_CLEAR(draft->nonce);
+    Py_CLEAR(draft->plan);
+    Py_CLEAR(draft->local);
 }
 
 static Outcome write_draft(PyObject *room, PyObject *registration, PyObject *flow, PyObject *transport, PyObject *fresh,
                            Draft *draft)
 {
     Text *text = &draft->text;
-    PyObject *plan = GET(registration, Registration, plan);
-    if (!IS_A(plan, KeptPlan) || !is_usual(registration, flow))
+    if (!is_usual(registration, flow))
         return NOTHING;
+    PyObject *plan = draft->plan = Py_NewRef(GET(registration, Registration, plan));
+    PyObject *local = draft->local = Py_NewRef(GET(transport, Transport, local));
     PyObject *common = GET(plan, KeptPlan, common), *hops = GET(plan, KeptPlan, hops);
-    PyObject *local = GET(transport, Transport, local);
-    if (!IS_A(common, Plan) || !PyTuple_CheckExact(hops) || PyTuple_GET_SIZE(hops) < 1 ||
-        GET(transport, Transport, public) != Py_None || !PyTuple_CheckExact(local) ||
-        !PyLong_CheckExact(GET(common, Plan, expires)))
+    if (GET(transport, Transport, public) != Py_None || !PyTuple_CheckExact(local))
         return NOTHING;
     PyObject *hop = PyTuple_GET_ITEM(hops, 0), *uri = GET(common, Plan, request_uri);
-    if (!IS_A(hop, Hop) || GET(hop, Hop, strict) != Py_False)
+    if (GET(hop, Hop, strict) != Py_False)
         return NOTHING;
     long long cseq = integer_of(GET(flow, Flow, cseq)) + 1, reserved = integer_of(GET(flow, Flow, cseq_reserved));
     if (cseq > reserved || reserved - cseq == RESERVE_AHEAD)
@@ -261,6 +268,7 @@ static Outcome write_draft(PyObject *room, PyObject *registration, PyObject *flo
     draft->branch_at = text->length;
     ADD(text, "z9hG4bK");
     add_hex(text, (uint64_t)integer_of(GET(flow, Flow, id)), 0);
+    draft->number_length = text->length - draft->branch_at - 7;
     ADD(text, ".0123456789abcdef");
     Outcome outcome = add_middle(room, flow, plan, hop, local, draft);
     if (outcome != DONE)
@@ -271,15 +279,15 @@ static Outcome write_draft(PyObject *room, PyObject *registration, PyObject *flo
     ADD(text, "\r\n");
     PyObject *nonce = fresh == NULL ? GET(flow, Flow, known) : fresh;
     if (nonce != tuple_empty) {
-        if (!IS_A(nonce, Nonce))
+        if (!is_sound_nonce(nonce))
             return NOTHING;
+        draft->nonce = Py_NewRef(nonce);
         long long count = integer_of(GET(nonce, Nonce, count)), limit = integer_of(GET(nonce, Nonce, limit));
         if (limit && count >= limit)
             return NOTHING;
         outcome = add_authorization(text, room, nonce, count + 1, uri);
         if (outcome != DONE)
             return outcome;
-        draft->nonce = nonce;
     }
     ADD(text, "Content-Length: 0\r\n\r\n");
     if (text->overflown || (long long)text->length > integer_of(GET(transport, Transport, limit)))
@@ -292,10 +300,8 @@ Outcome draft_request(PyObject *room, PyObject *registration, PyObject *flow, Py
 {
     draft->text.length = 0;
     draft->text.overflown = false;
-    draft->middle = draft->place = draft->carried = draft->nonce = NULL;
+    draft->middle = draft->place = draft->carried = draft->nonce = draft->plan = draft->local = NULL;
     Outcome outcome = write_draft(room, registration, flow, transport, fresh, draft);
-    if (outcome == DONE && PyErr_Occurred()) /* of a number that was none */
-        outcome = FAILED;
     if (outcome != DONE)
         forget_draft(draft);
     return outcome;
@@ -337,7 +343,7 @@ static Outcome deadlines(PyObject *now, PyObject *t1)
         Py_XDECREF(ends);
         return FAILED;
     }
-    put_in(&sent_last, Py_NewRef(now));
+    put_in(&sent_last, Py_NewRef(now)); /* numbers, whose end runs nothing */
     put_in(&t1_last, Py_NewRef(t1));
     put_in(&retransmit_last, retransmit);
     put_in(&ends_last, ends);
@@ -348,17 +354,17 @@ Outcome send_draft(PyObject *room, PyObject *registration, PyObject *flow, PyObj
                    Draft *draft)
 {
     Text *text = &draft->text;
-    PyObject *plan = GET(registration, Registration, plan), *settings = GET(room, Registrations, settings);
-    PyObject *key = GET(transport, Transport, key), *identity = GET(flow, Flow, id);
+    HELD(settings, GET(room, Registrations, settings));
+    HELD(key, GET(transport, Transport, key));
+    HELD(identity, GET(flow, Flow, id));
+    (void)registration;
     PyObject *bits = PyObject_CallMethod(GET(room, Registrations, random), "getrandbits", "i", 64);
     unsigned long long random = bits == NULL ? 0 : PyLong_AsUnsignedLongLong(bits);
     Py_XDECREF(bits);
     if (PyErr_Occurred())
         return FAILED;
     size_t branch_length = 7 + 1 + 16;
-    for (uint64_t rest = (uint64_t)integer_of(identity); rest > 15; rest >>= 4)
-        branch_length++;
-    branch_length++;
+    branch_length += draft->number_length;
     for (size_t i = 0; i < 16; i++, random >>= 4)
         text->data[draft->branch_at + branch_length - 1 - i] = "0123456789abcdef"[random & 15];
     PyObject *branch = PyUnicode_DecodeASCII(text->data + draft->branch_at, (Py_ssize_t)branch_length, NULL);
@@ -379,13 +385,12 @@ Outcome send_draft(PyObject *room, PyObject *registration, PyObject *flow, PyObj
     }
     SET(flow, Flow, cseq, cseq);
     if (draft->middle != NULL) {
-        PyObject *local = GET(transport, Transport, local);
         SET_SHARED(flow, Flow, middle, draft->middle);
         SET_SHARED(flow, Flow, place, draft->place);
-        SET_SHARED(flow, Flow, local, local);
-        SET_SHARED(flow, Flow, shown, local);
+        SET_SHARED(flow, Flow, local, draft->local);
+        SET_SHARED(flow, Flow, shown, draft->local);
         if (draft->carried != NULL) {
-            SET_SHARED(flow, Flow, planned, plan);
+            SET_SHARED(flow, Flow, planned, draft->plan);
             SET_SHARED(flow, Flow, carried, draft->carried);
         }
     }
@@ -401,23 +406,27 @@ Outcome send_draft(PyObject *room, PyObject *registration, PyObject *flow, PyObj
     SET_SHARED(flow, Flow, retransmitted, Py_False);
     SET_SHARED(flow, Flow, ends_at, ends_last);
     SET_SHARED(flow, Flow, retransmit_at, retransmit_last);
-    PyObject *waiting = GET(transport, Transport, waiting), *active = GET(transport, Transport, active);
+    HELD(at, retransmit_last);
+    HELD(waiting, GET(transport, Transport, waiting));
+    HELD(active, GET(transport, Transport, active));
     SET(room, Registrations, register_sent, sent);
     PyObject *done = NULL;
-    if (PySet_Discard(waiting, identity) >= 0 && (PySet_GET_SIZE(waiting) || PySet_Clear(waiting) == 0) &&
+    if (!PySet_CheckExact(waiting) || !PySet_CheckExact(active))
+        PyErr_SetString(PyExc_TypeError, "a transport's flows are no set");
+    else if (PySet_Discard(waiting, identity) >= 0 && (PySet_GET_SIZE(waiting) || PySet_Clear(waiting) == 0) &&
         PySet_Add(active, identity) == 0)
         done = PyObject_CallOneArg(GET(room, Registrations, act), send);
     Py_DECREF(send);
     if (done == NULL)
         return FAILED;
     Py_DECREF(done);
-    return arm(room, flow, GET(flow, Flow, retransmit_at));
+    return arm(room, flow, at);
 }
 
 Outcome transmit(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now)
 {
     PyObject *transport = PyDict_GetItemWithError(GET(room, Registrations, transports), GET(flow, Flow, key));
-    if (transport == NULL || !IS_A(transport, Transport))
+    if (transport == NULL || !is_sound_transport(transport))
         return PyErr_Occurred() ? FAILED : NOTHING;
     Draft draft;
     Py_INCREF(transport);
@@ -434,9 +443,8 @@ Outcome transmit(PyObject *room, PyObject *registration, PyObject *flow, PyObjec
 PyObject *quick_transmit(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     (void)self;
-    if (count != 4 || !all_there() || !IS_A(args[0], Registrations) || !IS_A(args[1], Registration) ||
-        !IS_A(args[2], Flow) || !PyFloat_CheckExact(args[3]))
+    if (count != 4 || !all_there() || !is_sound_room(args[0]) || !is_sound_registration(args[1]) ||
+        !is_sound_flow(args[2]) || !PyFloat_CheckExact(args[3]))
         Py_RETURN_FALSE;
-    Outcome outcome = transmit(args[0], args[1], args[2], args[3]);
-    return outcome == FAILED ? NULL : PyBool_FromLong(outcome == DONE);
+    return outcome_of(transmit(args[0], args[1], args[2], args[3]));
 }

@@ -6,41 +6,54 @@ static bool is_true(PyObject *value) { return value == Py_True; }
 /* ordinary() of registration/plain.py: nothing asks for anything but REGISTER, challenge and grant over UDP. */
 bool is_usual(PyObject *registration, PyObject *flow)
 {
-    static PyTypeObject *by_rfc; /* the agent's class that was seen last to follow the RFCs in this */
+    /* The agent's class that was seen last to follow the RFCs in this, and how often that was changed until then. */
+    static PyTypeObject *by_rfc;
+    static unsigned int as_seen;
+    if (!is_sound_flow(flow) || !is_sound_registration(registration))
+        return false;
     PyObject *plan = GET(registration, Registration, plan), *flows = GET(registration, Registration, flows);
     PyObject *key = GET(flow, Flow, key), *agent = GET(registration, Registration, agent);
     if (GET(flow, Flow, rare) != py_USUAL_FLOW || GET(registration, Registration, rare) != py_USUAL_REGISTRATION ||
         !(is_true(GET(registration, Registration, wanted)) || is_true(GET(registration, Registration, kept))) ||
         !PyTuple_CheckExact(flows) || PyTuple_GET_SIZE(flows) != 1 || PyTuple_GET_ITEM(flows, 0) != flow ||
-        GET(flow, Flow, purpose) != small[REGISTER] || !IS_A(key, TransportKey) || !IS_A(plan, KeptPlan))
+        GET(flow, Flow, purpose) != small[REGISTER] || !IS_A(key, TransportKey))
         return false;
     PyObject *common = GET(plan, KeptPlan, common);
-    if (!same_text(GET(key, TransportKey, protocol), text_udp) || !IS_A(common, Plan) ||
-        GET(common, Plan, contact_uri) != Py_None || GET(common, Plan, token_source) != Py_None ||
-        GET(common, Plan, gruu) != Py_False)
+    if (!same_text(GET(key, TransportKey, protocol), text_udp) || GET(common, Plan, contact_uri) != Py_None ||
+        GET(common, Plan, token_source) != Py_None || GET(common, Plan, gruu) != Py_False)
         return false;
-    if (Py_TYPE(agent) == by_rfc)
+    if (Py_TYPE(agent) == by_rfc && as_seen != 0 && by_rfc->tp_version_tag == as_seen)
         return true;
-    PyObject *associated = PyObject_GetAttrString((PyObject *)Py_TYPE(agent), "associated");
+    HELD(kind, (PyObject *)Py_TYPE(agent));
+    HELD(owner, registration);
+    HELD(path, flow);
+    HELD(settings, plan);
+    HELD(all, flows);
+    HELD(way, key);
+    PyObject *associated = PyObject_GetAttrString(kind, "associated");
     int follows = associated == NULL ? -1 : PySequence_Contains(py_BY_RFC, associated);
     Py_XDECREF(associated);
     if (follows != 1) {
         PyErr_Clear();
         return false;
     }
-    Py_INCREF(Py_TYPE(agent)); /* for good: there are few classes of agents */
-    by_rfc = Py_TYPE(agent);
-    return true;
+    as_seen = ((PyTypeObject *)kind)->tp_version_tag;
+    put_in((PyObject **)&by_rfc, Py_NewRef(kind));
+    /* What was asked is Python, and may have changed what was found before. */
+    return is_sound_flow(flow) && is_sound_registration(registration) && GET(registration, Registration, plan) == plan &&
+           GET(flow, Flow, key) == key && GET(registration, Registration, flows) == flows;
 }
 
 /* Registrations.arm() and Timers.set(). */
 Outcome arm(PyObject *room, PyObject *flow, PyObject *at)
 {
     double wake_at = number_of(GET(flow, Flow, wake_at));
+    HELD(time, at);
     if (wake_at != 0.0 && number_of(at) >= wake_at)
         return DONE;
-    PyObject *timers = GET(room, Registrations, _timers), *number = GET(flow, Flow, id);
-    if (!IS_A(timers, Timers)) {
+    HELD(timers, GET(room, Registrations, _timers));
+    HELD(number, GET(flow, Flow, id));
+    if (!is_sound_timers(timers)) {
         PyErr_SetString(PyExc_TypeError, "the timers are of another class");
         return FAILED;
     }
@@ -66,12 +79,16 @@ Outcome arm(PyObject *room, PyObject *flow, PyObject *at)
     return set < 0 ? FAILED : DONE;
 }
 
-/* machine.rearm() of a usual flow that is idle or has a request on the wire. */
+/* machine.rearm(), which is short for a usual flow that is idle or has a request on the wire. */
 Outcome rearm(PyObject *room, PyObject *registration, PyObject *flow)
 {
     PyObject *soonest = GET(flow, Flow, ends_at), *phase = GET(flow, Flow, phase);
     PyObject *lease_end = GET(flow, Flow, lease_end), *retransmit_at = GET(flow, Flow, retransmit_at);
-    (void)registration;
+    if ((phase != small[IDLE] && phase != small[SENT]) || !is_usual(registration, flow)) { /* something else has happened */
+        PyObject *armed = PyObject_CallFunctionObjArgs(py_rearm, room, registration, flow, NULL);
+        Py_XDECREF(armed);
+        return armed == NULL ? FAILED : DONE;
+    }
     if (phase == small[SENT] && number_of(retransmit_at) != 0.0 && number_of(retransmit_at) < number_of(soonest))
         soonest = retransmit_at;
     if (number_of(lease_end) > 0) {
@@ -80,14 +97,7 @@ Outcome rearm(PyObject *room, PyObject *registration, PyObject *flow)
         if (number_of(soonest) == 0.0 || number_of(lease_end) < number_of(soonest))
             soonest = lease_end;
     }
-    if (PyErr_Occurred())
-        return FAILED;
-    if (number_of(soonest) == 0.0)
-        return DONE;
-    Py_INCREF(soonest);
-    Outcome outcome = arm(room, flow, soonest);
-    Py_DECREF(soonest);
-    return outcome;
+    return number_of(soonest) == 0.0 ? DONE : arm(room, flow, soonest);
 }
 
 /* Pacer._fill(), and the tokens that there are then. */
@@ -115,16 +125,20 @@ Outcome pacer_set(PyObject *pacer, PyObject *now, double tokens)
 /* queueing.is_full(): whether the target has enough to answer. */
 bool is_full(PyObject *way, PyObject *health, PyObject *now)
 {
-    return PySet_GET_SIZE(GET(way, Transport, active)) >= IN_FLIGHT &&
+    PyObject *active = GET(way, Transport, active);
+    return PySet_CheckExact(active) && PySet_GET_SIZE(active) >= IN_FLIGHT &&
            number_of(now) - number_of(GET(health, Health, answered_at)) < SILENT;
 }
 
 /* Counts.count() of registration/counts.py. */
 static Outcome count_kind(PyObject *kinds, PyObject *registration, PyObject *registrar)
 {
-    PyObject *counted = GET(registration, Registration, counted), *by_kind = GET(kinds, Counts, by_kind);
-    PyObject *code = GET(GET(registration, Registration, reason), Reason, code);
-    PyObject *status = GET(registration, Registration, status), *known = GET(kinds, Counts, _kinds);
+    HELD(known, GET(kinds, Counts, _kinds));
+    HELD(by_kind, GET(kinds, Counts, by_kind));
+    HELD(counted, GET(registration, Registration, counted));
+    HELD(status, GET(registration, Registration, status));
+    HELD(reason, GET(registration, Registration, reason));
+    PyObject *code = GET(reason, Reason, code);
     if (PyTuple_CheckExact(counted) && PyTuple_GET_SIZE(counted) == 3) {
         if (same_text(PyTuple_GET_ITEM(counted, 0), status) && same_text(PyTuple_GET_ITEM(counted, 1), code) &&
             same_text(PyTuple_GET_ITEM(counted, 2), registrar))
@@ -149,10 +163,12 @@ static Outcome count_kind(PyObject *kinds, PyObject *registration, PyObject *reg
     }
     PyObject *kind = PyTuple_Pack(3, status, code, registrar);
     PyObject *shared = kind == NULL ? NULL : PyDict_SetDefault(known, kind, kind);
-    Py_XDECREF(kind); /* the dict has the shared one */
+    Py_XINCREF(shared);
+    Py_XDECREF(kind);
     if (shared == NULL)
         return FAILED;
-    SET_SHARED(registration, Registration, counted, shared);
+    __attribute__((cleanup(let_go))) PyObject *own = shared;
+    SET_SHARED(registration, Registration, counted, own);
     PyObject *number = PyDict_GetItemWithError(by_kind, shared);
     if (number == NULL && PyErr_Occurred())
         return FAILED;
@@ -165,12 +181,13 @@ static Outcome count_kind(PyObject *kinds, PyObject *registration, PyObject *reg
 /* Registrations.changed(): count the new state and tell the service. */
 static Outcome changed(PyObject *room, PyObject *registration, PyObject *change, PyObject *now)
 {
-    PyObject *plan = GET(registration, Registration, plan), *kinds = GET(room, Registrations, kinds);
-    PyObject *common = GET(plan, KeptPlan, common), *reachabilities = GET(room, Registrations, reachabilities);
-    PyObject *told, *interval = GET(common, Plan, reachable_interval);
+    HELD(plan, GET(registration, Registration, plan));
+    HELD(kinds, GET(room, Registrations, kinds));
+    HELD(reachabilities, GET(room, Registrations, reachabilities));
+    PyObject *told, *common = is_sound_plan(plan) ? GET(plan, KeptPlan, common) : NULL;
     int probed = 1;
-    if (IS_A(kinds, Counts) && IS_A(reachabilities, Reachabilities) && GET(common, Plan, reg_event) == Py_False &&
-        interval == small[0])
+    if (common != NULL && is_sound_room(room) && IS_A(kinds, Counts) && IS_A(reachabilities, Reachabilities) && GET(common, Plan, reg_event) == Py_False &&
+        GET(common, Plan, reachable_interval) == small[0] && IS_A(GET(registration, Registration, reason), Reason))
         probed = PyDict_Contains(GET(reachabilities, Reachabilities, by_profile),
                                  GET(registration, Registration, profile));
     if (probed < 0)
@@ -185,29 +202,32 @@ static Outcome changed(PyObject *room, PyObject *registration, PyObject *change,
     return told == NULL ? FAILED : DONE;
 }
 
-/* state._target(): where the binding is, or else where the attempt goes. Most have the same, so it is kept; borrowed. */
+/* state._target(): where the binding is, or else where the attempt goes. Most have the same, so it is kept. */
 static PyObject *target_of(PyObject *flow)
 {
     static PyObject *last_key, *last_target;
-    PyObject *key = GET(flow, Flow, bound);
-    if (number_of(GET(flow, Flow, lease_end)) <= 0 || key == Py_None)
-        key = GET(flow, Flow, key);
-    if (last_key != key) {
-        PyObject *target = PyObject_CallOneArg(py_target, flow);
-        if (target == NULL)
-            return NULL;
-        put_in(&last_key, Py_NewRef(key));
-        put_in(&last_target, target);
-    }
-    return last_target;
+    bool leased = number_of(GET(flow, Flow, lease_end)) > 0 && GET(flow, Flow, bound) != Py_None;
+    HELD(key, leased ? GET(flow, Flow, bound) : GET(flow, Flow, key));
+    if (last_key == key)
+        return Py_NewRef(last_target);
+    PyObject *target = PyObject_CallOneArg(py_target, flow);
+    if (target == NULL || !IS_A(key, TransportKey))
+        return target;
+    PyObject *before = last_key, *its = last_target;
+    last_key = Py_NewRef(key);
+    last_target = Py_NewRef(target);
+    Py_XDECREF(before);
+    Py_XDECREF(its);
+    return target;
 }
 
 /* state.tell() of a usual registration, whose reason is the given one or stays as it is (NULL). */
 Outcome tell(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now, PyObject *after, PyObject *reason,
              bool transition)
 {
-    PyObject *before = GET(registration, Registration, status), *event = text_status;
-    PyObject *told = reason == NULL ? GET(registration, Registration, reason) : reason;
+    HELD(before, GET(registration, Registration, status));
+    HELD(told, reason == NULL ? GET(registration, Registration, reason) : reason);
+    PyObject *event = text_status;
     if (!IS_A(told, Reason)) {
         PyErr_SetString(PyExc_TypeError, "the reason is of another class");
         return FAILED;
@@ -216,11 +236,9 @@ Outcome tell(PyObject *room, PyObject *registration, PyObject *flow, PyObject *n
     if (after == text_registered && !same)
         event = text_registered;
     PyObject *revision = PyLong_FromLongLong(integer_of(GET(registration, Registration, revision)) + 1);
-    if (revision == NULL || PyErr_Occurred()) {
-        Py_XDECREF(revision);
+    if (revision == NULL)
         return FAILED;
-    }
-    Py_INCREF(told);
+    HELD(number, revision);
     SET_SHARED(registration, Registration, status, after);
     SET(registration, Registration, revision, revision);
     if (reason != NULL)
@@ -237,7 +255,7 @@ Outcome tell(PyObject *room, PyObject *registration, PyObject *flow, PyObject *n
         PyObject *row = NULL, *saved = NULL;
         if (attempts != NULL && at != NULL && target != NULL) {
             PyObject *arguments[] = {GET(registration, Registration, profile),
-                                     revision,
+                                     number,
                                      at,
                                      after,
                                      GET(told, Reason, code),
@@ -251,14 +269,12 @@ Outcome tell(PyObject *room, PyObject *registration, PyObject *flow, PyObject *n
         }
         Py_XDECREF(attempts);
         Py_XDECREF(at);
+        Py_XDECREF(target);
         Py_XDECREF(row);
         Py_XDECREF(saved);
-        if (saved == NULL) {
-            Py_DECREF(told);
+        if (saved == NULL)
             return FAILED;
-        }
     }
-    Py_DECREF(told);
     PyObject *look = PyObject_GetAttr(room, text_state);
     if (look == NULL)
         return FAILED;

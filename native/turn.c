@@ -21,13 +21,10 @@ static PyObject *owner_of(PyObject *room, PyObject *flow)
 /* attempt.drawn() of a usual flow: its target is as it was. */
 static Outcome drawn(PyObject *room, PyObject *flow, PyObject *health, PyObject *now)
 {
-    PyObject *registration = owner_of(room, flow);
+    HELD(registration, owner_of(room, flow));
     Outcome outcome = NOTHING;
-    if (registration != NULL && health != NULL && number_of(GET(health, Health, down_since)) == 0.0) {
-        Py_INCREF(registration);
+    if (registration != NULL && health != NULL && number_of(GET(health, Health, down_since)) == 0.0)
         outcome = transmit(room, registration, flow, now);
-        Py_DECREF(registration);
-    }
     if (outcome == NOTHING && !PyErr_Occurred())
         outcome = call(py_drawn, room, flow, now, NULL);
     return PyErr_Occurred() ? FAILED : outcome;
@@ -35,19 +32,27 @@ static Outcome drawn(PyObject *room, PyObject *flow, PyObject *health, PyObject 
 
 static Outcome draw_first(PyObject *room, PyObject *pacer, PyObject *now, bool *over)
 {
-    PyObject *queue = GET(pacer, Pacer, queue), *first = PyList_GET_ITEM(queue, 0), *pause = NULL;
-    PyObject *flow = PyDict_GetItemWithError(GET(room, Registrations, flows), PyTuple_GET_ITEM(first, 2));
+    HELD(queue, GET(pacer, Pacer, queue));
+    HELD(first, PyList_GET_ITEM(queue, 0));
+    PyObject *pause = NULL;
+    if (!PyTuple_CheckExact(first) || PyTuple_GET_SIZE(first) != 3) {
+        PyErr_SetString(PyExc_TypeError, "who waits is no tuple of three");
+        return FAILED;
+    }
+    HELD(flow, PyDict_GetItemWithError(GET(room, Registrations, flows), PyTuple_GET_ITEM(first, 2)));
     if (PyErr_Occurred())
         return FAILED;
-    if (flow == NULL || !IS_A(flow, Flow) || GET(flow, Flow, phase) != small[QUEUED] ||
+    if (flow != NULL && !is_sound_flow(flow))
+        return NOTHING;
+    if (flow == NULL || GET(flow, Flow, phase) != small[QUEUED] ||
         integer_of(GET(flow, Flow, queue_class)) != integer_of(PyTuple_GET_ITEM(first, 0)))
         return call(py_heappop, queue, NULL, NULL, NULL);
-    PyObject *key = GET(flow, Flow, key);
-    PyObject *way = PyDict_GetItemWithError(GET(room, Registrations, transports), key);
-    PyObject *health = PyDict_GetItemWithError(GET(room, Registrations, health), key);
+    HELD(key, GET(flow, Flow, key));
+    HELD(way, PyDict_GetItemWithError(GET(room, Registrations, transports), key));
+    HELD(health, PyDict_GetItemWithError(GET(room, Registrations, health), key));
     if (PyErr_Occurred())
         return FAILED;
-    bool known = way != NULL && health != NULL && IS_A(way, Transport) && IS_A(health, Health), full = false;
+    bool known = way != NULL && health != NULL && is_sound_transport(way) && is_sound_health(health), full = false;
     if (integer_of(PyTuple_GET_ITEM(first, 0)) != REFRESH) {
         if (known)
             full = is_full(way, health, now);
@@ -75,28 +80,26 @@ static Outcome draw_first(PyObject *room, PyObject *pacer, PyObject *now, bool *
         *over = true;
         return call(py_arm_pacer, room, pacer, now, NULL);
     }
-    Py_INCREF(flow);
-    Py_XINCREF(health);
     Outcome outcome = call(py_heappop, queue, NULL, NULL, NULL);
-    if (outcome == DONE)
-        outcome = drawn(room, flow, known ? health : NULL, now);
-    Py_DECREF(flow);
-    Py_XDECREF(health);
-    return outcome;
+    return outcome == DONE ? drawn(room, flow, known ? health : NULL, now) : outcome;
 }
 
 /* draw(room, pacer, now): whether the tokens that are there were handed out. */
 PyObject *quick_draw(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     (void)self;
-    if (count != 3 || !all_there() || !IS_A(args[0], Registrations) || !IS_A(args[1], Pacer) ||
+    if (count != 3 || !all_there() || !is_sound_room(args[0]) || !is_sound_pacer(args[1]) ||
         !PyFloat_CheckExact(args[2]))
         Py_RETURN_FALSE;
     bool over = false;
     SET_SHARED(args[1], Pacer, timer, float_zero);
-    while (!over && PyList_GET_SIZE(GET(args[1], Pacer, queue)))
-        if (draw_first(args[0], args[1], args[2], &over) != DONE)
-            return NULL;
+    while (!over && PyList_GET_SIZE(GET(args[1], Pacer, queue))) {
+        Outcome outcome = draw_first(args[0], args[1], args[2], &over);
+        if (outcome == FAILED)
+            return outcome_of(FAILED);
+        if (outcome == NOTHING || (!over && (!is_sound_room(args[0]) || !is_sound_pacer(args[1]))))
+            Py_RETURN_FALSE; /* Python goes on */
+    }
     Py_RETURN_TRUE;
 }
 
@@ -128,10 +131,21 @@ static Outcome due(PyObject *room, PyObject *registration, PyObject *flow, PyObj
     int there = PyDict_Contains(GET(room, Registrations, flows), GET(flow, Flow, id));
     if (there <= 0)
         return there < 0 ? FAILED : DONE;
-    phase = GET(flow, Flow, phase);
-    if (phase == small[IDLE] || phase == small[SENT])
-        return is_usual(registration, flow) ? rearm(room, registration, flow) : call(py_rearm, room, registration, flow, NULL);
-    return call(py_rearm, room, registration, flow, NULL);
+    return rearm(room, registration, flow);
+}
+
+/* The same of a flow of which nothing is known. */
+static Outcome wake_unsound(PyObject *room, PyObject *flow, PyObject *at, PyObject *now, bool *counts)
+{
+    PyObject *wake_at = PyObject_GetAttrString(flow, "wake_at");
+    int its = wake_at == NULL ? -1 : PyObject_RichCompareBool(wake_at, at, Py_EQ);
+    Py_XDECREF(wake_at);
+    *counts = its > 0;
+    if (its <= 0)
+        return its < 0 ? FAILED : DONE;
+    if (PyObject_SetAttrString(flow, "wake_at", float_zero) < 0)
+        return FAILED;
+    return call(py_due, room, flow, now, NULL);
 }
 
 /* One number whose time has come; counts says whether that was work. */
@@ -140,41 +154,36 @@ static Outcome wake(PyObject *room, PyObject *number, PyObject *at, PyObject *no
     long long identity = integer_of(number);
     *counts = true;
     if (identity < 0) {
-        PyObject *calls = GET(room, Registrations, _calls), *function = PyDict_GetItemWithError(calls, number);
+        HELD(calls, GET(room, Registrations, _calls));
+        HELD(function, PyDict_GetItemWithError(calls, number));
         if (function == NULL) {
             if (!PyErr_Occurred())
                 PyErr_SetObject(PyExc_KeyError, number);
             return FAILED;
         }
-        Py_INCREF(function);
-        Outcome outcome = PyDict_DelItem(calls, number) < 0 ? FAILED : call(function, now, NULL, NULL, NULL);
-        Py_DECREF(function);
-        return outcome;
+        return PyDict_DelItem(calls, number) < 0 ? FAILED : call(function, now, NULL, NULL, NULL);
     }
-    PyObject *flow = PyDict_GetItemWithError(GET(room, Registrations, flows), number);
-    if (flow == NULL || !IS_A(flow, Flow) || number_of(GET(flow, Flow, wake_at)) != number_of(at)) {
+    HELD(flow, PyDict_GetItemWithError(GET(room, Registrations, flows), number));
+    if (flow != NULL && !is_sound_flow(flow))
+        return wake_unsound(room, flow, at, now, counts);
+    if (flow == NULL || number_of(GET(flow, Flow, wake_at)) != number_of(at)) {
         *counts = false;
         return PyErr_Occurred() ? FAILED : DONE;
     }
-    Py_INCREF(flow);
     SET_SHARED(flow, Flow, wake_at, float_zero);
-    PyObject *registration = owner_of(room, flow);
-    Outcome outcome = NOTHING;
-    if (registration != NULL) {
-        Py_INCREF(registration);
-        outcome = due(room, registration, flow, now);
-        Py_DECREF(registration);
-    }
+    HELD(registration, owner_of(room, flow));
+    Outcome outcome = registration == NULL ? NOTHING : due(room, registration, flow, now);
     if (outcome == NOTHING)
         outcome = PyErr_Occurred() ? FAILED : call(py_due, room, flow, now, NULL);
-    Py_DECREF(flow);
     return outcome;
 }
 
 /* Timers.pop(): the next number that is due, and its time in at; NULL when there is none. */
 static PyObject *pop(PyObject *timers, PyObject *now, PyObject **at)
 {
-    PyObject *rest = GET(timers, Timers, _rest), *times = GET(timers, Timers, _at);
+    HELD(times, GET(timers, Timers, _at));
+    HELD(ready, GET(timers, Timers, _rest));
+    PyObject *rest = ready;
     if (!PyList_GET_SIZE(rest)) {
         if (!PyList_GET_SIZE(times) || number_of(PyList_GET_ITEM(times, 0)) > number_of(now))
             return NULL;
@@ -188,7 +197,7 @@ static PyObject *pop(PyObject *timers, PyObject *now, PyObject **at)
             Py_CLEAR(*at);
             return NULL;
         }
-        if (!PyList_CheckExact(due))
+        if (!PyList_CheckExact(due) || !PyList_GET_SIZE(due))
             return due;
         if (PyList_Reverse(due) < 0) {
             Py_DECREF(due);
@@ -214,18 +223,19 @@ static PyObject *pop(PyObject *timers, PyObject *now, PyObject **at)
 PyObject *quick_timer(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     (void)self;
-    if (count != 3 || !all_there() || !IS_A(args[0], Registrations) || !PyLong_CheckExact(args[1]) ||
-        !PyFloat_CheckExact(args[2]) || !IS_A(GET(args[0], Registrations, _timers), Timers))
+    if (count != 3 || !all_there() || !is_sound_room(args[0]) || !PyLong_CheckExact(args[1]) ||
+        !PyFloat_CheckExact(args[2]))
         Py_RETURN_FALSE;
-    PyObject *timers = GET(args[0], Registrations, _timers), *number, *at = NULL;
+    HELD(timers, GET(args[0], Registrations, _timers));
+    PyObject *number, *at = NULL;
     long long left = integer_of(args[1]);
-    while (left > 0 && (number = pop(timers, args[2], &at)) != NULL) {
+    while (left > 0 && is_sound_room(args[0]) && (number = pop(timers, args[2], &at)) != NULL) {
         bool counts;
         Outcome outcome = wake(args[0], number, at, args[2], &counts);
         Py_DECREF(number);
         Py_CLEAR(at);
         if (outcome != DONE)
-            return NULL;
+            return outcome_of(FAILED);
         left -= counts;
     }
     if (PyErr_Occurred())

@@ -1,0 +1,390 @@
+"""Whatever anybody does to what the compiled quick path works on, or inside of what it calls: memory stays whole, an
+exception comes out, and Python decides what becomes of what is out of the ordinary. With the sanitizers:
+``make native-check``."""
+
+from __future__ import annotations
+
+import copy
+import gc
+from collections.abc import Callable
+from contextlib import suppress
+from random import Random
+from types import MemberDescriptorType
+from typing import Any
+
+import msgspec
+import pytest
+from machine_driver import a_profile
+from registrar_formats import kamailio, opensips
+from twins import Twins
+
+from sipprofile.agents.base import Plan
+from sipprofile.agents.ietf import IetfAgent
+from sipprofile.records import FlowRecord, ProfileRecord
+from sipprofile.registration import native, plain
+from sipprofile.registration.actions import OpenTransport
+from sipprofile.registration.kept_plan import whole
+from sipprofile.registration.registration import QUEUED, Flow
+from sipprofile.registration.registrations import Registrations
+from sipprofile.registration.settings import RegistrationSettings
+from sipprofile.registration.timers import Timers
+from sipprofile.sip.message import Request, parse
+
+pytestmark = pytest.mark.skipif(native.module is None, reason="the quick path is not compiled, or turned off")
+
+UNHURRIED = RegistrationSettings(udp_keepalive=0.0, t2=4000.0, rate=1000.0, burst=1000.0)
+SOURCE = ("192.0.2.1", 5060)
+BEYOND = 10**30
+
+
+class Strange(str):
+    __slots__ = ()
+
+
+class StrangeNumber(int):
+    pass
+
+
+STRANGE = (
+    None,
+    b"bytes",
+    [],
+    (),
+    {},
+    -1,
+    BEYOND,
+    1.5,
+    True,
+    "é\udc80",
+    '"quoted"',
+    Strange("text"),
+    StrangeNumber(7),
+    2**63 - 1,
+)
+
+
+def learnt(twins: Twins, answer: Any = kamailio, many: int = 40) -> None:
+    """Registrations are under way, and the forms of challenges and grants are known."""
+    twins.short.quick = native.module
+    for number in range(1, many + 1):
+        twins.add(number, expires=600)
+    for _ in range(2):
+        for place, (key, request) in enumerate(twins.open_requests()):
+            twins.receive(answer(request, f"n{place}", None), key)
+    assert twins.short.forms[SOURCE].challenges
+    assert twins.short.forms[SOURCE].grants
+
+
+@pytest.fixture
+def twins() -> Twins:
+    return Twins(settings=UNHURRIED)
+
+
+class TestOfStrangers:
+    def test_an_answer_may_have_more_lines_than_a_form_has_parts(self, twins: Twins) -> None:
+        for number in range(1, 41):
+            twins.add(number, expires=600)
+        for _ in range(2):
+            for place, (key, request) in enumerate(twins.open_requests()):
+                data = kamailio(request, f"n{place}", None)
+                twins.receive(data.replace(b"\r\nContent-Length", b"\r\nk: a" * 140 + b"\r\nContent-Length"), key)
+        assert {twins.short.state(number).status for number in twins.profiles} == {"registered"}
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_spoilt_answers_are_understood_alike(self, seed: int, twins: Twins) -> None:
+        random = Random(seed)
+        answer = (kamailio, opensips)[seed % 2]
+        learnt(twins, answer)
+        for number in range(101, 161):
+            twins.add(number, expires=600)
+            for _ in range(2):
+                for key, request in twins.open_requests()[-1:]:
+                    data = answer(request, f"n{random.random()}", random.choice((None, 0, 1, 10**8, 10**12)))
+                    for spoilt in (spoil(data, random) for _ in range(6)):
+                        twins.receive(spoilt, key)
+                    twins.receive(data, key)
+
+
+def spoil(data: bytes, random: Random) -> bytes:
+    at = random.randrange(len(data))
+    kind = random.randrange(6)
+    if kind == 0:
+        return data[:at]
+    if kind == 1:
+        return data[:at] + random.randbytes(random.randrange(1, 4)) + data[at + 1 :]
+    if kind == 2:
+        return data[:at] + data[at : at + 20] * random.randrange(1, 60) + data[at:]
+    if kind == 3:
+        return data[:at] + data[at + random.randrange(1, 40) :]
+    if kind == 4:
+        return data.replace(random.choice((b"z9hG4bK", b"expires=", b"sip:", b"nonce=")), b"z9hG4bKffffffffffff.", 1)
+    return data.replace(random.choice((b"\r\n", b'"', b"=", b";")), random.choice((b"\n", b"", b"\0", b"\xff")), 1)
+
+
+HOOKS = ("act", "save", "emit", "random")
+INSIDE: dict[str, Callable[[Registrations], object]] = {
+    "raise": lambda room: 1 // 0,
+    "transports": lambda room: room.transports.clear(),
+    "health": lambda room: room.health.clear(),
+    "pacers": lambda room: room.pacers.clear(),
+    "forms": lambda room: room.forms.clear(),
+    "forms_within": lambda room: [forms.__init__() for forms in room.forms.values()],  # type: ignore[misc]
+    "keepalives": lambda room: room.keepalives.clear(),
+    "flows": lambda room: room.flows.clear(),
+    "profiles": lambda room: room.by_profile.clear(),
+    "removed": lambda room: [room.remove(profile, 1000.0) for profile in list(room.by_profile)],
+    "disabled": lambda room: [room.want(profile, False, 1000.0) for profile in list(room.by_profile)],
+    "nonces": lambda room: each_flow(room, nonces=()),
+    "strings": lambda room: each_flow(
+        room, branch="", contact_token="", place="", middle=b"", call=b"", outstanding=b""
+    ),
+    "numbers": lambda room: each_flow(
+        room, id=2**61, cseq=2**61, phase=0, lease_end=0.0, retransmit_at=0.0, wake_at=0.0
+    ),
+    "rubbish": lambda room: each_flow(
+        room, id=-1, cseq=BEYOND, nonces=None, place=None, call=None, key=None, branch=b""
+    ),
+    "transport": lambda room: each_transport(room, local=None, active=set(), waiting=set(), heads={}, heads_show=None),
+    "no_transport": lambda room: each_transport(
+        room, local=1, active=None, waiting=None, heads=None, key=None, limit=None
+    ),
+    "plans": lambda room: each_registration(room, plan=None, agent=None, reason=None, flows=()),
+    "other_plans": lambda room: each_registration(room, plan=copies(room), revision=2**62, since=None),
+    "timers": lambda room: setattr(room, "_timers", Timers()),
+    "room": lambda room: [
+        setattr(room, name, type(getattr(room, name))()) for name in ("kinds", "addresses", "network")
+    ],
+    "pacer": lambda room: [setattr(pacer, "queue", []) for pacer in room.pacers.values()],
+    "timer": lambda room: room.timer(5000.0),
+    "nothing": lambda room: None,
+    "collect": lambda room: gc.collect(0),
+    "cnonce": lambda room: setattr(room, "cnonce", "é"),
+}
+
+
+def each_flow(room: Registrations, **values: Any) -> None:
+    for flow in list(room.flows.values()):
+        for name, value in values.items():
+            setattr(flow, name, value)
+
+
+def each_transport(room: Registrations, **values: Any) -> None:
+    for transport in list(room.transports.values()):
+        for name, value in values.items():
+            setattr(transport, name, value)
+
+
+def each_registration(room: Registrations, **values: Any) -> None:
+    for registration in list(room.by_profile.values()):
+        for name, value in values.items():
+            setattr(registration, name, value)
+
+
+def copies(room: Registrations) -> Any:
+    return msgspec.structs.replace(next(iter(room.by_profile.values())).plan)
+
+
+class HookedRandom(Random):
+    """One that does something before it says anything."""
+
+    before: Callable[[], object] = staticmethod(lambda: None)
+
+    def random(self) -> float:
+        self.before()
+        return super().random()
+
+    def getrandbits(self, bits: int) -> int:
+        self.before()
+        return super().getrandbits(bits)
+
+
+def hook(room: Registrations, where: str, does: Callable[[Registrations], object]) -> list[str]:
+    """Do ``does`` once, the next time that ``where`` is called; the list that is returned then has something in it."""
+    called: list[str] = []
+
+    def once() -> None:
+        if not called:
+            called.append(where)
+            does(room)
+
+    if where == "random":
+        random = HookedRandom(1)
+        random.before = once  # type: ignore[method-assign]
+        room.random = random
+    else:
+        before = getattr(room, where)
+
+        def hooked(argument: Any) -> None:
+            once()
+            before(argument)
+
+        setattr(room, where, hooked)
+    return called
+
+
+class Room:
+    """Registrations of their own, which know the forms of answers, and the inputs that the quick path deals with."""
+
+    _forms: dict[Any, plain.Forms] = {}  # noqa: RUF012
+
+    def __init__(self, agent: Any = None, plan: Callable[[Plan], Plan] = lambda plan: plan, **settings: Any) -> None:
+        self.now = 1000.0
+        self.said: list[Any] = []
+        self.room = Registrations(
+            settings=RegistrationSettings(
+                **{"udp_keepalive": 0.0, "t2": 4000.0, "rate": 1e3, "burst": 1e3, **settings}
+            ),
+            random=Random(1),
+            emit=self.said.append,
+            save=self.said.append,
+            act=self.said.append,
+            wall_offset=1.7e9,
+            boot_id="boot",
+        )
+        agent = agent or IetfAgent()
+        for number in (1, 2, 3):
+            profile = a_profile(number, expires=600)
+            record = ProfileRecord(profile, 1, "", (self.room.new_flow(number),))
+            self.room.add(record, agent, self.now, wanted=False)
+            registration = self.room.by_profile[number]
+            registration.plan = self.room.identities.shared(plan(whole(registration.plan)))
+            self.room.want(number, True, self.now)
+            self.perform()
+        self.room.health_of(next(iter(self.room.transports))).answered_at = self.now
+        self.room.forms = self.forms()
+
+    @classmethod
+    def forms(cls) -> dict[Any, plain.Forms]:
+        if not cls._forms:
+            twins = Twins(settings=UNHURRIED)
+            learnt(twins)
+            cls._forms = twins.short.forms
+        forms = copy.copy(cls._forms[SOURCE])
+        forms.challenges = [copy.copy(form) for form in forms.challenges]
+        forms.grants = [copy.copy(form) for form in forms.grants]
+        return {SOURCE: forms}
+
+    def perform(self) -> None:
+        while self.said:
+            each = self.said.pop(0)
+            if isinstance(each, OpenTransport):
+                self.room.transport_opened(each.key, ("198.51.100.1", 5060), self.now)
+            elif isinstance(each, FlowRecord):
+                self.room.saved(each, self.now)
+
+    def flow(self, number: int) -> Flow:
+        return self.room.by_profile[number].flows[0]
+
+    def answer(self, number: int) -> bytes:
+        """To what it has sent."""
+        request = parse(self.flow(number).outstanding)
+        assert isinstance(request, Request)
+        return kamailio(request, "nonce", None)
+
+    def stage(self, name: str) -> Callable[[], Any]:
+        """Make registrations ready for one of ``STAGES``; what is returned goes there."""
+        room, now, quick = self.room, self.now, native.module
+        if name == "transmit":
+            return lambda: quick.transmit(room, room.by_profile[1], self.flow(1), now)
+        if name == "challenged":
+            data = self.answer(1)
+            return lambda: quick.answered(room, data, SOURCE, now)
+        assert quick.answered(room, self.answer(1), SOURCE, now)
+        if name == "granted":
+            data = self.answer(1)
+            return lambda: quick.answered(room, data, SOURCE, now)
+        room.received(self.answer(1), SOURCE, self.flow(1).key, now)  # type: ignore[arg-type]
+        if name == "begin":
+            return lambda: quick.begin(room, room.by_profile[1], self.flow(1), now, 0)
+        if name == "draw":
+            flow, pacer = self.flow(2), next(iter(room.pacers.values()))
+            flow.phase, flow.queue_class = QUEUED, 2
+            pacer.queue = [(2, 0.0, flow.id), (2, 1.0, flow.id), (2, 2.0, BEYOND)]
+            return lambda: quick.draw(room, pacer, now)
+        assert name == "timer"
+        flow = self.flow(1)
+        return lambda: quick.timer(room, 100, flow.refresh_at)
+
+
+STAGES = ("begin", "transmit", "challenged", "granted", "draw", "timer")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_is_done_by_it(stage: str) -> None:
+    assert Room().stage(stage)() is True
+
+
+@pytest.mark.parametrize("where", HOOKS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_whatever_is_done_inside_of_what_it_calls(stage: str, where: str) -> None:
+    """Nothing is freed that is still used, and whatever is raised comes out."""
+    for name, does in INSIDE.items():
+        for cnonce in ("", "0123456789abcdef"):
+            own = Room()
+            done = own.stage(stage)
+            own.room.cnonce = cnonce
+            called = hook(own.room, where, does)
+            try:
+                outcome = done()
+            except ZeroDivisionError:
+                assert name == "raise"
+                outcome = None
+            except SystemError as error:
+                raise AssertionError(name) from error
+            except Exception:  # as Python itself finds something missing
+                outcome = None
+            else:
+                assert name != "raise" or not called
+            assert outcome is True or name not in ("nothing", "collect")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("value", STRANGE, ids=repr)
+def test_slots_with_anything_in_them(stage: str, value: Any) -> None:
+    def attempt(own: Room, done: Callable[[], Any]) -> None:
+        try:
+            done()
+        except SystemError as error:
+            raise AssertionError from error
+        except Exception:
+            pass
+
+    def owners(own: Room) -> list[Any]:
+        room = own.room
+        return [
+            own.flow(1), own.room.by_profile[1], *room.transports.values(), *room.health.values(), room, room._timers,
+            *room.pacers.values(), *own.flow(1).nonces, room.kinds, room.locations, room.forms[SOURCE],
+            *room.forms[SOURCE].grants, *room.forms[SOURCE].challenges, *room.keepalives.values(),
+        ]  # fmt: skip
+
+    for place in range(len(owners(Room()))):
+        own = Room()
+        done = own.stage(stage)
+        if place >= len(owners(own)):
+            continue
+        owner = owners(own)[place]
+        kind = type(owner)
+        for name in getattr(kind, "__struct_fields__", None) or kind.__slots__:
+            if not isinstance(getattr(kind, name), MemberDescriptorType):
+                continue
+            own = Room()
+            done = own.stage(stage)
+            setattr(owners(own)[place], name, value)
+            attempt(own, done)
+
+
+def test_a_slot_with_nothing_in_it() -> None:
+    for stage in STAGES:
+        for name in Registrations.__slots__:
+            own = Room()
+            done = own.stage(stage)
+            delattr(own.room, name)
+            with suppress(AttributeError):
+                done()
+        for name in Flow.__struct_fields__:
+            own = Room()
+            done = own.stage(stage)
+            with suppress(AttributeError):
+                delattr(own.flow(1), name)
+            with suppress(AttributeError):
+                done()
