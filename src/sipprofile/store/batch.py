@@ -13,10 +13,13 @@ class Batch:
     """A newer row of a flow or history slot wins: however long nothing can be written, there are no more than twice
     those."""
 
-    __slots__ = ("_flows", "_longest", "_transitions")
+    __slots__ = ("_asked", "_asked_later", "_flows", "_longest", "_transitions")
 
     def __init__(self) -> None:
-        self._flows: dict[tuple[int, int], tuple[int, FlowRecord]] = {}
+        self._flows: dict[int | tuple[int, int], FlowRecord] = {}
+        self._asked = 0
+        """How many commits were asked for before the flows, but for those in ``_asked_later``."""
+        self._asked_later: dict[int | tuple[int, int], int] = {}
         self._transitions: list[TransitionRecord] = []
         self._longest = UNSORTED
 
@@ -26,9 +29,15 @@ class Batch:
     def add(self, rows: Iterable[RuntimeWrite], *, commits: int = 0) -> None:
         """Take rows; ``commits`` is how many commits were asked for before."""
         flows, keep = self._flows, self._transitions.append
+        if not flows:
+            self._asked = commits
+        later = None if commits == self._asked else self._asked_later
         for row in rows:
             if isinstance(row, FlowRecord):
-                flows[row.profile, row.number] = commits, row
+                key = row.profile if row.number == 1 else (row.profile, row.number)
+                flows[key] = row
+                if later is not None:
+                    later[key] = commits
             else:
                 keep(row)
         if len(self._transitions) > self._longest:
@@ -39,11 +48,11 @@ class Batch:
     def overtake(self, flows: Iterable[FlowRecord], commit: int) -> None:
         """The commit with this number (from 1) wrote ``flows``: older rows must not replace them."""
         for flow in flows:
-            key = flow.profile, flow.number
-            waiting = self._flows.get(key)
-            if waiting is not None and waiting[0] < commit:
-                self._flows[key] = commit, flow
+            key = flow.profile if flow.number == 1 else (flow.profile, flow.number)
+            if key in self._flows and self._asked_later.get(key, self._asked) < commit:
+                self._flows[key] = flow
+                self._asked_later[key] = commit
 
     def rows(self) -> list[RuntimeWrite]:
         """What is to be written."""
-        return [*[row for _, row in self._flows.values()], *self._transitions]
+        return [*self._flows.values(), *self._transitions]

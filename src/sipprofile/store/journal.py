@@ -69,14 +69,15 @@ class Journal:
         de-registration has begun, or they are of a further flow, whose number another flow may have had before.
         """
         place = (self._driver.execute("SELECT max(id) FROM journal").fetchone()[0] or 0) + 1
-        keys = [(row.profile, row.number, row.cseq_reserved) for row in rows]
-        taken, reached, other = self.places.written(place, self._raised, keys)
+        profiles, numbers = [row.profile for row in rows], [row.number for row in rows]
+        reserved = [row.cseq_reserved for row in rows]
+        taken, reached, other = self.places.written(place, self._raised, zip(profiles, numbers, reserved, strict=True))
         if len(taken) < len(rows):
             rows = [rows[index] for index in taken]
+            profiles, numbers = [row.profile for row in rows], [row.number for row in rows]
         awaited = [row for row, raises in zip(rows, other, strict=True) if raises or row.number > 1 or row.leaving]
         if rows:
             records = _encoded(rows)
-            profiles, numbers = [row.profile for row in rows], [row.number for row in rows]
             self._insert(self._raised, profiles, numbers, reached, records)
         self._clear(PIECE + 4 * len(rows), before=place)
         return awaited
