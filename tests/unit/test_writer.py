@@ -29,7 +29,7 @@ from sipprofile.store import database, writer
 from sipprofile.store.batch import Batch
 from sipprofile.store.secrets import KeyRing
 from sipprofile.store.store import Store
-from sipprofile.store.writer import Writer
+from sipprofile.store.writer import BATCH_ROWS, Writer
 
 SOURCE = str(Path(sipprofile.__file__).parent.parent)
 NEVER = 3600.0  # seconds: longer than any test
@@ -152,9 +152,12 @@ class TestBatch:
         batch.add([FlowRecord(1, call_id="before"), FlowRecord(2, call_id="other")], commits=4)
         batch.overtake([FlowRecord(1, call_id="commit"), FlowRecord(3, call_id="absent")], commit=5)
         assert batch.rows() == [FlowRecord(1, call_id="commit"), FlowRecord(2, call_id="other")]
-        batch.add([FlowRecord(1, call_id="after")], commits=5)
-        batch.overtake([FlowRecord(1, call_id="commit")], commit=5)
-        assert batch.rows()[0] == FlowRecord(1, call_id="after")
+        batch.add([FlowRecord(1, call_id="after"), FlowRecord(1, number=2, call_id="after")], commits=5)
+        batch.overtake([FlowRecord(1, call_id="commit"), FlowRecord(1, number=2, call_id="commit")], commit=5)
+        after = [FlowRecord(1, call_id="after"), FlowRecord(1, number=2, call_id="after")]
+        assert batch.rows() == [after[0], FlowRecord(2, call_id="other"), after[1]]
+        batch.overtake([FlowRecord(1, number=2, call_id="commit")], commit=6)
+        assert batch.rows()[2] == FlowRecord(1, number=2, call_id="commit")
 
 
 class TestCommits:
@@ -228,16 +231,16 @@ class TestRuntimeRows:
         expected = [[FlowRecord(1, call_id="first")], [FlowRecord(1, call_id="c"), FlowRecord(2, call_id="c")]]
         assert saving.entered.all == expected
 
-    def test_a_thousand_do_not_wait_for_the_time(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_many_do_not_wait_for_the_time(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(writer, "BATCH_TIME", NEVER)
-        store.commit([put(number) for number in range(1, 1001)])
+        store.commit([put(number) for number in range(1, BATCH_ROWS + 1)])
         saved = Answers()
         running = Writer(store, saved)
-        for number in range(1, 1000):
+        for number in range(1, BATCH_ROWS):
             running.save([FlowRecord(number)])
         assert saved.all == []
-        running.save([FlowRecord(1000)])
-        assert saved.wait() == [[FlowRecord(number) for number in range(1, 1001)]]
+        running.save([FlowRecord(BATCH_ROWS)])
+        assert saved.wait() == [[FlowRecord(number) for number in range(1, BATCH_ROWS + 1)]]
         running.stop()
 
     def test_where_nothing_presses_they_wait_longer(
@@ -264,14 +267,14 @@ class TestRuntimeRows:
         running.save([FlowRecord(1, call_id="refreshed")], pressing=False)
         assert saved.wait() == [[FlowRecord(1, call_id="refreshed")]]
 
-    def test_a_thousand_of_them_do_not_wait(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_many_of_them_do_not_wait(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(writer, "LINGER_TIME", NEVER)
-        store.commit([put(number) for number in range(1, 1001)])
+        store.commit([put(number) for number in range(1, BATCH_ROWS + 1)])
         saved = Answers()
         running = Writer(store, saved)
-        for number in range(1, 1001):
+        for number in range(1, BATCH_ROWS + 1):
             running.save([FlowRecord(number)], pressing=False)
-        assert len(saved.wait()[0]) == 1000
+        assert len(saved.wait()[0]) == BATCH_ROWS
         running.stop()
 
     def test_who_waits_is_told_and_nobody_else(self, running: Writer, saving: Gate, saved: Answers) -> None:
@@ -383,16 +386,16 @@ class TestFailing:
         commit(running, put(2))
         running.stop()
 
-    def test_a_thousand_rows_do_not_make_it_try_without_pause(
+    def test_many_rows_do_not_make_it_try_without_pause(
         self, running: Writer, saving: Gate, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(writer, "RETRY_TIME", NEVER)
         saving.error = SipProfileError("store_failed", "The disk is full.")
         saving.close()
-        running.save([FlowRecord(number) for number in range(1, 1001)])
+        running.save([FlowRecord(number) for number in range(1, BATCH_ROWS + 1)])
         saving.entered.wait()
         saving.open()
-        for number in range(1, 1101):
+        for number in range(1, BATCH_ROWS + 101):
             running.save([FlowRecord(number)])
         commit(running, put(1))  # the thread has been around once more
         assert len(saving.entered.all) == 1

@@ -19,7 +19,7 @@ from sipprofile.store.journal import without_surrogates
 
 LEFT = 4000  # transitions that are left where they came however few flows there are, beside four for each
 FEW = 100  # transitions in a batch beside which there is time for older ones
-PIECE = 2000  # transitions put in their places beside a batch, and two for each that is appended: it ends, and soon
+PIECE = 1000  # transitions put in their places beside a batch, and two for each that is appended: it ends, and soon
 
 # A row's id is how many transitions were appended up to its last one, so that they need not be counted.
 _ENDS = "SELECT (SELECT min(id) FROM transitions), (SELECT max(id) FROM transitions)"

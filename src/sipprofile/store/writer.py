@@ -15,7 +15,7 @@ from sipprofile.records import ConfigurationWrite, FlowRecord, PutProfile, Runti
 from sipprofile.store.batch import Batch
 from sipprofile.store.store import Store
 
-BATCH_ROWS = 1000
+BATCH_ROWS = 2000
 BATCH_TIME = 0.05  # seconds that a runtime row waits for others
 LINGER_TIME = 0.5  # seconds that it waits where nothing presses: each batch costs a write of its own
 RETRY_TIME = 1.0  # seconds between two tries to write what could not be written
@@ -62,7 +62,7 @@ class Writer:
             self._changed.notify()
 
     def save(self, rows: Sequence[RuntimeWrite], pressing: bool = True) -> None:
-        """Write within 50 ms, within half a second where nothing presses, or once 1,000 rows wait; what presses takes
+        """Write within 50 ms, within half a second where nothing presses, or once 2,000 rows wait; what presses takes
         along what waits. What is given belongs to the writer.
 
         A full disk does not lose them: they are tried again every second, and ``failing`` says so.
