@@ -46,12 +46,11 @@ class Batch:
             self._longest = max(UNSORTED, 2 * len(last))
 
     def overtake(self, flows: Iterable[FlowRecord], commit: int) -> None:
-        """The commit with this number (from 1) wrote ``flows``: older rows must not replace them."""
+        """The commit with this number (from 1) wrote ``flows``: older rows must not replace them. Numbers rise."""
         for flow in flows:
             key = flow.profile if flow.number == 1 else (flow.profile, flow.number)
             if key in self._flows and self._asked_later.get(key, self._asked) < commit:
                 self._flows[key] = flow
-                self._asked_later[key] = commit
 
     def rows(self) -> list[RuntimeWrite]:
         """What is to be written."""
