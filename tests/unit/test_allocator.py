@@ -39,3 +39,4 @@ def test_large_tables_are_not_part_of_the_heap() -> None:
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     allocator.configure()
+    allocator.trim()

@@ -551,3 +551,44 @@ def test_what_was_answered_before_kill_9_is_on_disk(tmp_path: Path, answers: int
         assert flow.cseq_reserved in ({512} if number in saved else {256, 512})
     assert store.next_profile_id() == len(records) + 1
     store.close()
+
+
+class TestRest:
+    """What pages of the file took is given back when there is nothing to write."""
+
+    @pytest.fixture(autouse=True)
+    def soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(writer, "REST_AFTER", 0.01)
+        monkeypatch.setattr(writer, "REST_INTERVAL", 0.01)
+
+    def test_after_each_time_that_something_was_written(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        shrunk, rest, saved = Answers(), Answers(), Answers()
+        monkeypatch.setattr(store, "shrink", shrunk)
+        running = Writer(store, saved, rest)
+        commit(running, put(1))
+        rest.wait(1)
+        running.save([FlowRecord(1, call_id="a")])
+        saved.wait()
+        rest.wait(2)
+        running.stop()
+        assert len(shrunk.all) == len(rest.all) == 2
+
+    def test_a_mistake_there_does_not_end_the_thread(self, store: Store) -> None:
+        rest = Answers()
+
+        def fail() -> None:
+            rest()
+            raise ValueError
+
+        running = Writer(store, Answers(), fail)
+        for number in (1, 2):
+            commit(running, put(number))
+            rest.wait(number)
+        running.stop()
+
+    def test_the_store_works_on(self, store: Store) -> None:
+        store.commit([put(1)])
+        store.shrink()
+        store.save([FlowRecord(1, call_id="a")])
+        assert [record.flows[0].call_id for record in store.load()] == ["a"]
+        store.close()

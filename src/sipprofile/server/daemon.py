@@ -49,7 +49,7 @@ from ..service.policy import Actor
 from ..service.service import Service
 from ..store.store import Store
 from ..store.writer import Writer
-from . import clock, loading, sip_sockets, tls_settings
+from . import allocator, clock, loading, sip_sockets, tls_settings
 from .activation import Activations
 from .completions import Completions
 from .configuration import TokenSource
@@ -200,7 +200,7 @@ class Daemon:
             self._loaded.set()
             raise
         self._loading = False
-        self.writer = Writer(self._store, self._saved)
+        self.writer = Writer(self._store, self._saved, allocator.trim)
         self._save(self._unsaved)
         if self.stopping.is_set():
             self._input(self.service.stop, not self.stopped.is_set())

@@ -133,6 +133,10 @@ class Store:
             transitions.save(self._driver, changes, flows.places.live, flows.places.knows)
         return awaited
 
+    def shrink(self) -> None:
+        """Give back the memory in which pages of the file are kept; they are read again when they are needed."""
+        self._driver.execute("PRAGMA shrink_memory")
+
     @contextmanager
     def _writing(self) -> Iterator[Journal]:
         """A transaction, and the journal with it: what fails has not happened."""

@@ -18,6 +18,8 @@ from sipprofile.store.store import Store
 BATCH_ROWS = 2000
 BATCH_TIME = 0.05  # seconds that a runtime row waits for others
 LINGER_TIME = 0.5  # seconds that it waits where nothing presses: each batch costs a write of its own
+REST_AFTER = 0.5  # seconds with nothing to write, and
+REST_INTERVAL = 10.0  # seconds from one rest to the next, until memory is given back
 RETRY_TIME = 1.0  # seconds between two tries to write what could not be written
 
 Committed = Callable[[SipProfileError | None], None]
@@ -30,11 +32,15 @@ class Writer:
     """Owns a store from now on. All callbacks run in its threads, so they must only hand over to another.
 
     ``saved`` gets those of the rows on disk that somebody may wait for, see :meth:`Store.save`.
+    ``rest`` is called when there was nothing to write for a moment: memory is free then.
     ``failing`` is the sentence that says why runtime rows cannot be written, ``None`` while they can.
     """
 
-    def __init__(self, store: Store, saved: Saved) -> None:
+    def __init__(self, store: Store, saved: Saved, rest: Callable[[], None] = lambda: None) -> None:
         self.failing: str | None = None
+        self._rest = rest
+        self._written = False  # since the last rest
+        self._rest_at = 0.0  # monotonic seconds, not before
         self._store = store
         self._saved = saved
         self._changed = threading.Condition()
@@ -101,8 +107,11 @@ class Writer:
         stopping = False
         while not stopping:
             with self._changed:
-                while (left := self._time_left()) is None or left > 0:
-                    self._changed.wait(left)
+                idle = False
+                while not idle and ((left := self._time_left()) is None or left > 0):
+                    pause = left is None and self._written
+                    told = self._changed.wait(self._until_rest() if pause else left)
+                    idle = pause and not told
                 stopping = self._stopping
                 commits, self._commits = self._commits, deque()
                 given, self._given = self._given, []
@@ -115,6 +124,17 @@ class Writer:
                 self._commit(number, writes, done)
             if due:
                 self._save()
+            self._written = bool(self._written or commits or due)
+            if idle:
+                self._give_back()
+
+    def _until_rest(self) -> float:
+        return max(REST_AFTER, self._rest_at - time.monotonic())
+
+    def _give_back(self) -> None:
+        self._written, self._rest_at = False, time.monotonic() + REST_INTERVAL
+        _attempt(self._store.shrink)
+        _attempt(self._rest)
 
     def _time_left(self) -> float | None:
         """Seconds until there is something to do, ``None`` when only a new call can tell."""
