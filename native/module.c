@@ -169,6 +169,7 @@ static PyMethodDef methods[] = {
     {"begin", FAST(quick_begin), "begin(room, registration, flow, now, kind): whether the attempt is under way."},
     {"answered", FAST(quick_answered), "answered(room, data, source, now): whether it was dealt with."},
     {"draw", FAST(quick_draw), "draw(room, pacer, now): whether the tokens that are there were handed out."},
+    {"load", FAST(quick_load), "load(forms, room, record, agent, now): whether the stored profile was taken."},
     {"timer", FAST(quick_timer), "timer(room, most, now): whether what is due was done, so much of it at most."},
     {NULL, NULL, 0, NULL},
 };

@@ -52,8 +52,8 @@ typedef enum { FAILED = -1, NOTHING = 0, DONE = 1 } Outcome;
 #define LOCATIONS(S) S(_locations)
 #define LOCATION(S) S(sole) S(expires_at)
 #define NETWORK(S) S(generations)
-#define KEEPALIVE(S) S(bindings)
-#define ADDRESSES(S) S(_learnt)
+#define KEEPALIVE(S) S(bindings) S(due_at) S(sent_at)
+#define ADDRESSES(S) S(_learnt) S(_users) S(tokens)
 #define TIMERS(S) S(_at) S(_due) S(_rest) S(_began)
 #define COUNTS(S) S(_kinds) S(by_kind)
 #define REACHABILITIES(S) S(by_profile)
@@ -62,12 +62,30 @@ typedef enum { FAILED = -1, NOTHING = 0, DONE = 1 } Outcome;
 #define SETTINGS(S) S(t1) S(t2) S(user_agent)
 #define REASON(S) S(code) S(status_code) S(text)
 
+#define PROFILE_RECORD(S) S(profile) S(held) S(flows)
+#define PROFILE(S) S(id) S(aor) S(registrar) S(private_identity) S(instance_id)
+#define SERVER_PARAMETERS(S) S(uri) S(username) S(realm) S(password)
+#define FLOW_RECORD(S)                                                                                                 \
+    S(number) S(call_id) S(cseq_reserved) S(contact_token) S(lease_ends) S(refresh_at) S(expires_granted) S(boot_id)   \
+    S(wall_offset) S(contact) S(registered_aors) S(nonces) S(rejected_attempts) S(since) S(state_revision)             \
+    S(bound_as) S(sent_as) S(leaving) S(hop) S(public_gruu) S(bridge_port)
+#define NONCE_RECORD(S) S(nonce) S(count_reserved)
+#define LEASE(S)                                                                                                       \
+    S(transport) S(local) S(place) S(shows_local) S(challenge) S(terms) S(rare) S(kind)
+#define STORED_FORM(S) S(agent) S(scheme) S(settings) S(server) S(plan) S(unregistered) S(leases)
+
+/* What native/load.c alone uses. */
+#define LOADED(C)                                                                                                      \
+    C(ProfileRecord, PROFILE_RECORD) C(Profile, PROFILE) C(ServerParameters, SERVER_PARAMETERS)                        \
+    C(FlowRecord, FLOW_RECORD) C(NonceRecord, NONCE_RECORD) C(Lease, LEASE) C(StoredForm, STORED_FORM)
+
 #define CLASSES(C)                                                                                                     \
     C(Flow, FLOW) C(Registration, REGISTRATION) C(Registrations, REGISTRATIONS) C(KeptPlan, KEPT_PLAN) C(Plan, PLAN)   \
     C(Hop, HOP) C(Credentials, CREDENTIALS) C(Terms, TERMS) C(Nonce, NONCE) C(TransportKey, TRANSPORT_KEY)             \
     C(Transport, TRANSPORT) C(Health, HEALTH) C(Pacer, PACER) C(Locations, LOCATIONS) C(Location, LOCATION)            \
     C(Network, NETWORK) C(Keepalive, KEEPALIVE) C(Addresses, ADDRESSES) C(Timers, TIMERS) C(Forms, FORMS)              \
-    C(Counts, COUNTS) C(Reachabilities, REACHABILITIES) C(Form, FORM) C(RegistrationSettings, SETTINGS) C(Reason, REASON)
+    C(Counts, COUNTS) C(Reachabilities, REACHABILITIES) C(Form, FORM) C(RegistrationSettings, SETTINGS) C(Reason, REASON) \
+    LOADED(C)
 
 #define AS_FIELD(slot) Py_ssize_t slot;
 #define DECLARE_CLASS(Class, SLOTS)                                                                                    \
@@ -82,7 +100,8 @@ CLASSES(DECLARE_CLASS)
     O(USUAL_FLOW) O(USUAL_REGISTRATION) O(NO_REASON) O(WANTED_DOWN) O(BY_RFC) O(Send) O(FlowRecord) O(NonceRecord)     \
     O(TransitionRecord) O(StateChanged) O(md5) O(usual) O(cnonce_of) O(head) O(tail) O(place) O(sent_as) O(bound_as)   \
     O(store) O(refresh_at) O(bind_flow) O(join) O(learn) O(other_opaque) O(heappush) O(target) O(show) O(heappop) O(arm_pacer)  \
-    O(drawn) O(due) O(begin) O(is_full) O(rearm) O(carried_rest)
+    O(drawn) O(due) O(begin) O(is_full) O(rearm) O(carried_rest) O(settings_of) O(server_of)              \
+    O(way_of) O(terms_of) O(resumed) O(shared_number)
 
 #define DECLARE_OBJECT(name) extern PyObject *py_##name;
 OBJECTS(DECLARE_OBJECT)
@@ -99,8 +118,8 @@ OBJECTS(DECLARE_OBJECT)
 enum { COUNTED(AS_ENUMERATOR) };
 
 /* Limits and times, as bind() is given them. */
-#define LIMITS(L) L(IN_FLIGHT) L(RESERVE_AHEAD) L(RESERVED_BLOCK) L(NONCE_BLOCK)
-#define SECONDS(S) S(SILENT) S(PAUSE)
+#define LIMITS(L) L(IN_FLIGHT) L(RESERVE_AHEAD) L(RESERVED_BLOCK) L(NONCE_BLOCK) L(HISTORY_LENGTH)
+#define SECONDS(S) S(SILENT) S(PAUSE) S(CLOCK_TOLERANCE)
 #define DECLARE_LIMIT(name) extern long long name;
 #define DECLARE_SECONDS(name) extern double name;
 LIMITS(DECLARE_LIMIT)
@@ -238,6 +257,7 @@ PyObject *quick_transmit(PyObject *self, PyObject *const *args, Py_ssize_t count
 PyObject *quick_begin(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *quick_answered(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *quick_form(PyObject *self, PyObject *parts);
+PyObject *quick_load(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *quick_draw(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *quick_timer(PyObject *self, PyObject *const *args, Py_ssize_t count);
 

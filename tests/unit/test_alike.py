@@ -16,7 +16,7 @@ from sipprofile.agents.base import Plan
 from sipprofile.agents.ietf import IetfAgent
 from sipprofile.profile import Profile, ServerParameters, TlsSettings
 from sipprofile.records import FlowRecord, NonceRecord, ProfileRecord
-from sipprofile.registration import alike
+from sipprofile.registration import alike, native
 from sipprofile.registration.changes import bound_as, sent_as
 from sipprofile.registration.kept_plan import whole
 from sipprofile.registration.settings import RegistrationSettings
@@ -99,6 +99,29 @@ class TestTaken:
         twins = Twins()
         twins.load([record(1)])  # opens the socket
         assert taken_short(twins, monkeypatch, [record(number) for number in range(2, 30)]) == 27
+
+    @pytest.mark.skipif(native.module is None, reason="the quick path is not compiled, or turned off")
+    def test_by_the_compiled_quick_path_where_there_is_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        twins = Twins()
+        twins.load([record(1)])
+        load, loaded = native.module.load, []
+
+        class Counting:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(native.module, name)
+
+            def load(self, *arguments: Any) -> bool:
+                loaded.append(load(*arguments))
+                return bool(loaded[-1])
+
+        twins.short.quick = Counting()
+        assert taken_short(twins, monkeypatch, [record(number) for number in range(2, 30)]) == 27
+        assert sum(loaded) == 27
+        registration = twins.short.by_profile[20]
+        assert registration.plan.credentials is not None
+        user = registration.plan.credentials.username
+        (key,) = (key for key in twins.short.addresses._users if key == user)
+        assert key is user, "one object for both"
 
     def test_those_of_several_registrars_in_turn(self, monkeypatch: pytest.MonkeyPatch) -> None:
         twins = Twins()
@@ -206,6 +229,7 @@ SETTINGS: list[dict[str, Any]] = [
 ROWS: list[dict[str, Any]] = [
     {"call_id": "one of others"},
     {"call_id": "ABCDEF"},
+    {"call_id": "abc"},
     {"cseq_reserved": 0},
     {"contact_token": "with space"},
     {"contact_token": 'quoted "'},
@@ -231,6 +255,7 @@ ROWS: list[dict[str, Any]] = [
     {"place": "@203.0.113.9:40000"},
     {"place": "@198.51.100.1:5060;ob"},
     {"registered_aors": ()},
+    {"registered_aors": ("sip:associated@example.com",)},
     {"registered_aors": ("sip:associated@example.com", "tel:+1234")},
     {"service_route": ("<sip:192.0.2.9;lr>",)},
     {"path": ("<sip:192.0.2.9;lr>",)},

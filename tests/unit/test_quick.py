@@ -25,7 +25,16 @@ from sipprofile.sip.message import Request
 
 pytestmark = pytest.mark.skipif(native.module is None, reason="the quick path is not compiled, or turned off")
 
-TAKEN_AS_THEY_ARE = ("IN_FLIGHT", "SILENT", "PAUSE", "RESERVE_AHEAD", "RESERVED_BLOCK", "NONCE_BLOCK")
+TAKEN_AS_THEY_ARE = (
+    "IN_FLIGHT",
+    "SILENT",
+    "PAUSE",
+    "RESERVE_AHEAD",
+    "RESERVED_BLOCK",
+    "NONCE_BLOCK",
+    "HISTORY_LENGTH",
+    "CLOCK_TOLERANCE",
+)
 UNHURRIED = RegistrationSettings(udp_keepalive=0.0, t2=4000.0, rate=1000.0, burst=1000.0)
 MANY = 60
 

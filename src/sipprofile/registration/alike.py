@@ -37,9 +37,9 @@ LEASES_KEPT = 100
 
 _plain = re.compile(r"(sips?:)([A-Za-z0-9_.+-]+)").fullmatch
 """What is before the ``@`` of most addresses-of-record."""
-_settings = attrgetter(*[name for name in Profile.__struct_fields__ if name not in OWN_SETTINGS])
-_server = attrgetter("realm", "loose_routing", "tls", "extensions")
-_way = attrgetter(
+settings_of = attrgetter(*[name for name in Profile.__struct_fields__ if name not in OWN_SETTINGS])
+server_of = attrgetter("realm", "loose_routing", "tls", "extensions")
+way_of = attrgetter(
     "number",
     "protocol",
     "local_host",
@@ -57,7 +57,7 @@ _way = attrgetter(
     "bridge_port",
 )
 """What rows have in common that is more than the settings."""
-_terms = attrgetter("realm", "algorithm", "algorithm_given", "qop", "opaque", "proxy", "userhash", "utf8")
+terms_of = attrgetter("realm", "algorithm", "algorithm_given", "qop", "opaque", "proxy", "userhash", "utf8")
 _unbound = attrgetter("number", "hop", "rejected_attempts", "public_gruu", "bridge_port")
 _USUALLY_UNBOUND = (1, 0, 0, "", 0)
 
@@ -101,6 +101,8 @@ class Alike:
 
     def add(self, room: Registrations, record: ProfileRecord, agent: Agent, now: float) -> bool:
         """Take a stored profile that is not wanted yet; false: nothing was done, it has to go the long way."""
+        if room.quick is not None and room.quick.load(self.forms, room, record, agent, now):
+            return True
         profile = record.profile
         server = profile.registrar
         if server is None or record.held or len(record.flows) != 1 or room.stopping:
@@ -118,7 +120,7 @@ class Alike:
         username = server.username or profile.private_identity or user
         if username == user:
             user = username  # one object for both
-        if _settings(profile) != form.settings or _server(server) != form.server:
+        if settings_of(profile) != form.settings or server_of(server) != form.server:
             return False
         stored = record.flows[0]
         credentials = Credentials(username, password, server.realm)
@@ -176,7 +178,7 @@ class Alike:
             return
         key = server.uri, domain
         form = self.forms.get(key)
-        settings, of_server = _settings(profile), _server(server)
+        settings, of_server = settings_of(profile), server_of(server)
         if form is None or (form.scheme, form.agent, form.settings, form.server) != (
             own[1],
             agent,
@@ -193,14 +195,14 @@ class Alike:
         if stored is not None and lease is not None:
             if len(form.leases) >= LEASES_KEPT:
                 form.leases.clear()
-            form.leases[_way(stored)] = lease
+            form.leases[way_of(stored)] = lease
 
 
 def _resumed(
     room: Registrations, form: Form, registration: Registration, flow: Flow, stored: FlowRecord, now: float
 ) -> Lease | None:
     """Take over what the row says about a lease, if it is like one that was; see :func:`.restart.resume`."""
-    lease = form.leases.get(_way(stored))
+    lease = form.leases.get(way_of(stored))
     if lease is None:
         return None
     transport, plan, token = lease.transport, registration.plan, flow.contact_token
@@ -222,7 +224,7 @@ def _resumed(
     if stored.nonces:
         kept = stored.nonces[0]
         terms = lease.terms
-        if len(stored.nonces) > 1 or terms is None or _terms(kept) != lease.challenge:
+        if len(stored.nonces) > 1 or terms is None or terms_of(kept) != lease.challenge:
             return None
         assert plan.credentials is not None
         first = kept.count_reserved
@@ -263,7 +265,7 @@ def _lease_of(room: Registrations, registration: Registration, flow: Flow, store
     challenge: tuple[Any, ...] = ()
     terms = None
     if flow.nonces:
-        terms, challenge = flow.nonces[0].terms, _terms(stored.nonces[0])
+        terms, challenge = flow.nonces[0].terms, terms_of(stored.nonces[0])
     return Lease(
         transport,
         transport.local,

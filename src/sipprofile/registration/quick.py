@@ -1,7 +1,8 @@
 """What the compiled quick path (``native/``) works on: classes whose slots it reads, functions that it calls.
 
-It is the short way of :func:`~.plain.answered`, :func:`~.transmit.transmit` and :func:`~.attempt.begin`, for what is
-usual; for everything else each of its functions says that it has done nothing, and then these are called.
+It is the short way of :func:`~.plain.answered`, :func:`~.transmit.transmit`, :func:`~.attempt.begin` and
+:meth:`~.alike.Alike.add`, for what is usual; for everything else each of its functions says that it has done nothing,
+and then these are called.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from msgspec.structs import replace
 from .. import records
 from ..agents.base import Credentials, Hop, Plan
 from ..events import NO_REASON, Reason, StateChanged
-from ..records import FlowRecord, NonceRecord, TransitionRecord
+from ..profile import Profile, ServerParameters
+from ..records import FlowRecord, NonceRecord, ProfileRecord, TransitionRecord
 from ..sip import digest
 from ..sip.digest import Terms
 from . import (
     acceptance,
+    alike,
     attempt,
     changes,
     keepalive,
@@ -31,6 +34,7 @@ from . import (
     refresh_times,
     registration,
     request,
+    restart,
     state,
     transmit,
 )
@@ -80,6 +84,8 @@ NUMBERS: dict[str, float] = {
     "RESERVE_AHEAD": transmit.RESERVE_AHEAD,
     "RESERVED_BLOCK": records.RESERVED_BLOCK,
     "NONCE_BLOCK": records.NONCE_BLOCK,
+    "HISTORY_LENGTH": records.HISTORY_LENGTH,
+    "CLOCK_TOLERANCE": restart.CLOCK_TOLERANCE,
 }
 """Those up to ``INSTANCE`` it counts likewise, or it is not used; the others it takes from here."""
 
@@ -143,18 +149,23 @@ def bind(registrations: type) -> None:
         plain.Form,
         RegistrationSettings,
         Reason,
+        ProfileRecord,
+        Profile,
+        ServerParameters,
+        FlowRecord,
+        NonceRecord,
+        alike.Lease,
     )
     given: dict[str, object] = {each.__name__: each for each in classes}
     given |= {
         "Registrations": registrations,
+        "StoredForm": alike.Form,
         "USUAL_FLOW": USUAL_FLOW,
         "USUAL_REGISTRATION": USUAL_REGISTRATION,
         "NO_REASON": NO_REASON,
         "WANTED_DOWN": attempt.WANTED_DOWN,
         "BY_RFC": plain.BY_RFC,
         "Send": Send,
-        "FlowRecord": FlowRecord,
-        "NonceRecord": NonceRecord,
         "TransitionRecord": TransitionRecord,
         "StateChanged": StateChanged,
         "md5": digest.md5,
@@ -181,6 +192,12 @@ def bind(registrations: type) -> None:
         "begin": attempt.begin,
         "rearm": machine.rearm,
         "carried_rest": changes.carried_behind,
+        "settings_of": alike.settings_of,
+        "server_of": alike.server_of,
+        "way_of": alike.way_of,
+        "terms_of": alike.terms_of,
+        "resumed": keepalive.resumed,
+        "shared_number": registration.shared_number,
         "is_full": queueing.is_full,
     }
     given |= NUMBERS
