@@ -60,10 +60,17 @@ class Twins:
         """Whether transports fail to open."""
         self.subscribes = subscribed()
         """What answers a SUBSCRIBE, and an OPTIONS."""
+        self.settings = settings or RegistrationSettings(rate=1000.0, burst=1000.0)
+        self.seed = seed
+        self.stored: dict[int, dict[int, FlowRecord]] = {}
+        """The rows of each profile's flows that are on the disk, by their numbers."""
+        self.short, self.long = self._made()
+
+    def _made(self) -> list[Registrations]:
         made = [
             Registrations(
-                settings=settings or RegistrationSettings(rate=1000.0, burst=1000.0),
-                random=Random(seed),
+                settings=self.settings,
+                random=Random(self.seed),
                 emit=lambda change, said=said: said.append((change, change.state)),  # type: ignore[misc]
                 save=said.append,
                 act=said.append,
@@ -72,10 +79,11 @@ class Twins:
             )
             for said in self.said
         ]
-        self.short, self.long = made
-        self.long.forms = NothingKept()
-        self.long.alike.forms = NothingKept()
-        self.long.quick = None
+        long = made[1]
+        long.forms = NothingKept()
+        long.alike.forms = NothingKept()
+        long.quick = None
+        return made
 
     # -- inputs ------------------------------------------------------------------------------------------------------
 
@@ -95,6 +103,7 @@ class Twins:
         while self.actions or self.rows:
             rows, self.rows = self.rows, []
             for row in rows:
+                self.stored.setdefault(row.profile, {})[row.number] = row
                 self.both(lambda room, row=row: room.saved(row, self.now))  # type: ignore[misc]
             actions, self.actions = self.actions, []
             for action in actions:
@@ -110,12 +119,36 @@ class Twins:
         self.profiles[number] = profile
 
         def add(room: Registrations) -> None:
-            record = ProfileRecord(profile, 1, "", (room.new_flow(number),))
-            room.add(record, agent or self.agent, self.now, wanted=wanted, waiting=wanted)
+            row = room.new_flow(number)
+            self.stored[number] = {row.number: row}
+            room.add(
+                ProfileRecord(profile, 1, "", (row,)), agent or self.agent, self.now, wanted=wanted, waiting=wanted
+            )
 
         self.both(add)
         self.settle()
         return True
+
+    def restart(self, wanted: Callable[[int], bool]) -> None:
+        """Both end at once; others begin with what is on the disk, and want some of the profiles."""
+        self.seed += 1
+        self.actions.clear()
+        self.rows.clear()
+        self.sent.clear()
+        self.short, self.long = self._made()
+        self.load(
+            [
+                ProfileRecord(profile, 1, "", tuple(self.stored[number].values()))
+                for number, profile in self.profiles.items()
+                if number in self.stored
+            ]
+        )
+        for number in list(self.profiles):
+            if number not in self.short.by_profile:
+                del self.profiles[number]
+                continue
+            self.both(lambda room, number=number: room.want(number, wanted(number), self.now))  # type: ignore[misc]
+            self.settle()
 
     def load(self, records: list[ProfileRecord]) -> None:
         """Take in what is stored, until something is to be done about it."""
