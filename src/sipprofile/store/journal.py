@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import msgspec
@@ -142,11 +142,15 @@ def load(driver: sqlite3.Connection, journal: Journal) -> Callable[[int], tuple[
     further: dict[int, dict[int, bytes]] = {}
     raised: dict[int, int] = {}
     places, present = journal.places, raised_by(driver)
-    for row, raised[row], content in driver.execute("SELECT id, raised, flows FROM journal"):
+    rows = driver.execute("SELECT id, raised, flows, records FROM journal ORDER BY id")
+    for row, raised[row], content, records in rows:  # of a flow's rows the last counts
         flows = _flows(row, content)
-        counting = places.counting(row, flows.profiles, flows.numbers)
-        for index, record in zip(counting, _records(driver, row, flows, counting), strict=True):
-            profile, number = flows.profiles[index], flows.numbers[index]
+        ends = [0, *accumulate(flows.lengths)]
+        each = [records[begin:end] for begin, end in pairwise(ends)]
+        if flows.numbers.count(1) == len(each):
+            first.update(zip(flows.profiles, each, strict=True))
+            continue
+        for profile, number, record in zip(flows.profiles, flows.numbers, each, strict=True):
             if number == 1:
                 first[profile] = record
             else:

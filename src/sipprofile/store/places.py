@@ -76,13 +76,19 @@ class Places:
     ) -> None:
         """:meth:`written`, for a row that is there since before: nothing of it is to be taken back or told."""
         knowns, pages = self._known, self._pages
+        known: bytearray | None = None
+        page: array[int] | None = None
+        of_span, of_number = -1, 0
         for profile, number, cseq_reserved in zip(profiles, numbers, reserved, strict=True):
-            span, at = profile >> _BITS, profile & _MASK
-            if span not in knowns or not knowns[span][at]:
+            if profile >> _BITS != of_span or number != of_number:  # most are of the same page as the one before
+                of_span, of_number = profile >> _BITS, number
+                known = knowns.get(of_span)
+                page = pages.get((of_span, number))
+            at = profile & _MASK
+            if known is None or not known[at]:
                 continue
-            page = pages.get((span, number))
             if page is None:
-                page = pages[span, number] = array("q", bytes(_RANGE * 16))
+                page = pages[of_span, number] = array("q", bytes(_RANGE * 16))
                 self._numbers = max(self._numbers, number)
             at <<= 1
             base = cseq_reserved - raised
