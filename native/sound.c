@@ -72,7 +72,7 @@ bool is_sound_room(PyObject *room)
         if (!PyDict_CheckExact(dicts[i]))
             return false;
     PyObject *settings = GET(room, Registrations, settings), *kinds = GET(room, Registrations, kinds);
-    return IS_A(settings, RegistrationSettings) && is_number(GET(settings, RegistrationSettings, t1)) &&
+    return PyObject_TypeCheck(settings, RegistrationSettings_at.type) && is_number(GET(settings, RegistrationSettings, t1)) &&
            is_number(GET(settings, RegistrationSettings, t2)) && PyUnicode_CheckExact(GET(room, Registrations, cnonce)) &&
            PyFloat_CheckExact(GET(room, Registrations, wall_offset)) && is_number(GET(room, Registrations, _last_time)) &&
            is_count(GET(room, Registrations, register_sent)) && is_sound_timers(GET(room, Registrations, _timers)) &&

@@ -20,7 +20,7 @@ from twins import Twins
 from sipprofile.registration import machine, native, plain, queueing, quick, registrations, transmit
 from sipprofile.registration.actions import TransportKey
 from sipprofile.registration.plain import FIRST_MISSES
-from sipprofile.registration.settings import RegistrationSettings
+from sipprofile.server.configuration import RegistrationSection
 from sipprofile.sip.message import Request
 
 pytestmark = pytest.mark.skipif(native.module is None, reason="the quick path is not compiled, or turned off")
@@ -35,7 +35,8 @@ TAKEN_AS_THEY_ARE = (
     "HISTORY_LENGTH",
     "CLOCK_TOLERANCE",
 )
-UNHURRIED = RegistrationSettings(udp_keepalive=0.0, t2=4000.0, rate=1000.0, burst=1000.0)
+# What the daemon has: the settings of its file, which are RegistrationSettings with more in them.
+UNHURRIED = RegistrationSection(udp_keepalive=0.0, t2=4000.0, rate=1000.0, burst=1000.0)
 MANY = 60
 
 
