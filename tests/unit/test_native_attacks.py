@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import copy
 import gc
+import re
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from random import Random
@@ -23,7 +25,6 @@ from sipprofile.agents.ietf import IetfAgent
 from sipprofile.records import FlowRecord, ProfileRecord
 from sipprofile.registration import native, plain
 from sipprofile.registration.actions import OpenTransport
-from sipprofile.registration.kept_plan import whole
 from sipprofile.registration.registration import QUEUED, Flow
 from sipprofile.registration.registrations import Registrations
 from sipprofile.registration.settings import RegistrationSettings
@@ -227,13 +228,11 @@ class Room:
 
     _forms: dict[Any, plain.Forms] = {}  # noqa: RUF012
 
-    def __init__(self, agent: Any = None, plan: Callable[[Plan], Plan] = lambda plan: plan, **settings: Any) -> None:
+    def __init__(self, agent: Any = None, quick: Any = native.module) -> None:
         self.now = 1000.0
         self.said: list[Any] = []
         self.room = Registrations(
-            settings=RegistrationSettings(
-                **{"udp_keepalive": 0.0, "t2": 4000.0, "rate": 1e3, "burst": 1e3, **settings}
-            ),
+            settings=UNHURRIED,
             random=Random(1),
             emit=self.said.append,
             save=self.said.append,
@@ -241,13 +240,12 @@ class Room:
             wall_offset=1.7e9,
             boot_id="boot",
         )
+        self.room.quick = quick
         agent = agent or IetfAgent()
         for number in (1, 2, 3):
             profile = a_profile(number, expires=600)
             record = ProfileRecord(profile, 1, "", (self.room.new_flow(number),))
             self.room.add(record, agent, self.now, wanted=False)
-            registration = self.room.by_profile[number]
-            registration.plan = self.room.identities.shared(plan(whole(registration.plan)))
             self.room.want(number, True, self.now)
             self.perform()
         self.room.health_of(next(iter(self.room.transports))).answered_at = self.now
@@ -388,3 +386,88 @@ def test_a_slot_with_nothing_in_it() -> None:
                 delattr(own.flow(1), name)
             with suppress(AttributeError):
                 done()
+
+
+class OfOthers(IetfAgent):
+    """An agent of others, whose plans have anything in them."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__()
+        self.values = values
+
+    def plan(self, profile: Any, contact_user: str) -> Plan:
+        return msgspec.structs.replace(super().plan(profile, contact_user), **self.values)
+
+
+def told(said: list[Any]) -> list[str]:
+    return [re.sub("0x[0-9a-f]+", "", repr(each)) for each in said]
+
+
+@pytest.mark.parametrize("name", Plan.__struct_fields__)
+def test_a_plan_of_others_means_the_same(name: str) -> None:
+    """Both ways send the same, or raise the same."""
+    hop = msgspec.structs.replace
+    for value in (*STRANGE, 0, 600, 600.0, 10**9, False, "sip:x", "sip:éx@y", "x" * 5000, ["a"], ("X-A: b",)):
+        agent = OfOthers(**{name: value})
+        if name == "hops":
+            agent = IetfAgent()
+            agent.plan = lambda *given, value=value: (  # type: ignore[method-assign]
+                lambda plan: hop(plan, hops=(hop(plan.hops[0], route=value),))
+            )(IetfAgent().plan(*given))
+        ended: list[Any] = []
+        for quick in (native.module, None):
+            said: list[Any] = []
+            try:
+                own = Room(agent, quick)
+                said = own.said
+                own.room.act = lambda action, said=said: said.append(action)
+                for _ in range(2):
+                    if own.flow(1).outstanding:
+                        own.room.received(own.answer(1), SOURCE, own.flow(1).key, own.now)  # type: ignore[arg-type]
+                own.room.timer(own.now + 599.0)
+            except SystemError as error:
+                raise AssertionError(value) from error
+            except Exception as error:
+                ended.append((type(error), told(said)))
+            else:
+                ended.append((told(said), [flow.outstanding for flow in own.room.flows.values()]))
+        assert ended[0] == ended[1], value
+
+
+MANY = 20
+kept_already: list[bool] = []
+COUNTED = (None, True, False, 0, 1, 2, 5, "", b"", ())
+
+
+@pytest.mark.parametrize("how", ["done", "nothing", "act", "random"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_nothing_is_left_behind(stage: str, how: str) -> None:
+    """No object stays, and none that always is there is counted more often, however it ends."""
+
+    def once() -> None:
+        own = Room()
+        room, done = own.room, own.stage(stage)
+        if how == "nothing":
+            room.stopping = True
+            room.by_profile[1].rare = msgspec.structs.replace(room.by_profile[1].rare)
+        elif how != "done":
+            hook(room, how, INSIDE["raise"])
+        with suppress(ZeroDivisionError):
+            done()
+        # What it knows knows it, and the collector does not see all of that.
+        again: Any = room
+        again.__init__(settings=room.settings, random=None, emit=None, save=None, act=None, wall_offset=0.0, boot_id="")
+
+    def used() -> list[int]:
+        gc.collect()
+        return [sys.getallocatedblocks(), *map(sys.getrefcount, COUNTED)]
+
+    for _ in range(10 if kept_already else 300):  # what it keeps for others
+        once()
+    kept_already.append(True)
+    before = used()
+    for _ in range(MANY):
+        once()
+    grown = [now - then for now, then in zip(used(), before, strict=True)]
+    assert max(grown) < MANY, grown
+    assert min(grown[1:]) > -MANY, grown
