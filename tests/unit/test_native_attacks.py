@@ -434,7 +434,7 @@ def test_a_plan_of_others_means_the_same(name: str) -> None:
         assert ended[0] == ended[1], value
 
 
-MANY = 20
+MANY = 50
 kept_already: list[bool] = []
 COUNTED = (None, True, False, 0, 1, 2, 5, "", b"", ())
 
