@@ -337,7 +337,7 @@ def test_whatever_is_done_inside_of_what_it_calls(stage: str, where: str) -> Non
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("value", STRANGE, ids=repr)
+@pytest.mark.parametrize("value", [None, -1, BEYOND, Strange("text")], ids=repr)
 def test_slots_with_anything_in_them(stage: str, value: Any) -> None:
     def attempt(own: Room, done: Callable[[], Any]) -> None:
         try:
@@ -434,11 +434,11 @@ def test_a_plan_of_others_means_the_same(name: str) -> None:
         assert ended[0] == ended[1], value
 
 
-MANY = 30
+MANY = 15
 COUNTED = (None, True, False, 0, 1, 2, 5, "", b"", ())
 
 
-@pytest.mark.parametrize("how", ["done", "nothing", "act", "random"])
+@pytest.mark.parametrize("how", ["done", "random"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_nothing_is_left_behind(stage: str, how: str) -> None:
     """No object stays, and none that always is there is counted more often, however it ends."""
