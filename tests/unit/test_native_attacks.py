@@ -468,7 +468,7 @@ def test_nothing_is_left_behind(stage: str, how: str) -> None:
         for _ in range(MANY):
             once()
         grown = [now - then for now, then in zip(used(), before, strict=True)]
-        if max(grown) < MANY:
+        if max(grown[1:]) < MANY // 2 and grown[0] < 2 * MANY:
             break
     assert max(grown[1:]) < MANY // 2, grown
     assert grown[0] < 2 * MANY, grown
