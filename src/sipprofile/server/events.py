@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -122,11 +122,11 @@ class Reader(NamedTuple):
     actor: Actor
     profile: int | None
 
-    async def snapshot(self) -> AsyncIterator[dict[str, Any]]:
+    async def snapshot(self) -> AsyncIterator[bytes | msgspec.Raw]:
         """The document of every profile this reader follows."""
         if self.profile is not None:
             try:
-                yield await self.daemon.ask(self.actor, Get(self.profile))
+                yield msgspec.json.encode(await self.daemon.ask(self.actor, Get(self.profile)))
             except SipProfileError as error:
                 if error.code != "not_found":
                     raise
@@ -174,13 +174,25 @@ def message(epoch: str, number: int, name: str, data: bytes) -> bytes:
     return b"id: %s-%d\nevent: %s\ndata: %s\n\n" % (epoch.encode(), number, name.encode(), data)
 
 
-def _status(document: dict[str, Any]) -> bytes:
+class Shown(msgspec.Struct):
+    """What of a profile's document an event about it has."""
+
+    id: int
+    name: str
+    registration: msgspec.Raw
+
+
+_shown = msgspec.json.Decoder(Shown).decode
+
+
+def _status(document: bytes | msgspec.Raw) -> bytes:
+    shown = _shown(document)
     return msgspec.json.encode(
         {
             "event": "status",
-            "profile": document["id"],
-            "name": document["name"],
-            "state": document["registration"],
+            "profile": shown.id,
+            "name": shown.name,
+            "state": shown.registration,
             "at": time.time(),
         }
     )
