@@ -119,6 +119,8 @@ static Outcome challenged(PyObject *room, PyObject *registration, PyObject *flow
     SET(flow, Flow, known, nonce);
     outcome = send_draft(room, registration, flow, transport, now, &draft);
     forget_draft(&draft);
+    if (outcome == DONE)
+        outcome = still_sound(room, registration, flow);
     return outcome == DONE ? rearm(room, registration, flow) : outcome;
 }
 
@@ -344,7 +346,7 @@ static Outcome granted(PyObject *room, PyObject *registration, PyObject *flow, P
     PyObject *refresh_at = NULL;
     if (granted != NULL)
         refresh_at = PyObject_CallFunctionObjArgs(py_refresh_at, room, flow, granted, NULL);
-    PyObject *lease = refresh_at == NULL ? NULL : same_time(room, end);
+    PyObject *lease = refresh_at == NULL || still_sound(room, registration, flow) != DONE ? NULL : same_time(room, end);
     if (lease == NULL || end_transaction(flow, transport) != DONE) {
         Py_XDECREF(granted);
         Py_XDECREF(refresh_at);
@@ -378,11 +380,12 @@ static Outcome granted(PyObject *room, PyObject *registration, PyObject *flow, P
                 return FAILED;
         }
     }
-    if (bind_flow(room, flow, key, now) != DONE)
+    if (bind_flow(room, flow, key, now) != DONE || still_sound(room, registration, flow) != DONE)
         return FAILED;
     SET_SHARED(flow, Flow, middle, bytes_empty);
     if (tell(room, registration, flow, now, text_registered, py_NO_REASON, !refresh) != DONE ||
-        store(room, registration, flow, refresh) != DONE)
+        still_sound(room, registration, flow) != DONE || store(room, registration, flow, refresh) != DONE ||
+        still_sound(room, registration, flow) != DONE)
         return FAILED;
     int there = PyDict_Contains(GET(room, Registrations, flows), GET(flow, Flow, id));
     return there < 0 ? FAILED : there ? rearm(room, registration, flow) : DONE;

@@ -6,13 +6,13 @@ static PyObject *only_way(PyObject *room, PyObject *plan, PyObject *flow, PyObje
 {
     PyObject *hops = GET(plan, KeptPlan, hops), *common = GET(plan, KeptPlan, common);
     PyObject *locations = GET(room, Registrations, locations), *network = GET(room, Registrations, network);
-    if (PyTuple_GET_SIZE(hops) != 1 || GET(common, Plan, dscp) != Py_None || !IS_A(locations, Locations) || !IS_A(network, Network))
+    if (PyTuple_GET_SIZE(hops) != 1 || GET(common, Plan, dscp) != Py_None || !IS_A(locations, Locations) || !is_sound_network(network))
         return NULL;
     PyObject *hop = PyTuple_GET_ITEM(hops, 0);
     if (PyObject_IsTrue(GET(network, Network, generations)) != 0)
         return NULL;
     PyObject *location = PyDict_GetItemWithError(GET(locations, Locations, _locations), GET(hop, Hop, server));
-    if (location == NULL || !IS_A(location, Location) || number_of(GET(location, Location, expires_at)) <= number_of(now))
+    if (location == NULL || !is_sound_location(location) || number_of(GET(location, Location, expires_at)) <= number_of(now))
         return NULL;
     HELD(sole, GET(location, Location, sole));
     PyObject *way = sole == NULL || sole == Py_None ? NULL : PyDict_GetItemWithError(GET(room, Registrations, transports), sole);
@@ -25,6 +25,11 @@ static PyObject *only_way(PyObject *room, PyObject *plan, PyObject *flow, PyObje
 /* attempt.show() after a REGISTER was sent, or has to wait. */
 static Outcome show(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now)
 {
+    if (!is_sound_registration(registration) || !is_sound_flow(flow)) { /* what was called has spoilt it */
+        PyObject *shown = PyObject_CallFunctionObjArgs(py_show, room, registration, now, NULL);
+        Py_XDECREF(shown);
+        return shown == NULL ? FAILED : DONE;
+    }
     PyObject *before = GET(registration, Registration, status);
     HELD(reason, GET(registration, Registration, reason));
     bool registered = number_of(GET(flow, Flow, lease_end)) > 0;

@@ -3,21 +3,27 @@
 
 /* What is found out about a profile before anything is changed. */
 typedef struct {
-    PyObject *room, *agent, *now;
-    PyObject *stored, *number, *aor, *token, *instance; /* borrowed */
-    PyObject *user, *username, *password, *realm;              /* user is ours */
-    PyObject *form;                                            /* ours */
-    PyObject *lease;                                           /* ours, NULL: there is none */
-    PyObject *plan, *known;                                    /* ours */
+    PyObject *room, *agent, *now;                                /* the caller's */
+    PyObject *profile, *server, *stored;                         /* these and all that follow are ours */
+    PyObject *number, *aor, *token, *instance;
+    PyObject *user, *username, *password, *realm;
+    PyObject *form, *plan, *known;
+    PyObject *lease, *key, *local, *public; /* NULL: there is none */
     double end, offset;
 } Stored;
 
+static void forget_stored(Stored *it)
+{
+    PyObject *ours[] = {it->profile,  it->server,   it->stored, it->number, it->aor,   it->token,
+                        it->instance, it->user,     it->username, it->password, it->realm, it->form,
+                        it->plan,     it->known,    it->lease,  it->key,    it->local, it->public};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        Py_XDECREF(ours[i]);
+}
+
 static bool is_set(PyObject *text) { return PyUnicode_CheckExact(text) && PyUnicode_GET_LENGTH(text) > 0; }
 
-static bool is_count(PyObject *value)
-{
-    return PyLong_CheckExact(value) && integer_of(value) >= 0 && integer_of(value) < 1LL << 62;
-}
+static bool is_zero(PyObject *value) { return PyLong_CheckExact(value) && integer_of(value) == 0; }
 
 /* Whether this is what follows the scheme in most addresses-of-record. */
 static bool is_plain(const char *data, size_t length)
@@ -41,8 +47,9 @@ static Outcome fits(PyObject *read, PyObject *object, PyObject *expected)
 }
 
 /* The form of those that have this registrar and domain; its user is taken from the address-of-record. */
-static Outcome find_form(Stored *it, PyObject *forms, PyObject *profile, PyObject *server)
+static Outcome find_form(Stored *it, PyObject *forms)
 {
+    PyObject *server = it->server;
     if (!is_ascii(it->aor) || !PyUnicode_CheckExact(GET(server, ServerParameters, uri)))
         return NOTHING;
     const char *data = (const char *)PyUnicode_1BYTE_DATA(it->aor);
@@ -69,8 +76,8 @@ static Outcome find_form(Stored *it, PyObject *forms, PyObject *profile, PyObjec
     it->user = PyUnicode_FromStringAndSize(data + before, at - data - (Py_ssize_t)before);
     if (it->user == NULL)
         return FAILED;
-    PyObject *username = GET(server, ServerParameters, username), *identity = GET(profile, Profile, private_identity);
-    it->username = is_set(username) ? username : is_set(identity) ? identity : it->user;
+    PyObject *username = GET(server, ServerParameters, username), *identity = GET(it->profile, Profile, private_identity);
+    it->username = Py_NewRef(is_set(username) ? username : is_set(identity) ? identity : it->user);
     if (it->username != it->user && same_text(it->username, it->user))
         put_in(&it->user, Py_NewRef(it->username)); /* one object for both */
     return DONE;
@@ -79,25 +86,24 @@ static Outcome find_form(Stored *it, PyObject *forms, PyObject *profile, PyObjec
 /* Whether nothing but what is its own differs from others of the form. */
 static Outcome is_like(Stored *it, PyObject *forms, PyObject *record)
 {
-    PyObject *room = it->room, *profile = GET(record, ProfileRecord, profile);
+    PyObject *room = it->room, *profile = it->profile = Py_NewRef(GET(record, ProfileRecord, profile));
     PyObject *flows = GET(record, ProfileRecord, flows), *held = GET(record, ProfileRecord, held);
-    if (!IS_A(profile, Profile) || !PyUnicode_CheckExact(held) || PyUnicode_GET_LENGTH(held) ||
+    if (!is_sound_profile(profile) || !PyUnicode_CheckExact(held) || PyUnicode_GET_LENGTH(held) ||
         !PyTuple_CheckExact(flows) || PyTuple_GET_SIZE(flows) != 1 || GET(room, Registrations, stopping) != Py_False)
         return NOTHING;
-    PyObject *server = GET(profile, Profile, registrar);
-    it->stored = PyTuple_GET_ITEM(flows, 0);
-    if (!IS_A(server, ServerParameters) || !IS_A(it->stored, FlowRecord))
+    PyObject *server = it->server = Py_NewRef(GET(profile, Profile, registrar));
+    it->stored = Py_NewRef(PyTuple_GET_ITEM(flows, 0));
+    if (!is_sound_server(server) || !is_sound_row(it->stored))
         return NOTHING;
-    it->number = GET(profile, Profile, id);
-    it->aor = GET(profile, Profile, aor);
-    it->instance = GET(profile, Profile, instance_id);
-    it->password = GET(server, ServerParameters, password);
-    it->realm = GET(server, ServerParameters, realm);
-    it->token = GET(it->stored, FlowRecord, contact_token);
-    if (it->password == Py_None || !is_set(it->instance) || !is_ascii(it->token) ||
-        !is_count(GET(it->stored, FlowRecord, cseq_reserved)) || !is_count(GET(it->stored, FlowRecord, state_revision)))
+    it->number = Py_NewRef(GET(profile, Profile, id));
+    it->aor = Py_NewRef(GET(profile, Profile, aor));
+    it->instance = Py_NewRef(GET(profile, Profile, instance_id));
+    it->password = Py_NewRef(GET(server, ServerParameters, password));
+    it->realm = Py_NewRef(GET(server, ServerParameters, realm));
+    it->token = Py_NewRef(GET(it->stored, FlowRecord, contact_token));
+    if (it->password == Py_None || !is_set(it->instance))
         return NOTHING;
-    Outcome found = find_form(it, forms, profile, server);
+    Outcome found = find_form(it, forms);
     if (found != DONE)
         return found;
     int there = PyDict_Contains(GET(room, Registrations, by_profile), it->number);
@@ -112,7 +118,7 @@ static Outcome is_like(Stored *it, PyObject *forms, PyObject *record)
 static Outcome make_plan(Stored *it)
 {
     PyObject *like = GET(it->form, StoredForm, plan), *own[] = {it->username, it->password, it->realm};
-    if (!IS_A(like, KeptPlan))
+    if (!is_sound_plan(like))
         return NOTHING;
     PyObject *credentials = PyObject_Vectorcall((PyObject *)Credentials_at.type, own, 3, NULL);
     if (credentials == NULL)
@@ -172,8 +178,7 @@ static Outcome make_nonce(Stored *it)
         return DONE;
     }
     PyObject *only = PyTuple_GET_ITEM(kept, 0);
-    if (PyTuple_GET_SIZE(kept) > 1 || terms == Py_None || !IS_A(only, NonceRecord) ||
-        !is_count(GET(only, NonceRecord, count_reserved)))
+    if (PyTuple_GET_SIZE(kept) > 1 || terms == Py_None || !is_sound_stored_nonce(only))
         return NOTHING;
     Outcome same = fits(py_terms_of, only, GET(it->lease, Lease, challenge));
     if (same != DONE)
@@ -204,14 +209,16 @@ static Outcome find_lease(Stored *it)
     PyObject *transports = GET(it->room, Registrations, transports);
     if (!IS_A(transport, Transport) || !is_sound_transport(transport) || !PyDict_CheckExact(transports))
         return NOTHING;
-    PyObject *local = GET(transport, Transport, local);
-    int same = PyObject_RichCompareBool(local, GET(it->lease, Lease, local), Py_EQ);
+    it->key = Py_NewRef(GET(transport, Transport, key));
+    it->local = Py_NewRef(GET(transport, Transport, local));
+    it->public = Py_NewRef(GET(transport, Transport, public));
+    int same = PyObject_RichCompareBool(it->local, GET(it->lease, Lease, local), Py_EQ);
     if (same <= 0)
         return same < 0 ? FAILED : NOTHING;
-    known = PyDict_GetItemWithError(transports, GET(transport, Transport, key));
+    known = PyDict_GetItemWithError(transports, it->key);
     if (known != transport)
         return PyErr_Occurred() ? FAILED : NOTHING;
-    if (GET(it->lease, Lease, shows_local) != Py_True && GET(transport, Transport, public) == Py_None)
+    if (GET(it->lease, Lease, shows_local) != Py_True && it->public == Py_None)
         return NOTHING;
     if (!lives(it) || !PyTuple_CheckExact(aors) || PyTuple_GET_SIZE(aors) != 1 ||
         !same_text(PyTuple_GET_ITEM(aors, 0), it->aor) ||
@@ -227,9 +234,9 @@ static Outcome find_lease(Stored *it)
 static bool is_unbound(PyObject *stored)
 {
     PyObject *gruu = GET(stored, FlowRecord, public_gruu);
-    return integer_of(GET(stored, FlowRecord, number)) == 1 && integer_of(GET(stored, FlowRecord, hop)) == 0 &&
-           integer_of(GET(stored, FlowRecord, rejected_attempts)) == 0 && PyUnicode_CheckExact(gruu) &&
-           PyUnicode_GET_LENGTH(gruu) == 0 && integer_of(GET(stored, FlowRecord, bridge_port)) == 0;
+    return integer_of(GET(stored, FlowRecord, number)) == 1 && is_zero(GET(stored, FlowRecord, hop)) &&
+           is_zero(GET(stored, FlowRecord, rejected_attempts)) && PyUnicode_CheckExact(gruu) &&
+           PyUnicode_GET_LENGTH(gruu) == 0 && is_zero(GET(stored, FlowRecord, bridge_port));
 }
 
 /* registration.kept_call_id(). */
@@ -269,14 +276,21 @@ static PyObject *shared_number(long long number)
 
 static PyObject *make_flow(Stored *it)
 {
-    static PyObject *reserved, *used; /* most have as many as the one before */
+    static PyObject *last_reserved, *last_used; /* most have as many as the one before */
     long long number = integer_of(GET(it->stored, FlowRecord, cseq_reserved));
-    if (reserved == NULL || used == NULL || integer_of(reserved) != number) {
+    long long before = number > RESERVED_BLOCK ? number - RESERVED_BLOCK : 0;
+    HELD(reserved, last_reserved);
+    HELD(used, last_used);
+    if (reserved == NULL || integer_of(reserved) != number || integer_of(used) != before) {
         put_in(&reserved, shared_number(number));
-        put_in(&used, reserved == NULL ? NULL : shared_number(number > RESERVED_BLOCK ? number - RESERVED_BLOCK : 0));
+        put_in(&used, reserved == NULL ? NULL : shared_number(before));
+        if (used == NULL)
+            return NULL;
+        put_in(&last_reserved, Py_NewRef(reserved)); /* both at once: what is called before may come here */
+        put_in(&last_used, Py_NewRef(used));
     }
-    PyObject *call = used == NULL ? NULL : kept_call_id(GET(it->stored, FlowRecord, call_id)), *flow = NULL;
-    if (call != NULL && !PyErr_Occurred()) {
+    PyObject *call = kept_call_id(GET(it->stored, FlowRecord, call_id)), *flow = NULL;
+    if (call != NULL) {
         PyObject *values[] = {it->number, it->number, call, it->token, used, reserved, reserved};
         flow = PyObject_Vectorcall((PyObject *)Flow_at.type, values, 7, NULL);
     }
@@ -287,9 +301,7 @@ static PyObject *make_flow(Stored *it)
 /* What the lease says goes into the registration and its flow. */
 static Outcome resume(Stored *it, PyObject *registration, PyObject *flow)
 {
-    PyObject *stored = it->stored, *transport = GET(it->lease, Lease, transport);
-    PyObject *key = GET(transport, Transport, key), *local = GET(transport, Transport, local);
-    PyObject *public = GET(transport, Transport, public), *end = PyFloat_FromDouble(it->end);
+    PyObject *stored = it->stored, *end = PyFloat_FromDouble(it->end);
     double now = number_of(it->now), refresh_at = number_of(GET(stored, FlowRecord, refresh_at)) - it->offset;
     double since = number_of(GET(stored, FlowRecord, since));
     PyObject *refresh = refresh_at > now ? PyFloat_FromDouble(refresh_at) : Py_NewRef(it->now);
@@ -302,13 +314,13 @@ static Outcome resume(Stored *it, PyObject *registration, PyObject *flow)
         return FAILED;
     }
     SET_SHARED(flow, Flow, known, it->known);
-    SET_SHARED(flow, Flow, key, key);
-    SET_SHARED(flow, Flow, bound, key);
+    SET_SHARED(flow, Flow, key, it->key);
+    SET_SHARED(flow, Flow, bound, it->key);
     SET(flow, Flow, lease_end, end);
     SET_SHARED(flow, Flow, granted, GET(stored, FlowRecord, expires_granted));
     SET(flow, Flow, refresh_at, refresh);
-    SET_SHARED(flow, Flow, bound_local, local);
-    SET_SHARED(flow, Flow, shown, public == Py_None ? local : public);
+    SET_SHARED(flow, Flow, bound_local, it->local);
+    SET_SHARED(flow, Flow, shown, it->public == Py_None ? it->local : it->public);
     SET_SHARED(flow, Flow, place, GET(it->lease, Lease, place));
     SET_SHARED(flow, Flow, identities, it->aor);
     SET_SHARED(flow, Flow, sent_as, GET(stored, FlowRecord, sent_as));
@@ -360,10 +372,10 @@ static Outcome settle(Stored *it)
 /* keepalive.resumed(), of a flow that has not been kept alive. */
 static Outcome keep_alive(Stored *it, PyObject *flow)
 {
-    PyObject *kept = PyDict_GetItemWithError(GET(it->room, Registrations, keepalives), GET(flow, Flow, bound));
+    PyObject *kept = PyDict_GetItemWithError(GET(it->room, Registrations, keepalives), it->key);
     if (kept == NULL && PyErr_Occurred())
         return FAILED;
-    if (kept == NULL || !IS_A(kept, Keepalive) ||
+    if (kept == NULL || !is_sound_keepalive(kept) ||
         (number_of(GET(kept, Keepalive, due_at)) != 0.0 && number_of(GET(kept, Keepalive, sent_at)) == 0.0)) {
         PyObject *arguments[] = {it->room, flow, it->now};
         PyObject *done = PyObject_Vectorcall(py_resumed, arguments, 3, NULL);
@@ -381,6 +393,10 @@ static Outcome keep_alive(Stored *it, PyObject *flow)
 /* Counts.count_as(). */
 static Outcome count_as(PyObject *kinds, PyObject *registration, PyObject *kind)
 {
+    if (!is_sound_counts(kinds)) {
+        PyErr_SetString(PyExc_TypeError, "the counts are of another class");
+        return FAILED;
+    }
     PyObject *by_kind = GET(kinds, Counts, by_kind), *known = PyDict_SetDefault(GET(kinds, Counts, _kinds), kind, kind);
     if (known == NULL)
         return FAILED;
@@ -401,10 +417,11 @@ static Outcome enter(Stored *it, PyObject *registration, PyObject *flow)
         PyDict_SetItem(GET(room, Registrations, flows), it->number, flow) < 0 || settle(it) != DONE)
         return FAILED;
     if (it->lease != NULL) {
-        PyObject *refresh_at = GET(flow, Flow, refresh_at), *end = GET(flow, Flow, lease_end);
         kind = GET(it->lease, Lease, kind);
-        PyObject *first = number_of(refresh_at) < number_of(end) ? refresh_at : end;
-        if (keep_alive(it, flow) != DONE || arm(room, flow, first) != DONE)
+        if (keep_alive(it, flow) != DONE || still_sound(room, registration, flow) != DONE)
+            return FAILED;
+        PyObject *refresh_at = GET(flow, Flow, refresh_at), *end = GET(flow, Flow, lease_end);
+        if (arm(room, flow, number_of(refresh_at) < number_of(end) ? refresh_at : end) != DONE)
             return FAILED;
     }
     return count_as(GET(room, Registrations, kinds), registration, kind);
@@ -433,24 +450,13 @@ static Outcome load(Stored *it, PyObject *forms, PyObject *record)
 PyObject *quick_load(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     (void)self;
-    if (count != 5 || !all_there() || !PyDict_Check(args[0]) || !IS_A(args[1], Registrations)) {
-        PyErr_SetString(PyExc_TypeError, "load() takes forms, a room, a record, an agent and the time");
-        return NULL;
-    }
-    PyObject *room = args[1];
-    PyObject *addresses = GET(room, Registrations, addresses), *kinds = GET(room, Registrations, kinds);
-    if (!is_sound_room(room) || !is_sound_timers(GET(room, Registrations, _timers)) ||
-        !IS_A(args[2], ProfileRecord) || !PyFloat_CheckExact(args[4]) || !IS_A(addresses, Addresses) ||
-        !IS_A(kinds, Counts) || !PyDict_CheckExact(GET(addresses, Addresses, _users)) ||
-        !PyDict_CheckExact(GET(addresses, Addresses, tokens)) || !PyDict_CheckExact(GET(kinds, Counts, _kinds)) ||
-        !PyDict_CheckExact(GET(kinds, Counts, by_kind)))
+    if (count != 5 || !all_there() || !PyDict_CheckExact(args[0]) || !is_sound_room(args[1]) ||
+        !is_sound_addresses(GET(args[1], Registrations, addresses)) ||
+        !is_sound_counts(GET(args[1], Registrations, kinds)) || !is_sound_record(args[2]) ||
+        !PyFloat_CheckExact(args[4]))
         Py_RETURN_FALSE;
-    Stored it = {.room = room, .agent = args[3], .now = args[4]};
+    Stored it = {.room = args[1], .agent = args[3], .now = args[4]};
     Outcome outcome = load(&it, args[0], args[2]);
-    Py_XDECREF(it.user);
-    Py_XDECREF(it.form);
-    Py_XDECREF(it.lease);
-    Py_XDECREF(it.plan);
-    Py_XDECREF(it.known);
+    forget_stored(&it);
     return outcome_of(outcome);
 }

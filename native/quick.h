@@ -237,6 +237,19 @@ bool is_sound_health(PyObject *health);
 bool is_sound_pacer(PyObject *pacer);
 bool is_sound_nonce(PyObject *nonce);
 bool is_sound_form(PyObject *form);
+bool is_sound_keepalive(PyObject *keepalive);
+bool is_sound_addresses(PyObject *addresses);
+bool is_sound_counts(PyObject *kinds);
+bool is_sound_network(PyObject *network);
+bool is_sound_location(PyObject *location);
+bool is_sound_record(PyObject *record);
+bool is_sound_profile(PyObject *profile);
+bool is_sound_server(PyObject *server);
+bool is_sound_row(PyObject *row);
+bool is_sound_stored_nonce(PyObject *nonce);
+
+/* After a call into Python that may have changed anything: FAILED, with an exception, if they are not sound any more. */
+Outcome still_sound(PyObject *room, PyObject *registration, PyObject *flow);
 
 bool is_usual(PyObject *registration, PyObject *flow);
 Outcome arm(PyObject *room, PyObject *flow, PyObject *at);

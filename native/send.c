@@ -302,6 +302,8 @@ Outcome draft_request(PyObject *room, PyObject *registration, PyObject *flow, Py
     draft->text.overflown = false;
     draft->middle = draft->place = draft->carried = draft->nonce = draft->plan = draft->local = NULL;
     Outcome outcome = write_draft(room, registration, flow, transport, fresh, draft);
+    if (outcome == DONE)
+        outcome = still_sound(room, registration, flow);
     if (outcome != DONE)
         forget_draft(draft);
     return outcome;
@@ -357,11 +359,10 @@ Outcome send_draft(PyObject *room, PyObject *registration, PyObject *flow, PyObj
     HELD(settings, GET(room, Registrations, settings));
     HELD(key, GET(transport, Transport, key));
     HELD(identity, GET(flow, Flow, id));
-    (void)registration;
     PyObject *bits = PyObject_CallMethod(GET(room, Registrations, random), "getrandbits", "i", 64);
     unsigned long long random = bits == NULL ? 0 : PyLong_AsUnsignedLongLong(bits);
     Py_XDECREF(bits);
-    if (PyErr_Occurred())
+    if (PyErr_Occurred() || still_sound(room, registration, flow) != DONE)
         return FAILED;
     size_t branch_length = 7 + 1 + 16;
     branch_length += draft->number_length;

@@ -18,6 +18,16 @@ HAS_ALL(Pacer, PACER)
 HAS_ALL(Timers, TIMERS)
 HAS_ALL(Form, FORM)
 HAS_ALL(Nonce, NONCE)
+HAS_ALL(Keepalive, KEEPALIVE)
+HAS_ALL(Addresses, ADDRESSES)
+HAS_ALL(Counts, COUNTS)
+HAS_ALL(Network, NETWORK)
+HAS_ALL(Location, LOCATION)
+HAS_ALL(ProfileRecord, PROFILE_RECORD)
+HAS_ALL(Profile, PROFILE)
+HAS_ALL(ServerParameters, SERVER_PARAMETERS)
+HAS_ALL(FlowRecord, FLOW_RECORD)
+HAS_ALL(NonceRecord, NONCE_RECORD)
 
 double double_of_long(PyObject *value)
 {
@@ -113,6 +123,15 @@ bool is_sound_plan(PyObject *plan)
            (outbound == Py_False || outbound == Py_True) && is_count(GET(GET(plan, KeptPlan, common), Plan, expires));
 }
 
+Outcome still_sound(PyObject *room, PyObject *registration, PyObject *flow)
+{
+    if (is_sound_room(room) && is_sound_registration(registration) && is_sound_flow(flow))
+        return DONE;
+    if (!PyErr_Occurred())
+        PyErr_SetString(PyExc_TypeError, "what was called has spoilt a registration that is dealt with");
+    return FAILED;
+}
+
 bool is_sound_transport(PyObject *transport)
 {
     return IS_A(transport, Transport) && has_all_of_Transport(transport) &&
@@ -146,4 +165,58 @@ bool is_sound_form(PyObject *form)
 {
     return IS_A(form, Form) && has_all_of_Form(form) && is_count(GET(form, Form, hits)) &&
            Py_IS_TYPE(GET(form, Form, quick), &QuickFormType);
+}
+
+bool is_sound_keepalive(PyObject *keepalive)
+{
+    return IS_A(keepalive, Keepalive) && has_all_of_Keepalive(keepalive) && is_count(GET(keepalive, Keepalive, bindings)) &&
+           PyFloat_CheckExact(GET(keepalive, Keepalive, due_at)) && PyFloat_CheckExact(GET(keepalive, Keepalive, sent_at));
+}
+
+bool is_sound_addresses(PyObject *addresses)
+{
+    return IS_A(addresses, Addresses) && has_all_of_Addresses(addresses) &&
+           PyDict_CheckExact(GET(addresses, Addresses, _users)) && PyDict_CheckExact(GET(addresses, Addresses, tokens));
+}
+
+bool is_sound_counts(PyObject *kinds)
+{
+    return IS_A(kinds, Counts) && has_all_of_Counts(kinds) && PyDict_CheckExact(GET(kinds, Counts, _kinds)) &&
+           PyDict_CheckExact(GET(kinds, Counts, by_kind));
+}
+
+bool is_sound_network(PyObject *network) { return IS_A(network, Network) && has_all_of_Network(network); }
+bool is_sound_location(PyObject *location) { return IS_A(location, Location) && has_all_of_Location(location); }
+
+/* ---- what is stored, as the store gives it ---- */
+
+static bool is_text_or_none(PyObject *value) { return value == Py_None || PyUnicode_CheckExact(value); }
+
+bool is_sound_record(PyObject *record) { return IS_A(record, ProfileRecord) && has_all_of_ProfileRecord(record); }
+
+bool is_sound_profile(PyObject *profile)
+{
+    return IS_A(profile, Profile) && has_all_of_Profile(profile) && is_count(GET(profile, Profile, id)) &&
+           is_text_or_none(GET(profile, Profile, private_identity));
+}
+
+bool is_sound_server(PyObject *server)
+{
+    return IS_A(server, ServerParameters) && has_all_of_ServerParameters(server) &&
+           is_text_or_none(GET(server, ServerParameters, username));
+}
+
+bool is_sound_row(PyObject *row)
+{
+    return IS_A(row, FlowRecord) && has_all_of_FlowRecord(row) && PyFloat_CheckExact(GET(row, FlowRecord, lease_ends)) &&
+           PyFloat_CheckExact(GET(row, FlowRecord, refresh_at)) && PyFloat_CheckExact(GET(row, FlowRecord, since)) &&
+           PyFloat_CheckExact(GET(row, FlowRecord, wall_offset)) && PyUnicode_CheckExact(GET(row, FlowRecord, boot_id)) &&
+           PyUnicode_CheckExact(GET(row, FlowRecord, call_id)) && is_ascii(GET(row, FlowRecord, contact_token)) &&
+           is_count(GET(row, FlowRecord, expires_granted)) && is_count(GET(row, FlowRecord, cseq_reserved)) &&
+           is_count(GET(row, FlowRecord, state_revision)) && is_count(GET(row, FlowRecord, bound_as));
+}
+
+bool is_sound_stored_nonce(PyObject *nonce)
+{
+    return IS_A(nonce, NonceRecord) && has_all_of_NonceRecord(nonce) && is_count(GET(nonce, NonceRecord, count_reserved));
 }

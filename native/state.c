@@ -47,16 +47,16 @@ bool is_usual(PyObject *registration, PyObject *flow)
 /* Registrations.arm() and Timers.set(). */
 Outcome arm(PyObject *room, PyObject *flow, PyObject *at)
 {
-    double wake_at = number_of(GET(flow, Flow, wake_at));
     HELD(time, at);
-    if (wake_at != 0.0 && number_of(at) >= wake_at)
-        return DONE;
     HELD(timers, GET(room, Registrations, _timers));
     HELD(number, GET(flow, Flow, id));
-    if (!is_sound_timers(timers)) {
+    if (timers == NULL || number == NULL || GET(flow, Flow, wake_at) == NULL || !is_sound_timers(timers)) {
         PyErr_SetString(PyExc_TypeError, "the timers are of another class");
         return FAILED;
     }
+    double wake_at = number_of(GET(flow, Flow, wake_at));
+    if (wake_at != 0.0 && number_of(at) >= wake_at)
+        return DONE;
     SET_SHARED(flow, Flow, wake_at, at);
     PyObject *due = PyDict_GetItemWithError(GET(timers, Timers, _due), at);
     if (due == NULL) {
@@ -82,13 +82,15 @@ Outcome arm(PyObject *room, PyObject *flow, PyObject *at)
 /* machine.rearm(), which is short for a usual flow that is idle or has a request on the wire. */
 Outcome rearm(PyObject *room, PyObject *registration, PyObject *flow)
 {
-    PyObject *soonest = GET(flow, Flow, ends_at), *phase = GET(flow, Flow, phase);
-    PyObject *lease_end = GET(flow, Flow, lease_end), *retransmit_at = GET(flow, Flow, retransmit_at);
+    PyObject *phase = GET(flow, Flow, phase);
     if ((phase != small[IDLE] && phase != small[SENT]) || !is_usual(registration, flow)) { /* something else has happened */
         PyObject *armed = PyObject_CallFunctionObjArgs(py_rearm, room, registration, flow, NULL);
         Py_XDECREF(armed);
         return armed == NULL ? FAILED : DONE;
     }
+    PyObject *soonest = GET(flow, Flow, ends_at);
+    PyObject *lease_end = GET(flow, Flow, lease_end), *retransmit_at = GET(flow, Flow, retransmit_at);
+    phase = GET(flow, Flow, phase);
     if (phase == small[SENT] && number_of(retransmit_at) != 0.0 && number_of(retransmit_at) < number_of(soonest))
         soonest = retransmit_at;
     if (number_of(lease_end) > 0) {
@@ -272,7 +274,7 @@ Outcome tell(PyObject *room, PyObject *registration, PyObject *flow, PyObject *n
         Py_XDECREF(target);
         Py_XDECREF(row);
         Py_XDECREF(saved);
-        if (saved == NULL)
+        if (saved == NULL || still_sound(room, registration, flow) != DONE)
             return FAILED;
     }
     PyObject *look = PyObject_GetAttr(room, text_state);

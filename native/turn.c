@@ -103,6 +103,16 @@ PyObject *quick_draw(PyObject *self, PyObject *const *args, Py_ssize_t count)
     Py_RETURN_TRUE;
 }
 
+/* The end of machine.due() where what was called has left nothing as it was. */
+static Outcome rearm_unsound(PyObject *room, PyObject *registration, PyObject *flow)
+{
+    PyObject *flows = PyObject_GetAttrString(room, "flows"), *number = PyObject_GetAttrString(flow, "id");
+    int there = flows == NULL || number == NULL ? -1 : PySequence_Contains(flows, number);
+    Py_XDECREF(flows);
+    Py_XDECREF(number);
+    return there < 0 ? FAILED : there ? call(py_rearm, room, registration, flow, NULL) : DONE;
+}
+
 /* machine.due() of a usual flow with nothing but a refresh due. */
 static Outcome due(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now)
 {
@@ -128,6 +138,8 @@ static Outcome due(PyObject *room, PyObject *registration, PyObject *flow, PyObj
         if (outcome != DONE)
             return outcome;
     }
+    if (!is_sound_room(room) || !is_sound_flow(flow))
+        return rearm_unsound(room, registration, flow);
     int there = PyDict_Contains(GET(room, Registrations, flows), GET(flow, Flow, id));
     if (there <= 0)
         return there < 0 ? FAILED : DONE;
@@ -226,10 +238,14 @@ PyObject *quick_timer(PyObject *self, PyObject *const *args, Py_ssize_t count)
     if (count != 3 || !all_there() || !is_sound_room(args[0]) || !PyLong_CheckExact(args[1]) ||
         !PyFloat_CheckExact(args[2]))
         Py_RETURN_FALSE;
-    HELD(timers, GET(args[0], Registrations, _timers));
     PyObject *number, *at = NULL;
     long long left = integer_of(args[1]);
-    while (left > 0 && is_sound_room(args[0]) && (number = pop(timers, args[2], &at)) != NULL) {
+    while (left > 0) {
+        if (!is_sound_room(args[0]))
+            Py_RETURN_FALSE; /* Python goes on */
+        HELD(timers, GET(args[0], Registrations, _timers));
+        if ((number = pop(timers, args[2], &at)) == NULL)
+            break;
         bool counts;
         Outcome outcome = wake(args[0], number, at, args[2], &counts);
         Py_DECREF(number);

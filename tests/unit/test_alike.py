@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from random import Random
 from typing import Any
 
@@ -280,6 +281,30 @@ ROWS: list[dict[str, Any]] = [
     {"public_gruu": "sip:user@example.com;gr=x"},
     {"temporary_gruu": "sip:temporary@example.com;gr"},
     {"bridge_port": 5080},
+    # Nobody writes these, but a store can be edited.
+    {"lease_ends": math.nan},
+    {"lease_ends": math.inf},
+    {"lease_ends": -1.0},
+    {"wall_offset": math.nan},
+    {"wall_offset": -math.inf},
+    {"refresh_at": math.nan},
+    {"refresh_at": math.inf},
+    {"since": math.nan},
+    {"since": -math.inf},
+    {"expires_granted": -1},
+    {"expires_granted": 2**64 - 1},
+    {"expires_granted": 2**64 - 1, "boot_id": "another"},
+    {"cseq_reserved": -1},
+    {"cseq_reserved": 2**62},
+    {"cseq_reserved": 2**64 + 255},
+    {"state_revision": -40},
+    {"state_revision": 2**64 - 1},
+    {"bound_as": -1},
+    {"bound_as": 2**64},
+    {"nonces": (msgspec.structs.replace(CHALLENGE, nonce="n", count_reserved=-1),)},
+    {"nonces": (msgspec.structs.replace(CHALLENGE, nonce="n", count_reserved=2**64 - 1),)},
+    {"lease_ends": 0.0, "hop": -1},
+    {"lease_ends": 0.0, "number": 2**64 - 1},
 ]
 _same = st.just({})
 _settings = st.one_of(_same, _same, st.sampled_from(SETTINGS))

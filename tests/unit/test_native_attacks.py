@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf, nan
 from random import Random
 from types import MemberDescriptorType
 from typing import Any
@@ -18,13 +19,14 @@ import msgspec
 import pytest
 from machine_driver import a_profile
 from registrar_formats import kamailio, opensips
-from twins import Twins
+from twins import Twins, differs
 
-from sipprofile.agents.base import Plan
+from sipprofile.agents.base import Plan, uniform
 from sipprofile.agents.ietf import IetfAgent
-from sipprofile.records import FlowRecord, ProfileRecord
+from sipprofile.records import FlowRecord, NonceRecord, ProfileRecord
 from sipprofile.registration import native, plain
 from sipprofile.registration.actions import OpenTransport
+from sipprofile.registration.changes import bound_as, sent_as
 from sipprofile.registration.registration import QUEUED, Flow
 from sipprofile.registration.registrations import Registrations
 from sipprofile.registration.settings import RegistrationSettings
@@ -160,6 +162,16 @@ INSIDE: dict[str, Callable[[Registrations], object]] = {
     "nothing": lambda room: None,
     "collect": lambda room: gc.collect(0),
     "cnonce": lambda room: setattr(room, "cnonce", "é"),
+    "no_room": lambda room: [setattr(room, name, None) for name in ("flows", "kinds", "addresses", "_timers")],
+    "refreshes": lambda room: each_flow(room, refresh_at=5000.5, lease_end=6000.5),
+    "emptied_room": lambda room: [
+        delattr(room, name) for name in ("flows", "kinds", "addresses", "_timers", "reachabilities")
+    ],
+    "emptied": lambda room: [
+        delattr(each, name)
+        for each in [*room.flows.values(), *room.by_profile.values()]
+        for name in type(each).__struct_fields__
+    ],
 }
 
 
@@ -223,6 +235,35 @@ def hook(room: Registrations, where: str, does: Callable[[Registrations], object
     return called
 
 
+def stored(number: int, agent: Any = None, **changes: Any) -> ProfileRecord:
+    """A profile with a live lease."""
+    profile, token = a_profile(number, expires=600), f"{number:030x}"
+    plan = (agent or IetfAgent()).plan(profile, token)
+    row = FlowRecord(
+        number,
+        call_id=f"{number:032x}",
+        cseq_reserved=512,
+        contact_token=token,
+        lease_ends=1.7e9 + 2000.0,
+        refresh_at=1.7e9 + 1500.0,
+        expires_granted=600,
+        boot_id="boot",
+        wall_offset=1.7e9,
+        protocol="udp",
+        local_host="198.51.100.1",
+        local_port=5060,
+        target_host="192.0.2.1",
+        target_port=5060,
+        contact=f"sip:{token}@198.51.100.1:5060",
+        registered_aors=(plan.aor,),
+        nonces=(NonceRecord("reg.test", f"nonce{number}", "MD5", qop="auth", count_reserved=16),),
+        since=1.7e9 + 500.0,
+        bound_as=bound_as(plan),
+        sent_as=sent_as(plan),
+    )
+    return ProfileRecord(profile, 1, "", (msgspec.structs.replace(row, **changes),))
+
+
 class Room:
     """Registrations of their own, which know the forms of answers, and the inputs that the quick path deals with."""
 
@@ -241,7 +282,7 @@ class Room:
             boot_id="boot",
         )
         self.room.quick = quick
-        agent = agent or IetfAgent()
+        self.agent = agent = agent or IetfAgent()
         for number in (1, 2, 3):
             profile = a_profile(number, expires=600)
             record = ProfileRecord(profile, 1, "", (self.room.new_flow(number),))
@@ -250,6 +291,14 @@ class Room:
             self.perform()
         self.room.health_of(next(iter(self.room.transports))).answered_at = self.now
         self.room.forms = self.forms()
+
+    @classmethod
+    def loaded(cls, agent: Any = None, quick: Any = native.module) -> Room:
+        """One in which the next stored profile has one before it that is like it."""
+        own = cls(agent, quick)
+        own.load(stored(11, agent))
+        own.said.clear()
+        return own
 
     @classmethod
     def forms(cls) -> dict[Any, plain.Forms]:
@@ -270,6 +319,10 @@ class Room:
             elif isinstance(each, FlowRecord):
                 self.room.saved(each, self.now)
 
+    def load(self, record: ProfileRecord) -> None:
+        """As at the start of the service."""
+        self.room.add(record, self.agent, self.now, wanted=False)
+
     def flow(self, number: int) -> Flow:
         return self.room.by_profile[number].flows[0]
 
@@ -282,6 +335,12 @@ class Room:
     def stage(self, name: str) -> Callable[[], Any]:
         """Make registrations ready for one of ``STAGES``; what is returned goes there."""
         room, now, quick = self.room, self.now, native.module
+        if name == "load":
+            self.load(stored(11))
+            (kept,) = room.keepalives.values()
+            kept.due_at, kept.sent_at = 2000.0, 0.0  # so that the next one sends something
+            record, known = stored(12), room.alike.forms
+            return lambda: quick.load(known, room, record, self.agent, now)
         if name == "transmit":
             return lambda: quick.transmit(room, room.by_profile[1], self.flow(1), now)
         if name == "challenged":
@@ -304,7 +363,7 @@ class Room:
         return lambda: quick.timer(room, 100, flow.refresh_at)
 
 
-STAGES = ("begin", "transmit", "challenged", "granted", "draw", "timer")
+STAGES = ("begin", "transmit", "challenged", "granted", "draw", "timer", "load")
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -351,7 +410,7 @@ def test_slots_with_anything_in_them(stage: str, value: Any) -> None:
         room = own.room
         return [
             own.flow(1), own.room.by_profile[1], *room.transports.values(), *room.health.values(), room, room._timers,
-            *room.pacers.values(), *own.flow(1).nonces, room.kinds, room.locations, room.forms[SOURCE],
+            *room.pacers.values(), *own.flow(1).nonces, room.kinds, room.addresses, room.locations, room.forms[SOURCE],
             *room.forms[SOURCE].grants, *room.forms[SOURCE].challenges, *room.keepalives.values(),
         ]  # fmt: skip
 
@@ -386,6 +445,89 @@ def test_a_slot_with_nothing_in_it() -> None:
                 delattr(own.flow(1), name)
             with suppress(AttributeError):
                 done()
+
+
+@pytest.mark.parametrize("owner", ["addresses", "kinds", "keepalive", "transport", "profile", "server"])
+def test_a_slot_with_nothing_in_it_when_profiles_are_loaded(owner: str) -> None:
+    def found(own: Room, record: ProfileRecord) -> Any:
+        room, profile = own.room, record.profile
+        return {
+            "addresses": room.addresses,
+            "kinds": room.kinds,
+            "keepalive": next(iter(room.keepalives.values())),
+            "transport": next(iter(room.transports.values())),
+            "profile": profile,
+            "server": profile.registrar,
+        }[owner]
+
+    kind: Any = type(found(Room.loaded(), stored(12)))
+    for name in getattr(kind, "__struct_fields__", None) or kind.__slots__:
+        own, record = Room.loaded(), stored(12)
+        delattr(found(own, record), name)
+        with suppress(AttributeError):
+            own.load(record)
+
+
+def test_rows_with_anything_in_them_become_the_same_as_in_python() -> None:
+    for name in FlowRecord.__struct_fields__:
+        both = [Room.loaded(quick=quick) for quick in (native.module, None)]
+        for number, value in enumerate((*STRANGE, 0, 1.0, False, nan, -inf, "boot", Strange("boot")), start=12):
+            ended: list[Any] = []
+            for own in both:
+                try:
+                    own.load(stored(number, **{name: value}))
+                except SystemError as error:
+                    raise AssertionError(value) from error
+                except Exception as error:
+                    ended.append(type(error))
+                else:
+                    ended.append(told(own.said))
+                own.said.clear()
+            assert ended[0] == ended[1], (name, value)
+            short, long = (told([own.room.by_profile.get(number)]) for own in both)
+            assert short == long, (name, value)
+
+
+@pytest.mark.parametrize("name", ["username", "private_identity"])
+@pytest.mark.parametrize("value", [Strange("text"), b"bytes", 7, ""], ids=repr)
+def test_names_with_anything_in_them_become_the_same_as_in_python(name: str, value: Any) -> None:
+    users: list[Any] = []
+    for quick in (native.module, None):
+        own, record = Room.loaded(quick=quick), stored(12)
+        setattr(record.profile.registrar if name == "username" else record.profile, name, value)
+        own.load(record)
+        credentials = own.room.by_profile[12].plan.credentials
+        assert credentials is not None
+        users.append(credentials.username)
+    assert users[0] == users[1]
+    assert type(users[0]) is type(users[1])
+
+
+def test_plans_of_others_whose_hops_are_no_tuple_are_loaded_by_python() -> None:
+    class Listed(IetfAgent):
+        @uniform
+        def plan(self, profile: Any, contact_token: str) -> Plan:
+            found = super().plan(profile, contact_token)
+            return msgspec.structs.replace(found, hops=list(found.hops))  # type: ignore[arg-type]
+
+    agent = Listed()
+    both = [Room.loaded(agent, quick) for quick in (native.module, None)]
+    for own in both:
+        for number in range(12, 20):
+            own.load(stored(number, agent))
+    differs(both[0].room, both[1].room)
+
+
+def test_another_kind_of_room_is_loaded_by_python() -> None:
+    class Own(Registrations):
+        __slots__ = ()
+
+    own = Room()
+    given = {name: getattr(own.room, name) for name in ("settings", "random", "emit", "save", "act")}
+    room = Own(**given, wall_offset=1.7e9, boot_id="boot")
+    for number in (11, 12):
+        room.add(stored(number), own.agent, own.now, wanted=False)
+    assert set(room.by_profile) == {11, 12}
 
 
 class OfOthers(IetfAgent):

@@ -220,7 +220,7 @@ def test_what_is_no_form_is_refused(parts: tuple[Any, ...]) -> None:
         native.module.form(parts)
 
 
-@pytest.mark.parametrize("name", ["answered", "transmit", "begin"])
+@pytest.mark.parametrize("name", ["answered", "transmit", "begin", "load"])
 def test_other_arguments_are_left_to_python(name: str, twins: Twins) -> None:
     twins.add(1)
     room, registration = twins.short, twins.short.by_profile[1]

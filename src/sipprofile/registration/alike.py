@@ -213,7 +213,7 @@ def _resumed(
         return None
     aor = plan.aor
     end = lease_end(room, stored, now)
-    if end is None or end <= now or stored.registered_aors != (aor,):
+    if end is None or not end > now or stored.registered_aors != (aor,):
         return None
     if stored.contact != f"sip:{token}{lease.place}":
         return None

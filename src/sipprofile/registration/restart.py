@@ -119,7 +119,7 @@ def resume(room: Registrations, registration: Registration, flow: Flow, stored: 
         registration.revision = max(registration.revision, stored.state_revision + HISTORY_LENGTH)
     if registration.held:
         registration.reason = Reason.of(registration.held)
-    if stored.lease_ends <= 0 or registration.held == "forcibly_disabled":
+    if not stored.lease_ends > 0 or registration.held == "forcibly_disabled":
         return
     if stored.bound_as not in (0, bound_as(registration.plan)):
         return  # granted for settings that were changed before the end; that binding stays until its lease ends
@@ -130,7 +130,7 @@ def resume(room: Registrations, registration: Registration, flow: Flow, stored: 
             registration.reason = Reason.of("lease_unknown")
         _remember_contact(registration, flow, stored)
         return
-    if end <= now:
+    if not end > now:  # nor of a time that is no number
         return
     _restore_nonces(room, registration, flow, stored)
     _remember_contact(registration, flow, stored)
