@@ -380,15 +380,13 @@ static Outcome granted(PyObject *room, PyObject *registration, PyObject *flow, P
                 return FAILED;
         }
     }
-    if (bind_flow(room, flow, key, now) != DONE || still_sound(room, registration, flow) != DONE)
+    if (bind_flow(room, flow, key, now) != DONE)
         return FAILED;
     SET_SHARED(flow, Flow, middle, bytes_empty);
     if (tell(room, registration, flow, now, text_registered, py_NO_REASON, !refresh) != DONE ||
-        still_sound(room, registration, flow) != DONE || store(room, registration, flow, refresh) != DONE ||
-        still_sound(room, registration, flow) != DONE)
+        still_sound(room, registration, flow) != DONE || store(room, registration, flow, refresh) != DONE)
         return FAILED;
-    int there = PyDict_Contains(GET(room, Registrations, flows), GET(flow, Flow, id));
-    return there < 0 ? FAILED : there ? rearm(room, registration, flow) : DONE;
+    return rearm_if_there(room, registration, flow);
 }
 
 static Outcome taken(PyObject *room, PyObject *form, PyObject *flow, const Found *found, PyObject *now)

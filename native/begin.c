@@ -25,7 +25,8 @@ static PyObject *only_way(PyObject *room, PyObject *plan, PyObject *flow, PyObje
 /* attempt.show() after a REGISTER was sent, or has to wait. */
 static Outcome show(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now)
 {
-    if (!is_sound_registration(registration) || !is_sound_flow(flow)) { /* what was called has spoilt it */
+    if (GET(registration, Registration, status) == NULL || GET(registration, Registration, reason) == NULL ||
+        GET(registration, Registration, revision) == NULL || GET(flow, Flow, lease_end) == NULL) { /* spoilt meanwhile */
         PyObject *shown = PyObject_CallFunctionObjArgs(py_show, room, registration, now, NULL);
         Py_XDECREF(shown);
         return shown == NULL ? FAILED : DONE;

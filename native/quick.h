@@ -248,12 +248,14 @@ bool is_sound_server(PyObject *server);
 bool is_sound_row(PyObject *row);
 bool is_sound_stored_nonce(PyObject *nonce);
 
-/* After a call into Python that may have changed anything: FAILED, with an exception, if they are not sound any more. */
+/* After a call into Python that may have changed anything: FAILED, with an exception, if a slot has nothing in it. What
+ * is of another kind than before does no harm where number_of() and its like read it. */
 Outcome still_sound(PyObject *room, PyObject *registration, PyObject *flow);
 
 bool is_usual(PyObject *registration, PyObject *flow);
 Outcome arm(PyObject *room, PyObject *flow, PyObject *at);
 Outcome rearm(PyObject *room, PyObject *registration, PyObject *flow);
+Outcome rearm_if_there(PyObject *room, PyObject *registration, PyObject *flow);
 Outcome tell(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now, PyObject *after, PyObject *reason,
              bool transition);
 void pacer_fill(PyObject *pacer, double now, double *tokens);

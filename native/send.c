@@ -301,8 +301,10 @@ Outcome draft_request(PyObject *room, PyObject *registration, PyObject *flow, Py
     draft->text.length = 0;
     draft->text.overflown = false;
     draft->middle = draft->place = draft->carried = draft->nonce = draft->plan = draft->local = NULL;
+    PyObject *cnonce = GET(room, Registrations, cnonce);
+    bool draws = !is_ascii(cnonce) || PyUnicode_GET_LENGTH(cnonce) == 0;
     Outcome outcome = write_draft(room, registration, flow, transport, fresh, draft);
-    if (outcome == DONE)
+    if (outcome == DONE && draws)
         outcome = still_sound(room, registration, flow);
     if (outcome != DONE)
         forget_draft(draft);

@@ -125,7 +125,7 @@ bool is_sound_plan(PyObject *plan)
 
 Outcome still_sound(PyObject *room, PyObject *registration, PyObject *flow)
 {
-    if (is_sound_room(room) && is_sound_registration(registration) && is_sound_flow(flow))
+    if (has_all_of_Registrations(room) && has_all_of_Registration(registration) && has_all_of_Flow(flow))
         return DONE;
     if (!PyErr_Occurred())
         PyErr_SetString(PyExc_TypeError, "what was called has spoilt a registration that is dealt with");

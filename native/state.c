@@ -102,6 +102,18 @@ Outcome rearm(PyObject *room, PyObject *registration, PyObject *flow)
     return number_of(soonest) == 0.0 ? DONE : arm(room, flow, soonest);
 }
 
+/* The same of a flow that may have gone meanwhile. */
+Outcome rearm_if_there(PyObject *room, PyObject *registration, PyObject *flow)
+{
+    PyObject *flows = GET(room, Registrations, flows), *number = GET(flow, Flow, id);
+    if (flows == NULL || !PyDict_CheckExact(flows) || number == NULL) {
+        PyErr_SetString(PyExc_TypeError, "what was called has spoilt a registration that is dealt with");
+        return FAILED;
+    }
+    int there = PyDict_Contains(flows, number);
+    return there < 0 ? FAILED : there ? rearm(room, registration, flow) : DONE;
+}
+
 /* Pacer._fill(), and the tokens that there are then. */
 void pacer_fill(PyObject *pacer, double now, double *tokens)
 {

@@ -103,16 +103,6 @@ PyObject *quick_draw(PyObject *self, PyObject *const *args, Py_ssize_t count)
     Py_RETURN_TRUE;
 }
 
-/* The end of machine.due() where what was called has left nothing as it was. */
-static Outcome rearm_unsound(PyObject *room, PyObject *registration, PyObject *flow)
-{
-    PyObject *flows = PyObject_GetAttrString(room, "flows"), *number = PyObject_GetAttrString(flow, "id");
-    int there = flows == NULL || number == NULL ? -1 : PySequence_Contains(flows, number);
-    Py_XDECREF(flows);
-    Py_XDECREF(number);
-    return there < 0 ? FAILED : there ? call(py_rearm, room, registration, flow, NULL) : DONE;
-}
-
 /* machine.due() of a usual flow with nothing but a refresh due. */
 static Outcome due(PyObject *room, PyObject *registration, PyObject *flow, PyObject *now)
 {
@@ -138,12 +128,7 @@ static Outcome due(PyObject *room, PyObject *registration, PyObject *flow, PyObj
         if (outcome != DONE)
             return outcome;
     }
-    if (!is_sound_room(room) || !is_sound_flow(flow))
-        return rearm_unsound(room, registration, flow);
-    int there = PyDict_Contains(GET(room, Registrations, flows), GET(flow, Flow, id));
-    if (there <= 0)
-        return there < 0 ? FAILED : DONE;
-    return rearm(room, registration, flow);
+    return rearm_if_there(room, registration, flow);
 }
 
 /* The same of a flow of which nothing is known. */
