@@ -216,6 +216,59 @@ static PyObject *pop(PyObject *timers, PyObject *now, PyObject **at)
     return number;
 }
 
+enum { AHEAD = 16 };
+
+static void fetch(const void *object, size_t size)
+{
+    for (size_t at = 0; at < size; at += 64)
+        __builtin_prefetch((const char *)object + at);
+}
+
+/* Those whose turn comes next were not looked at for minutes: what is in no cache is asked for all at once, for many. It
+ * changes nothing; a slot is followed one step, and what it points to is only asked for. */
+static void fetch_ahead(PyObject *room, PyObject *rest)
+{
+    PyObject *flows[AHEAD], *owners[AHEAD];
+    int found = 0, owned = 0;
+    for (Py_ssize_t i = PyList_GET_SIZE(rest) - 1; i >= 0 && found < AHEAD; i--) {
+        PyObject *number = PyList_GET_ITEM(rest, i);
+        PyObject *flow = PyLong_CheckExact(number) ? PyDict_GetItem(GET(room, Registrations, flows), number) : NULL;
+        if (flow == NULL)
+            continue;
+        fetch(flow, (size_t)Flow_at.type->tp_basicsize);
+        flows[found++] = flow;
+    }
+    for (int i = 0; i < found; i++) {
+        PyObject *profile = IS_A(flows[i], Flow) ? GET(flows[i], Flow, profile) : NULL;
+        if (profile == NULL || !PyLong_CheckExact(profile))
+            continue;
+        PyObject *owner = PyDict_GetItem(GET(room, Registrations, by_profile), profile);
+        fetch(GET(flows[i], Flow, contact_token), 80);
+        fetch(GET(flows[i], Flow, call), 64);
+        fetch(GET(flows[i], Flow, known), 64);
+        if (owner == NULL)
+            continue;
+        fetch(owner, (size_t)Registration_at.type->tp_basicsize);
+        owners[owned++] = owner;
+    }
+    for (int i = 0; i < owned; i++)
+        if (IS_A(owners[i], Registration))
+            fetch(GET(owners[i], Registration, plan), (size_t)KeptPlan_at.type->tp_basicsize);
+    for (int i = 0; i < found; i++)
+        if (IS_A(flows[i], Flow) && GET(flows[i], Flow, known) != NULL && IS_A(GET(flows[i], Flow, known), Nonce)) {
+            PyObject *nonce = GET(flows[i], Flow, known);
+            fetch(GET(nonce, Nonce, text), 80);
+            fetch(GET(nonce, Nonce, credentials), 64);
+        }
+    for (int i = 0; i < owned; i++) {
+        PyObject *plan = IS_A(owners[i], Registration) ? GET(owners[i], Registration, plan) : NULL;
+        if (plan != NULL && IS_A(plan, KeptPlan)) {
+            fetch(GET(plan, KeptPlan, aor), 80);
+            fetch(GET(plan, KeptPlan, instance_id), 80);
+        }
+    }
+}
+
 /* timer(room, most, now): whether what is due was done, so much of it at most. */
 PyObject *quick_timer(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
@@ -225,6 +278,7 @@ PyObject *quick_timer(PyObject *self, PyObject *const *args, Py_ssize_t count)
         Py_RETURN_FALSE;
     PyObject *number, *at = NULL;
     long long left = integer_of(args[1]);
+    int fetched = 0;
     while (left > 0) {
         if (!is_sound_room(args[0]))
             Py_RETURN_FALSE; /* Python goes on */
@@ -232,6 +286,10 @@ PyObject *quick_timer(PyObject *self, PyObject *const *args, Py_ssize_t count)
         if ((number = pop(timers, args[2], &at)) == NULL)
             break;
         bool counts;
+        if (fetched-- == 0) {
+            fetch_ahead(args[0], GET(timers, Timers, _rest));
+            fetched = AHEAD;
+        }
         Outcome outcome = wake(args[0], number, at, args[2], &counts);
         Py_DECREF(number);
         Py_CLEAR(at);
