@@ -220,7 +220,7 @@ enum { AHEAD = 16 };
 
 static void fetch(const void *object, size_t size)
 {
-    for (size_t at = 0; at < size; at += 64)
+    for (size_t at = 0; object != NULL && at < size; at += 64)
         __builtin_prefetch((const char *)object + at);
 }
 
