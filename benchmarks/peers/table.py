@@ -113,7 +113,7 @@ def cold_rows(report: Report) -> list[tuple[str, ...]]:
                 _middle(done, lambda one: one.seconds, "{:.2f}"),
                 _middle(done, lambda one: one.per_second, "{:,.0f}"),
                 "" if share is None else f"{share:.2f}",
-                _middle(done, lambda one: one.cpu, "{:.3f}"),
+                _middle(done, lambda one: one.cpu or None, "{:.3f}"),
                 _middle(done, lambda one: None if one.memory is None else one.memory / 1000, "{:.1f}"),
                 _middle(done, lambda one: None if one.total is None else one.total / 1e6, "{:,.0f}"),
                 _middle(done, lambda one: None if one.others is None else one.others * 100, "{:.0f}"),

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from importlib import import_module
 
 MODULE = "sipprofile.store.profiles"
-INTERVAL = 2.0  # seconds between looks
+INTERVAL = 5.0  # seconds between looks
 IDLE = 0.1  # of an interval; 1,000 refreshes a second take less
 
 
