@@ -14,7 +14,7 @@ from sipprofile.server.deferred import IDLE, INTERVAL, idle
     ("loads", "looks"),
     [
         ([0.0], 1),
-        ([1.0, 0.9, 0.5, 0.1], 4),  # it registers what is always registered
+        ([1.0, 0.9, 0.5, IDLE / 2], 4),  # it registers what is always registered
         ([0.0, 1.0, 1.0], 1),  # it has waited long enough
         ([1.0, IDLE + 0.01, IDLE - 0.01], 3),
     ],
